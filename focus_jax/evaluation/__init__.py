@@ -1,0 +1,1 @@
+"""Scores against truth: masks, colours, shapes; and the tables made of them."""

@@ -1,0 +1,24 @@
+"""How close the rendering's colours come to the photo's, and its landmarks to the true ones."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def rmse(
+    target: Float[Array, "b h w 3"],
+    rendering: Float[Array, "b h w 3"],
+    region: Float[Array, "b h w 1"],
+) -> Float[Array, "b"]:
+    """Root mean squared colour difference over `region`, in grey levels of 255, for each image."""
+    squared = jnp.sum((target - rendering) ** 2 * region, axis=(1, 2, 3))
+    values = 3.0 * jnp.maximum(jnp.sum(region, axis=(1, 2, 3)), 1.0)
+    return 255.0 * jnp.sqrt(squared / values)
+
+
+def landmark_error(
+    predicted: Float[Array, "b 68 2"], true: Float[Array, "b 68 2"]
+) -> Float[Array, "b"]:
+    """Mean landmark distance in percent of the distance between the outer eye corners (NME)."""
+    eyes = jnp.linalg.norm(true[:, 36] - true[:, 45], axis=-1)
+    distance = jnp.mean(jnp.linalg.norm(predicted - true, axis=-1), axis=-1)
+    return 100.0 * distance / jnp.maximum(eyes, 1e-6)

@@ -1,0 +1,155 @@
+"""Figure 2 of the paper as code, one line a stage: photo, code, face, rendering, mask."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from focus_jax.render import render_mesh
+from focus_jax.segmenter import mask_from_logits
+from jaxtyping import Array, Float
+
+from focus_jax import morphable
+from focus_jax.types import Batch, FaceCode, FaceModel, Rendering
+
+__all__ = [
+    "Decoding",
+    "Reconstruction",
+    "decode",
+    "encode",
+    "reconstruct",
+    "render_mesh",
+    "segment",
+]
+
+AMBIENT = 0.7 * 2.0 * math.pi  # added to the constant light term of each channel, as in the release
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """How network outputs become a `FaceCode`: the one place where they are scaled.
+
+    The first three are the release's. The rest are neutral by default; they keep light and tone
+    from painting an occluder, which short trainings on real photos need.
+    """
+
+    albedo_scale: float = 3.0
+    angle_scale: float = 0.3
+    depth_scale: float = 0.005
+    translation_scale: float = 1.0  # of x and y, millimetres
+    light_scale: float = 1.0
+    light_colour: float = 1.0  # 1: the channels are free; 0: grey light
+    light_bands: tuple[float, float, float] = (1.0, 1.0, 1.0)  # gain of each order of harmonics
+    albedo_limit: float = math.inf  # soft bound of albedo coefficients, in deviations
+
+
+class Widths(NamedTuple):
+    identity: int
+    expression: int
+    albedo: int
+
+    @property
+    def outputs(self) -> int:
+        """Length of the encoder's output: coefficients, pose and light."""
+        return sum(self) + 6 + 27
+
+
+def widths(face_model: FaceModel) -> Widths:
+    """Number of coefficients of each kind that the model has."""
+    return Widths(
+        face_model.identity_basis.shape[-1],
+        face_model.expression_basis.shape[-1],
+        face_model.albedo_basis.shape[-1],
+    )
+
+
+def decode(raw: Float[Array, "b n"], sizes: Widths, decoding: Decoding) -> FaceCode:
+    """Split the encoder's output (identity, expression, albedo, pose, light) and scale it."""
+    if raw.shape[-1] != sizes.outputs:
+        raise ValueError(f"the code has {raw.shape[-1]} numbers, the face model needs {sizes}")
+    i, e, a = sizes
+    identity, expression, albedo, pose, light = jnp.split(
+        raw, (i, i + e, i + e + a, i + e + a + 6), -1
+    )
+    albedo = albedo * decoding.albedo_scale
+    if math.isfinite(decoding.albedo_limit):
+        albedo = decoding.albedo_limit * jnp.tanh(albedo / decoding.albedo_limit)
+    angle, shift, depth = decoding.angle_scale, decoding.translation_scale, decoding.depth_scale
+    pose = pose * jnp.array([angle, angle, angle, shift, shift, depth], raw.dtype)
+    return FaceCode(identity, expression, albedo, pose, _light(light, decoding))
+
+
+def _light(raw: Float[Array, "b 27"], decoding: Decoding) -> Float[Array, "b 27"]:
+    channels = raw.reshape(*raw.shape[:-1], 3, 9) * decoding.light_scale
+    low, middle, high = decoding.light_bands
+    channels = channels * jnp.array([low] + [middle] * 3 + [high] * 5, raw.dtype)
+    grey = jnp.mean(channels, axis=-2, keepdims=True)
+    channels = grey + decoding.light_colour * (channels - grey)
+    return channels.at[..., 0].add(AMBIENT).reshape(raw.shape)
+
+
+class Reconstruction(NamedTuple):
+    """What the autoencoder makes of a batch."""
+
+    code: FaceCode
+    rendering: Rendering
+    landmarks: Float[Array, "b 68 2"]
+    neutral: Float[Array, "b v 3"]  # without expression and pose, face model's coordinates
+
+
+def _apply(
+    module: nn.Module, variables: Any, *inputs: Any, train: bool, dropout: jax.Array | None
+) -> tuple[Any, Any]:
+    """Output of a network and its batch statistics, which change only when training."""
+    if not train:
+        return module.apply(variables, *inputs, train=False), variables.get("batch_stats", {})
+    rngs = {} if dropout is None else {"dropout": dropout}
+    output, updated = module.apply(
+        variables, *inputs, train=True, mutable=["batch_stats"], rngs=rngs
+    )
+    return output, updated.get("batch_stats", {})
+
+
+def encode(
+    encoder: nn.Module,
+    variables: Mapping[str, Any],
+    batch: Batch,
+    *,
+    train: bool,
+    dropout: jax.Array | None = None,
+) -> tuple[Float[Array, "b n"], Any]:
+    """Run the encoder: its output, and its batch statistics (updated when training)."""
+    return _apply(encoder, variables, batch.image, batch.features, train=train, dropout=dropout)
+
+
+def reconstruct(
+    code: FaceCode, face_model: FaceModel, height: int, width: int, *, backend: str | None = None
+) -> Reconstruction:
+    """Face and picture of it from a code. The decoder of the autoencoder; it has no weights."""
+    vertices = morphable.vertices(face_model, code.identity, code.expression)
+    neutral = morphable.vertices(face_model, code.identity, code.expression[..., :0])
+    albedo = morphable.albedo(face_model, code.albedo)
+    rendering = render_mesh(
+        vertices, albedo, face_model.triangles, code.pose, code.light, height, width, backend
+    )
+    landmarks = morphable.landmarks(face_model, rendering.screen_vertices)[..., :2]
+    return Reconstruction(code, rendering, landmarks, neutral)
+
+
+def segment(
+    segmenter: nn.Module,
+    variables: Mapping[str, Any],
+    rendering: Rendering,
+    image: Float[Array, "b h w 3"],
+    *,
+    train: bool,
+    dropout: jax.Array | None = None,
+) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w 1"], Any]:
+    """Mask inside the rendered face, its logits, and the segmenter's batch statistics."""
+    logits, statistics = _apply(
+        segmenter, variables, rendering.image, image, train=train, dropout=dropout
+    )
+    return mask_from_logits(logits) * rendering.coverage, logits, statistics

@@ -1,0 +1,132 @@
+"""What happens at which step: stages, networks, loss weights and learning rates.
+
+Everything here is a pure function of the step, so that a run which resumes needs no memory of it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from focus_jax.updates import MASK_SOURCES, Terms
+
+Stage = Literal["warm-up", "initialisation", "pre-training", "joint", "done"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Length of each stage in steps.
+
+    `warmup` fits the whole rendered face, led by the landmarks, until Eq. 10 has something to pass;
+    the joint stage consists of periods that begin with `segmenter_steps` of the segmenter.
+    """
+
+    warmup: int
+    initialisation: int
+    pretraining: int
+    joint: int
+    period: int
+    segmenter_steps: int
+
+    @property
+    def total(self) -> int:
+        return self.warmup + self.initialisation + self.pretraining + self.joint
+
+    def without_masks(self) -> "Schedule":
+        """The same number of autoencoder steps, and none of the segmenter."""
+        segmenter = sum(
+            phase_at(step, self).network == "segmenter"
+            for step in range(self.total - self.joint, self.total)
+        )
+        return dataclasses.replace(
+            self, pretraining=0, joint=self.joint - segmenter, segmenter_steps=0
+        )
+
+
+class Phase(NamedTuple):
+    stage: Stage
+    network: Literal["autoencoder", "segmenter"]
+    start: int  # the stage's first step
+    round: int  # the period of the joint stage, from 0
+
+
+def phase_at(step: int, schedule: Schedule) -> Phase:
+    """The stage of a step and the network that it trains (PAPER_VS_RELEASE: segmenter first)."""
+    start = 0
+    for stage, network, length in (
+        ("warm-up", "autoencoder", schedule.warmup),
+        ("initialisation", "autoencoder", schedule.initialisation),
+        ("pre-training", "segmenter", schedule.pretraining),
+    ):
+        if step < start + length:
+            return Phase(stage, network, start, 0)  # type: ignore[arg-type]
+        start += length
+    if step >= start + schedule.joint:
+        return Phase("done", "autoencoder", start + schedule.joint, 0)
+    joint_round, position = divmod(step - start, schedule.period)
+    network = "segmenter" if position < schedule.segmenter_steps else "autoencoder"
+    return Phase("joint", network, start, joint_round)
+
+
+AUTOENCODER_TERMS = (
+    "photometric",
+    "robust",
+    "perceptual",
+    "landmark",
+    "prior",
+    "autoencoder_area",
+)
+SEGMENTER_TERMS = ("neighbour", "distance", "area", "preserve", "binary", "pretraining")
+
+# Which weights of the config's `losses` count in which stage; the others are zero there.
+ACTIVE = {
+    ("warm-up", "autoencoder"): ("photometric", "landmark", "prior"),
+    ("initialisation", "autoencoder"): ("robust", "landmark", "prior"),
+    ("pre-training", "segmenter"): ("pretraining",),
+    ("joint", "segmenter"): ("neighbour", "distance", "area", "preserve", "binary"),
+    ("joint", "autoencoder"): (
+        "photometric",
+        "perceptual",
+        "landmark",
+        "prior",
+        "autoencoder_area",
+    ),
+}
+SOURCE = {"warm-up": "coverage", "initialisation": "robust", "joint": "segmenter"}
+
+
+def terms_at(
+    step: int,
+    schedule: Schedule,
+    losses: Mapping[str, Any],
+    rates: Mapping[str, Any],
+    *,
+    masks: bool = True,
+) -> Terms:
+    """Loss weights, learning rate and mask source of a step.
+
+    `rates` holds, for "initialisation", "pretraining", "autoencoder" and "segmenter", the initial
+    rate, its decay factor and after how many steps of the stage it is applied. Without `masks` the
+    autoencoder always fits the whole rendered face.
+    """
+    phase = phase_at(step, schedule)
+    names = AUTOENCODER_TERMS if phase.network == "autoencoder" else SEGMENTER_TERMS
+    active = ACTIVE[phase.stage, phase.network]
+    source = SOURCE.get(phase.stage, "coverage")
+    if not masks:
+        source = "coverage"
+        active = tuple({"robust": "photometric"}.get(name, name) for name in active)
+    given = {**losses, "pretraining": 1.0}
+    weights = {name: np.float32(given[name] if name in active else 0.0) for name in names}
+    section = {
+        "warm-up": "initialisation",
+        "initialisation": "initialisation",
+        "pre-training": "pretraining",
+        "joint": phase.network,
+    }[phase.stage]
+    rate = rates[section]
+    # The warm-up and the initialisation share one decay, from step 0.
+    begin = 0 if section == "initialisation" else phase.start
+    learning_rate = rate["rate"] * rate["decay"] ** ((step - begin) // rate["every"])
+    return Terms(weights, np.float32(learning_rate), np.int32(MASK_SOURCES.index(source)))  # type: ignore[arg-type]

@@ -1,0 +1,320 @@
+"""The two updates of the EM alternation, and the schedule that says which one runs.
+
+`update_autoencoder` and `update_segmenter` are jitted once each and serve every stage: what differs
+between stages (loss weights, learning rate, where the mask comes from) is a traced argument, since
+compiling takes longer than hundreds of steps of a small job. The network that is not trained runs
+in evaluation mode, and nothing is differentiated with respect to its weights.
+"""
+
+import dataclasses
+import functools
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from focus_jax import forward, losses, recognizer
+from focus_jax.types import Batch, FaceModel, PRNGKey, TrainState
+
+# Where the autoencoder's mask comes from: the whole rendered face, Eq. 10, or the segmenter.
+MASK_SOURCES = ("coverage", "robust", "segmenter")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossForms:
+    """The choices among formulas (see `presets`); the weights are in `Terms`."""
+
+    neighbour_window: int = 5
+    neighbour_search: Literal["target", "rendering"] = "target"
+    neighbour_squared: bool = False
+    binary_squared: bool = False
+    normalize_width: bool = True
+    photometric_squared: bool = False
+    perceptual_features: Literal["deep", "shallow"] = "deep"
+    prior_on_scene: bool = False
+    detach_mask: bool = False
+    robust_sigma: float = 0.043
+    robust_deviations: float = 3.0
+    landmark_heavy: float = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What is fixed while a program is compiled: architectures, formulas, optimizers."""
+
+    encoder: nn.Module
+    segmenter: nn.Module
+    encoder_optimizer: optax.GradientTransformation  # without learning rate: that is in `Terms`
+    segmenter_optimizer: optax.GradientTransformation
+    decoding: forward.Decoding = dataclasses.field(default_factory=forward.Decoding)
+    forms: LossForms = dataclasses.field(default_factory=LossForms)
+    recognizer: str = "dlib"
+    chip_size: int = 150
+    backend: str | None = None  # of the rasterizer
+
+
+class Constants(NamedTuple):
+    """Arrays that training never changes; arguments, as constants of this size slow compiling."""
+
+    face_model: FaceModel
+    recognizer: dict
+    key: PRNGKey
+
+
+@struct.dataclass
+class Terms:
+    """What changes from stage to stage, traced. A term that is absent weighs nothing."""
+
+    weights: dict[str, Float[Array, ""]]
+    learning_rate: Float[Array, ""]
+    mask_source: Int[Array, ""]  # index into MASK_SOURCES; read by the autoencoder's update
+
+
+def _recognize(
+    method: Method, constants: Constants, image: jax.Array, landmarks: jax.Array, *, shallow: bool
+):
+    chips = recognizer.warp_face(image, landmarks, kind=method.recognizer, size=method.chip_size)
+    return recognizer.features(
+        constants.recognizer, chips, kind=method.recognizer, shallow_only=shallow
+    )
+
+
+def _when(weight: jax.Array, loss):
+    """The loss, or zero without computing it when its weight is zero."""
+    return jax.lax.cond(weight != 0, loss, lambda: jnp.zeros(()))
+
+
+def _total(weights: dict[str, jax.Array], terms: dict[str, jax.Array]) -> jax.Array:
+    return sum((weights[name] * value for name, value in terms.items()), jnp.zeros(()))
+
+
+def _descend(optimizer, gradients, moments, parameters, learning_rate):
+    steps, moments = optimizer.update(gradients, moments, parameters)
+    steps = jax.tree.map(lambda s: -learning_rate * s, steps)
+    return optax.apply_updates(parameters, steps), moments
+
+
+# --- the autoencoder ---------------------------------------------------------------------------
+
+
+def autoencoder_terms(
+    method: Method,
+    constants: Constants,
+    batch: Batch,
+    face: forward.Reconstruction,
+    segmenter: dict,
+    weights: dict[str, jax.Array],
+    mask_source: jax.Array,
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Unweighted terms of Eq. 8 and of the initialisation, and the mask that was used."""
+    forms, rendering = method.forms, face.rendering
+    robust, robust_mask = losses.robust_photometric(
+        batch.image,
+        rendering.image,
+        rendering.coverage,
+        sigma=forms.robust_sigma,
+        deviations=forms.robust_deviations,
+    )
+
+    def segmenter_mask():
+        seen = jax.lax.stop_gradient(rendering) if forms.detach_mask else rendering
+        return forward.segment(method.segmenter, segmenter, seen, batch.image, train=False)[0]
+
+    mask = jax.lax.switch(
+        mask_source, (lambda: rendering.coverage, lambda: robust_mask, segmenter_mask)
+    )
+
+    def perceptual():
+        shallow = forms.perceptual_features == "shallow"
+        look = functools.partial(_recognize, method, constants, shallow=shallow)
+        where = jax.lax.stop_gradient(face.landmarks)
+        a, b = look(batch.image, where), look(rendering.image, where)
+        return losses.cosine(a.shallow, b.shallow) if shallow else losses.cosine(a.deep, b.deep)
+
+    code = face.code
+    coefficients = [code.identity, code.expression, code.albedo]
+    if forms.prior_on_scene:
+        coefficients += [code.pose, code.light]
+    terms = {
+        "photometric": losses.masked_photometric(
+            batch.image, rendering.image, mask, squared=forms.photometric_squared
+        ),
+        "robust": robust,
+        "perceptual": _when(weights["perceptual"], perceptual),
+        "landmark": losses.landmark(
+            face.landmarks, batch.landmarks, losses.landmark_weights(forms.landmark_heavy)
+        ),
+        "prior": losses.prior(*coefficients),
+        "autoencoder_area": losses.area(mask, rendering.coverage),
+    }
+    return terms, mask
+
+
+@functools.partial(jax.jit, static_argnames="method", donate_argnames="state")
+def update_autoencoder(
+    state: TrainState, batch: Batch, constants: Constants, terms: Terms, *, method: Method
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step of the encoder with the segmenter held fixed (Eq. 8; the M step)."""
+    height, width = batch.image.shape[1:3]
+    key = jax.random.fold_in(constants.key, state.step)
+
+    def objective(parameters):
+        raw, statistics = forward.encode(
+            method.encoder, {**state.encoder, "params": parameters}, batch, train=True, dropout=key
+        )
+        code = forward.decode(raw, forward.widths(constants.face_model), method.decoding)
+        face = forward.reconstruct(
+            code, constants.face_model, height, width, backend=method.backend
+        )
+        values, mask = autoencoder_terms(
+            method, constants, batch, face, state.segmenter, terms.weights, terms.mask_source
+        )
+        kept = 1.0 - losses.area(mask, face.rendering.coverage)
+        return _total(terms.weights, values), (statistics, {**values, "mask": kept})
+
+    (loss, (statistics, values)), gradients = jax.value_and_grad(objective, has_aux=True)(
+        state.encoder["params"]
+    )
+    parameters, moments = _descend(
+        method.encoder_optimizer,
+        gradients,
+        state.encoder_optimizer,
+        state.encoder["params"],
+        terms.learning_rate,
+    )
+    state = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        encoder={**state.encoder, "params": parameters, "batch_stats": statistics},
+        encoder_optimizer=moments,
+    )
+    return state, {**values, "loss": loss, "gradient": optax.global_norm(gradients)}
+
+
+# --- the segmentation network ------------------------------------------------------------------
+
+
+def segmenter_terms(
+    method: Method,
+    constants: Constants,
+    batch: Batch,
+    face: forward.Reconstruction,
+    mask: jax.Array,
+    logits: jax.Array,
+    weights: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+    """Unweighted terms of the segmentation objective (Eqs. 1 to 4) and of its pre-training."""
+    forms, rendering = method.forms, face.rendering
+    _, preliminary = losses.robust_photometric(
+        batch.image,
+        rendering.image,
+        rendering.coverage,
+        sigma=forms.robust_sigma,
+        deviations=forms.robust_deviations,
+    )
+
+    def perceptual():
+        # One pass for the three pictures: a convolution likes one large batch.
+        pictures = jnp.concatenate([batch.image * mask, rendering.image * mask, batch.image])
+        where = jnp.concatenate([face.landmarks] * 3)
+        shallow = _recognize(method, constants, pictures, where, shallow=True).shallow
+        target, rendered, whole = jnp.split(shallow, 3)
+        compare = functools.partial(losses.shallow_cosine, normalize_width=forms.normalize_width)
+        return compare(target, rendered), compare(target, jax.lax.stop_gradient(whole))
+
+    needed = (weights["distance"] != 0) | (weights["preserve"] != 0)
+    distance, preserve = jax.lax.cond(needed, perceptual, lambda: (jnp.zeros(()), jnp.zeros(())))
+    return {
+        "neighbour": losses.neighbour(
+            batch.image,
+            rendering.image,
+            mask,
+            window=forms.neighbour_window,
+            search=forms.neighbour_search,
+            squared=forms.neighbour_squared,
+        ),
+        "distance": distance,
+        "area": losses.area(mask, rendering.coverage),
+        "preserve": preserve,
+        "binary": losses.binary(mask, squared=forms.binary_squared),
+        "pretraining": losses.cross_entropy(logits, preliminary),
+    }
+
+
+@functools.partial(jax.jit, static_argnames="method", donate_argnames="state")
+def update_segmenter(
+    state: TrainState, batch: Batch, constants: Constants, terms: Terms, *, method: Method
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step of the segmentation network with the autoencoder held fixed (the E step)."""
+    key = jax.random.fold_in(constants.key, state.step)
+    face = jax.lax.stop_gradient(_face(state, batch, constants, method))
+
+    def objective(parameters):
+        mask, logits, statistics = forward.segment(
+            method.segmenter,
+            {**state.segmenter, "params": parameters},
+            face.rendering,
+            batch.image,
+            train=True,
+            dropout=key,
+        )
+        values = segmenter_terms(method, constants, batch, face, mask, logits, terms.weights)
+        kept = 1.0 - values["area"]
+        return _total(terms.weights, values), (statistics, {**values, "mask": kept})
+
+    (loss, (statistics, values)), gradients = jax.value_and_grad(objective, has_aux=True)(
+        state.segmenter["params"]
+    )
+    parameters, moments = _descend(
+        method.segmenter_optimizer,
+        gradients,
+        state.segmenter_optimizer,
+        state.segmenter["params"],
+        terms.learning_rate,
+    )
+    state = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        segmenter={**state.segmenter, "params": parameters, "batch_stats": statistics},
+        segmenter_optimizer=moments,
+    )
+    return state, {**values, "loss": loss, "gradient": optax.global_norm(gradients)}
+
+
+# --- prediction ----------------------------------------------------------------------------------
+
+
+class Prediction(NamedTuple):
+    """What both networks, in evaluation mode, say of a batch."""
+
+    face: forward.Reconstruction
+    mask: Float[Array, "b h w 1"]
+    robust_mask: Float[Array, "b h w 1"]  # Eq. 10, the baseline without a network
+
+
+def _face(state: TrainState, batch: Batch, constants: Constants, method: Method):
+    height, width = batch.image.shape[1:3]
+    raw, _ = forward.encode(method.encoder, state.encoder, batch, train=False)
+    code = forward.decode(raw, forward.widths(constants.face_model), method.decoding)
+    return forward.reconstruct(code, constants.face_model, height, width, backend=method.backend)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def predict(state: TrainState, batch: Batch, constants: Constants, *, method: Method) -> Prediction:
+    """Faces and masks of a batch; changes nothing."""
+    face = _face(state, batch, constants, method)
+    mask, _, _ = forward.segment(
+        method.segmenter, state.segmenter, face.rendering, batch.image, train=False
+    )
+    _, robust_mask = losses.robust_photometric(
+        batch.image,
+        face.rendering.image,
+        face.rendering.coverage,
+        sigma=method.forms.robust_sigma,
+        deviations=method.forms.robust_deviations,
+    )
+    return Prediction(face, mask, robust_mask)

@@ -1,0 +1,108 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from focus_jax.evaluation import report
+from focus_jax.evaluation.masks import mask_scores
+from focus_jax.evaluation.photometric import landmark_error, rmse
+from focus_jax.evaluation.shape import align, shape_error
+
+
+def random_mask(seed, size=12):
+    return np.random.default_rng(seed).integers(0, 2, (3, size, size, 1)).astype(np.float32)
+
+
+def test_the_truth_scores_one_and_its_opposite_zero():
+    true, region = random_mask(0), np.ones((3, 12, 12, 1), np.float32)
+    for value in mask_scores(true, true, region).values():
+        np.testing.assert_allclose(value, 1, rtol=1e-5)
+    for value in mask_scores(true, 1 - true, region).values():
+        np.testing.assert_allclose(value, 0, atol=1e-6)
+
+
+def test_pixels_outside_the_region_do_not_count():
+    true, predicted, region = random_mask(0), random_mask(1), random_mask(2)
+    changed = np.where(region > 0, predicted, 1 - predicted)
+    a, b = mask_scores(true, predicted, region), mask_scores(true, changed, region)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_iou_and_f1_agree():
+    scores = mask_scores(random_mask(0), random_mask(1), np.ones((3, 12, 12, 1), np.float32))
+    np.testing.assert_allclose(scores["iou"], scores["f1"] / (2 - scores["f1"]), rtol=1e-4)
+
+
+def test_parity_with_the_release():
+    arrays = reference.load("image_formation")
+    scores = mask_scores(
+        reference.images(arrays["gt_mask"]),
+        np.round(reference.images(arrays["estimated_mask"])),
+        reference.images(arrays["mask"]),
+    )
+    found = np.stack([scores[k] for k in ("accuracy", "precision", "f1", "recall")], axis=-1)
+    np.testing.assert_allclose(found, arrays["mask_metrics_per_image"], rtol=1e-5)
+
+
+def test_masks_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="one shape"):
+        mask_scores(random_mask(0), random_mask(0, 8), random_mask(0))
+
+
+def test_rmse_is_in_grey_levels_of_the_region():
+    image = np.zeros((1, 4, 4, 3), np.float32)
+    other = image.copy()
+    other[0, :2] = 10 / 255
+    other[0, 2:] = 1.0
+    region = np.zeros((1, 4, 4, 1), np.float32)
+    region[0, :2] = 1
+    np.testing.assert_allclose(rmse(image, other, region), [10], rtol=1e-5)
+
+
+def test_landmark_error_is_in_percent_of_the_outer_eyes():
+    true = np.zeros((1, 68, 2), np.float32)
+    true[0, 45, 0] = 50.0
+    np.testing.assert_allclose(landmark_error(true + np.array([3, 4]), true), [10], rtol=1e-5)
+
+
+def motion(seed):
+    rng = np.random.default_rng(seed)
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    return rotation * np.sign(np.linalg.det(rotation)), rng.normal(size=3)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_alignment_undoes_a_motion(scale):
+    target = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    rotation, shift = motion(1)
+    moved = (2.0 if scale else 1.0) * target @ rotation.T + shift
+    np.testing.assert_allclose(align(jnp.array(moved), target, scale=scale), target, atol=1e-4)
+
+
+def test_alignment_does_not_mirror():
+    target = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    mirrored = target * np.array([-1, 1, 1], np.float32)
+    assert shape_error(mirrored[None], target[None])[0] > 0.1
+
+
+def test_shape_error_is_what_was_put_in():
+    target = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    noise = 1e-2 * np.random.default_rng(1).normal(size=target.shape)
+    error = shape_error((target + noise)[None], target[None])[0]
+    np.testing.assert_allclose(error, np.linalg.norm(noise, axis=-1).mean(), rtol=2e-2)
+
+
+def test_subsets_are_means_over_their_photos():
+    columns = {
+        "index": np.arange(4),
+        "occluder": np.array([0, 0, 1, 2]),
+        "segmenter_f1": np.array([1.0, 0.8, 0.6, 0.2]),
+    }
+    summary = report.summarize(columns, ("none", "glasses", "mask"))
+    assert summary["unoccluded"] == {"count": 2, "segmenter_f1": pytest.approx(0.9)}
+    assert summary["occluded"] == {"count": 2, "segmenter_f1": pytest.approx(0.4)}
+    assert summary["mask"]["segmenter_f1"] == pytest.approx(0.2)
+    assert "glasses" in report.kind_table(summary, ("none", "glasses", "mask"))
+    table = report.mask_table([("ours", summary, "segmenter")])
+    assert "0.400" in table and "0.900" in table and "| - |" in table

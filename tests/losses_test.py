@@ -1,0 +1,171 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from focus_jax import losses
+
+
+@pytest.fixture(scope="module")
+def formation():
+    arrays = reference.load("image_formation")
+    mask = reference.images(arrays["mask"])
+    return {
+        "target": reference.images(arrays["target"]),
+        "rendering": reference.images(arrays["image"]),
+        "coverage": mask,
+        "mask": reference.images(arrays["estimated_mask"]) * mask,
+        "robust_mask": reference.images(arrays["robust_mask"]),
+        "landmarks": arrays["projected"].transpose(0, 2, 1)[:, arrays["landmark_vertices"], :2],
+        "landmarks_target": arrays["landmarks_target"].transpose(0, 2, 1),
+        "losses": reference.numbers(arrays["losses"]),
+    }
+
+
+def random_images(seed=0, size=16):
+    rng = np.random.default_rng(seed)
+    target, rendering = rng.random((2, 2, size, size, 3), dtype=np.float32)
+    mask = rng.random((2, size, size, 1), dtype=np.float32)
+    return target, rendering, mask
+
+
+# The reference README's tolerance for every term.
+TOLERANCE = 1e-4
+
+
+def test_parity_with_the_release(formation):
+    f = formation
+    t, r, m, c = f["target"], f["rendering"], f["mask"], f["coverage"]
+    robust, robust_mask = losses.robust_photometric(t, r, c)
+    found = {
+        "neighbor_5x5": losses.neighbour(t, r, m, 5),
+        "neighbor_3x3": losses.neighbour(t, r, m, 3),
+        "masked_reconstruction": losses.masked_photometric(t, r, m),
+        "area": losses.area(m, c),
+        "binary": losses.binary(m),
+        "robust_nll": robust,
+        "landmark": losses.landmark(
+            f["landmarks"], f["landmarks_target"], losses.landmark_weights(20.0)
+        ),
+    }
+    for name, value in found.items():
+        np.testing.assert_allclose(value, f["losses"][name], rtol=TOLERANCE, err_msg=name)
+    np.testing.assert_array_equal(robust_mask, f["robust_mask"])
+
+
+@pytest.mark.parametrize("search", ["target", "rendering"])
+@pytest.mark.parametrize("squared", [False, True])
+def test_neighbour_forgives_a_shift_of_one_pixel(search, squared):
+    target, _, mask = random_images()
+    ones = np.ones_like(mask)
+    shifted = np.roll(target, 1, axis=2)
+    found = losses.neighbour(target, shifted, ones, 5, search, squared=squared)
+    assert found < 1e-6
+    assert losses.neighbour(target, np.roll(target, 4, axis=2), ones, 5, search) > 0.01
+
+
+def test_neighbour_searches_the_image_it_is_told_to():
+    target = np.zeros((1, 9, 9, 3), np.float32)
+    rendering = np.zeros_like(target)
+    rendering[0, 4, 4] = 1.0
+    ones = np.ones((1, 9, 9, 1), np.float32)
+    # The bright rendered pixel has no like in the photo; every photo pixel has a dark one nearby.
+    assert losses.neighbour(target, rendering, ones, 3, "target") > 0
+    assert losses.neighbour(target, rendering, ones, 3, "rendering") == 0
+    with pytest.raises(ValueError, match="search"):
+        losses.neighbour(target, rendering, ones, 3, "photo")
+
+
+def test_masked_photometric_ignores_what_the_mask_hides():
+    target, rendering, mask = random_images()
+    mask = np.round(mask)
+    changed = np.where(mask > 0, target, 0.3)
+    np.testing.assert_allclose(
+        losses.masked_photometric(target, rendering, mask),
+        losses.masked_photometric(changed, rendering, mask),
+    )
+    assert losses.masked_photometric(target, rendering, 0 * mask) == 0
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda t, r, m: losses.neighbour(t, r, m),
+        lambda t, r, m: losses.masked_photometric(t, r, m),
+        lambda t, r, m: losses.shallow_cosine(t * m, r * m),
+        lambda t, r, m: losses.robust_photometric(t, r, m)[0],
+        lambda t, r, m: losses.area(m, jnp.zeros_like(m)) + losses.binary(m),
+    ],
+)
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_gradients_are_finite_where_images_agree_or_nothing_is_left(loss, fill):
+    target, _, mask = random_images()
+    gradients = jax.grad(loss, argnums=(0, 1, 2))(target, target, jnp.full_like(mask, fill))
+    for gradient in gradients:
+        assert np.isfinite(gradient).all()
+
+
+def test_robust_mask_is_the_threshold_inside_the_face():
+    target, rendering, mask = random_images()
+    coverage = np.round(mask)
+    near = target + 0.04
+    _, kept = losses.robust_photometric(target, near, coverage)
+    np.testing.assert_array_equal(kept, coverage)
+    _, none = losses.robust_photometric(target, target + 0.5, coverage)
+    assert none.sum() == 0
+    loss, all_kept = losses.robust_photometric(
+        target, rendering, coverage, deviations=0.17**0.5 / 0.043
+    )
+    inside = np.sum((target - rendering) ** 2, -1, keepdims=True) < 0.17
+    np.testing.assert_array_equal(all_kept, inside * coverage)
+    assert np.isfinite(loss)
+
+
+def test_area_and_binary_at_their_ends():
+    _, _, mask = random_images()
+    ones = np.ones_like(mask)
+    assert losses.area(ones, ones) == 0 and losses.area(0 * ones, ones) == 1
+    assert losses.binary(ones) == 0 and losses.binary(0.5 * ones) == 0.5
+    assert losses.binary(ones, squared=True) < losses.binary(0.5 * ones, squared=True) == 0
+
+
+def test_cosine_measures_direction_only():
+    a = np.random.default_rng(1).normal(size=(3, 8)).astype(np.float32)
+    np.testing.assert_allclose(losses.cosine(a, 5 * a), 0, atol=1e-6)
+    np.testing.assert_allclose(losses.cosine(a, -a), 2, atol=1e-6)
+
+
+def test_width_normalization_changes_the_distance():
+    target, rendering, _ = random_images()
+    with_width = losses.shallow_cosine(target, rendering)
+    assert abs(with_width - losses.shallow_cosine(target, rendering, normalize_width=False)) > 1e-4
+
+
+def test_landmark_weight_lies_inside_the_square():
+    zero = np.zeros((1, 68, 2), np.float32)
+    off = zero.copy()
+    off[0, 30] = 1.0
+    plain = losses.landmark(off, zero, losses.landmark_weights(1.0))
+    heavy = losses.landmark(off, zero, losses.landmark_weights(20.0))
+    np.testing.assert_allclose(heavy, 400 * plain)
+
+
+def test_cross_entropy_prefers_the_right_answer():
+    target = np.round(random_images()[2])
+    logits = 10 * (2 * target - 1)
+    assert losses.cross_entropy(logits, target) < 1e-3 < losses.cross_entropy(-logits, target)
+
+
+def test_prior_counts_coefficients_not_batches():
+    np.testing.assert_allclose(losses.prior(np.ones((5, 3)), 2 * np.ones((5, 2))), 3 + 8)
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    target, rendering, mask = random_images()
+    with pytest.raises(ValueError, match="agree"):
+        losses.masked_photometric(target, rendering[:1], mask)
+    with pytest.raises(ValueError, match="agree"):
+        losses.landmark(np.zeros((2, 68, 2)), np.zeros((1, 68, 2)), np.ones(68))
+    with pytest.raises(ValueError, match="agree"):
+        losses.cosine(np.zeros((2, 8)), np.zeros((1, 8)))

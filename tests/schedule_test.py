@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from focus_jax.presets import RELEASE
+from focus_jax.schedule import Schedule, phase_at, terms_at
+from focus_jax.updates import MASK_SOURCES
+
+PUBLISHED = Schedule(
+    warmup=0,
+    initialisation=300_000,
+    pretraining=30_000,
+    joint=200_000,
+    period=30_000,
+    segmenter_steps=5_001,
+)
+SMALL = Schedule(warmup=3, initialisation=4, pretraining=2, joint=10, period=5, segmenter_steps=2)
+RATES = {
+    name: {"rate": 0.1, "decay": 0.5, "every": 2}
+    for name in ("initialisation", "pretraining", "autoencoder", "segmenter")
+}
+
+
+def test_every_stage_has_its_length_and_its_network():
+    phases = [phase_at(step, SMALL) for step in range(SMALL.total)]
+    assert [p.stage for p in phases] == (
+        ["warm-up"] * 3 + ["initialisation"] * 4 + ["pre-training"] * 2 + ["joint"] * 10
+    )
+    networks = "".join(p.network[0] for p in phases)
+    assert networks == "aaa" + "aaaa" + "ss" + "ssaaa" * 2
+    assert [p.round for p in phases[-10:]] == [0] * 5 + [1] * 5
+    assert phase_at(SMALL.total, SMALL).stage == "done"
+
+
+@pytest.mark.parametrize(
+    ("step", "network"),
+    [(0, "segmenter"), (5_000, "segmenter"), (5_001, "autoencoder"), (30_000, "segmenter")],
+)
+def test_the_published_periods_begin_with_the_segmenter(step, network):
+    assert phase_at(330_000 + step, PUBLISHED).network == network
+
+
+def test_without_masks_keeps_the_autoencoder_steps():
+    plain = SMALL.without_masks()
+    steps = [phase_at(step, plain).network for step in range(plain.total)]
+    assert steps == ["autoencoder"] * (3 + 4 + 6)
+
+
+def test_terms_name_what_counts():
+    warm = terms_at(0, SMALL, RELEASE, RATES)
+    assert warm.weights["photometric"] > 0 == warm.weights["robust"]
+    assert MASK_SOURCES[warm.mask_source] == "coverage"
+    initial = terms_at(3, SMALL, RELEASE, RATES)
+    assert initial.weights["robust"] > 0 == initial.weights["photometric"]
+    assert MASK_SOURCES[initial.mask_source] == "robust"
+    assert terms_at(7, SMALL, RELEASE, RATES).weights["pretraining"] == 1
+    joint = terms_at(9, SMALL, RELEASE, RATES)
+    assert {k: float(v) for k, v in joint.weights.items()} == pytest.approx(
+        {
+            "neighbour": 15,
+            "distance": 3,
+            "area": 0.5,
+            "preserve": 0.25,
+            "binary": 10,
+            "pretraining": 0,
+        }
+    )
+    assert MASK_SOURCES[terms_at(11, SMALL, RELEASE, RATES).mask_source] == "segmenter"
+    unmasked = terms_at(3, SMALL, RELEASE, RATES, masks=False)
+    assert unmasked.weights["photometric"] > 0 == unmasked.weights["robust"]
+    assert MASK_SOURCES[unmasked.mask_source] == "coverage"
+
+
+def test_rates_decay_in_steps_of_their_stage():
+    rates = [float(terms_at(s, SMALL, RELEASE, RATES).learning_rate) for s in range(SMALL.total)]
+    np.testing.assert_allclose(rates[:7], [0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125])
+    np.testing.assert_allclose(rates[7:9], 0.1)
+    np.testing.assert_allclose(rates[9:13], [0.1, 0.1, 0.05, 0.05])
