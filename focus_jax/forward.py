@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from focus_jax.render import render_mesh
-from focus_jax.segmenter import mask_from_logits
+from focus_jax.segmenter import STEEPNESS, mask_from_logits
 from jaxtyping import Array, Float
 
 from focus_jax import morphable
@@ -149,7 +149,7 @@ def segment(
     dropout: jax.Array | None = None,
 ) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w 1"], Any]:
     """Mask inside the rendered face, its logits, and the segmenter's batch statistics."""
-    logits, statistics = _apply(
+    raw, statistics = _apply(
         segmenter, variables, rendering.image, image, train=train, dropout=dropout
     )
-    return mask_from_logits(logits) * rendering.coverage, logits, statistics
+    return mask_from_logits(raw) * rendering.coverage, STEEPNESS * raw, statistics

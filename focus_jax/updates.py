@@ -53,7 +53,7 @@ class Method:
     decoding: forward.Decoding = dataclasses.field(default_factory=forward.Decoding)
     forms: LossForms = dataclasses.field(default_factory=LossForms)
     recognizer: str = "dlib"
-    chip_size: int = 150
+    chip_size: int = 0  # of the face chips that the recognizer sees; 0: it sees the crop itself
     backend: str | None = None  # of the rasterizer
 
 
@@ -76,11 +76,10 @@ class Terms:
 
 def _recognize(
     method: Method, constants: Constants, image: jax.Array, landmarks: jax.Array, *, shallow: bool
-):
-    chips = recognizer.warp_face(image, landmarks, kind=method.recognizer, size=method.chip_size)
-    return recognizer.features(
-        constants.recognizer, chips, kind=method.recognizer, shallow_only=shallow
-    )
+) -> recognizer.Features:
+    kind, size = method.recognizer, method.chip_size
+    chips = recognizer.warp_face(image, landmarks, kind=kind, size=size) if size else image
+    return recognizer.features(constants.recognizer, chips, kind=kind, shallow_only=shallow)
 
 
 def _when(weight: jax.Array, loss):

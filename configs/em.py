@@ -1,0 +1,129 @@
+"""The default job: the complete method at small scale, on synthetic or on your own photos.
+
+    python -m focus_jax.main --config=configs/em.py                 synthetic, 15 minutes
+    python -m focus_jax.main --config=configs/em.py:smoke           the same in a minute
+    python -m focus_jax.main --config=configs/em.py:photos --config.data.root=FOLDER
+
+`FOLDER` holds photos with `train_landmarks.csv` and `val_landmarks.csv`. Arguments combine:
+`configs/em.py:photos,smoke`. Times are for two CPU cores.
+"""
+
+from ml_collections import ConfigDict
+
+from focus_jax import presets
+
+
+def get_config(arguments: str = "") -> ConfigDict:
+    """The settings; `arguments` are separated by commas."""
+    chosen = set(filter(None, arguments.split(",")))
+    unknown = chosen - {"smoke", "photos"}
+    if unknown:
+        raise ValueError(
+            f"configs/em.py knows the arguments smoke and photos, not {sorted(unknown)}"
+        )
+    config = _synthetic()
+    if "photos" in chosen:
+        _photos(config)
+    if "smoke" in chosen:
+        _smoke(config)
+    config.name = "-".join(["em", *sorted(chosen)])
+    return config
+
+
+def _synthetic() -> ConfigDict:
+    c = ConfigDict()
+    c.name = "em"
+    c.seed = 0
+    c.compare = True  # also train without masks, for the table
+    c.log_every = 20
+    c.evaluate_every = 500
+    c.checkpoint_every = 250
+
+    c.data = ConfigDict()
+    c.data.name = "synthetic"  # or "photos"
+    c.data.root = ""  # the photos' folder
+    c.data.size = 64  # pixels of the square crop
+    c.data.batch_size = 16
+    c.data.augment = True
+    c.data.train_count = 3000  # synthetic faces
+    c.data.validation_count = 200
+    c.data.test_count = 400
+    c.data.cache = "~/.cache/focus_jax/data"
+
+    c.face_model = ConfigDict()
+    c.face_model.name = "builtin"
+    # Fewer modes than the data are drawn from: like a real photo, no face is quite in the model.
+    c.face_model.modes = ConfigDict({"identity": 40, "expression": 20, "albedo": 20})
+
+    c.encoder = ConfigDict({"kind": "small"})
+    c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1})
+    c.recognizer = ConfigDict({"kind": "dlib", "chip_size": 64, "weights": ""})
+    c.rasterizer = ConfigDict({"backend": ""})  # "warp", "jnp", or whichever suits the device
+
+    c.decoding = ConfigDict(
+        {
+            "albedo_scale": 1.0,
+            "angle_scale": 0.3,
+            "depth_scale": 30.0,
+            "translation_scale": 10.0,
+            "light_scale": 1.0,
+            "light_colour": 0.3,
+            "light_bands": (1.0, 1.0, 0.5),
+            "albedo_limit": 3.0,
+        }
+    )
+    c.optimizer = ConfigDict(
+        {
+            "autoencoder": {"name": "adam", "clip": 1.0, "weight_decay": 0.0},
+            "segmenter": {"name": "adam", "clip": 1.0, "weight_decay": 0.0},
+        }
+    )
+    c.rates = ConfigDict(
+        {
+            "initialisation": {"rate": 1e-3, "decay": 1.0, "every": 1000},
+            "pretraining": {"rate": 1e-3, "decay": 1.0, "every": 1000},
+            "autoencoder": {"rate": 5e-4, "decay": 0.9, "every": 200},
+            "segmenter": {"rate": 5e-4, "decay": 0.9, "every": 200},
+        }
+    )
+    c.schedule = ConfigDict(
+        {
+            "warmup": 600,
+            "initialisation": 1200,
+            "pretraining": 300,
+            "joint": 3000,
+            "period": 600,
+            "segmenter_steps": 250,
+        }
+    )
+    c.losses = presets.losses("release")
+    c.losses.landmark = 6e-3  # pixels of a 64-pixel crop are 3.5 times as large
+    c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better
+    c.losses.perceptual_features = "shallow"
+    c.losses.area = 1.0
+    c.losses.preserve = 2.5
+    c.losses.binary = 1.0
+    return c
+
+
+def _photos(c: ConfigDict) -> None:
+    c.data.name = "photos"
+    c.compare = False
+
+
+def _smoke(c: ConfigDict) -> None:
+    c.log_every = 1
+    c.evaluate_every = 20
+    c.checkpoint_every = 5
+    c.data.batch_size = 4
+    c.data.train_count, c.data.validation_count, c.data.test_count = 24, 8, 8
+    c.schedule = ConfigDict(
+        {
+            "warmup": 4,
+            "initialisation": 4,
+            "pretraining": 3,
+            "joint": 12,
+            "period": 6,
+            "segmenter_steps": 2,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Robust 3D face reconstruction and occlusion segmentation in JAX."""

@@ -1,0 +1,92 @@
+"""The pinhole camera of the authors: x right, y down, depth away from the camera.
+
+World and camera share one unit of length, that of the face model. Pixel centres lie at integers.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
+DISTANCE = 1000.0  # from the camera to the origin of a face whose pose is zero
+
+# Products of a few numbers gain nothing from reduced precision, and screen positions lose by it.
+_EXACT = jax.lax.Precision.HIGHEST
+
+
+def rotation_matrix(angles: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+    """Rx Ry Rz of three Euler angles in radians: pitch (about x), yaw (y), roll (z)."""
+    (cx, cy, cz), (sx, sy, sz) = (
+        jnp.moveaxis(jnp.cos(angles), -1, 0),
+        jnp.moveaxis(jnp.sin(angles), -1, 0),
+    )
+    rows = (
+        (cy * cz, -cy * sz, sy),
+        (cx * sz + sx * sy * cz, cx * cz - sx * sy * sz, -sx * cy),
+        (sx * sz - cx * sy * cz, sx * cz + cx * sy * sz, cx * cy),
+    )
+    return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
+
+
+def extrinsics(pose: Float[Array, "*n 6"]) -> tuple[Float[Array, "*n 3 3"], Float[Array, "*n 3"]]:
+    """World to camera, `x_camera = rotation @ x_world + translation`, from a pose.
+
+    The pose is three Euler angles (radians) and three translations. The face looks along +z with y
+    up; diag(1, -1, -1) turns it towards the camera, whose y points down.
+    """
+    flip = jnp.array([1.0, -1.0, -1.0], pose.dtype)
+    offset = jnp.array([0.0, 0.0, DISTANCE], pose.dtype)
+    return flip[:, None] * rotation_matrix(pose[..., :3]), pose[..., 3:] + offset
+
+
+def inverse(
+    rotation: Float[Array, "*n 3 3"], translation: Float[Array, "*n 3"]
+) -> tuple[Float[Array, "*n 3 3"], Float[Array, "*n 3"]]:
+    """The rigid motion backwards: camera to world from world to camera, and the reverse."""
+    back = jnp.swapaxes(rotation, -1, -2)
+    return back, -jnp.einsum("...ij,...j->...i", back, translation, precision=_EXACT)
+
+
+def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
+    """Camera matrix: focal length 9.06 * width / 2, centre ((width, height) - 1) / 2, in pixels."""
+    focal = FOCAL * width / 2
+    return jnp.array(
+        [[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]]
+    )
+
+
+def project(
+    vertices: Float[Array, "*n v 3"],
+    rotation: Float[Array, "*n 3 3"],
+    translation: Float[Array, "*n 3"],
+    intrinsics: Float[Array, "3 3"],
+) -> Float[Array, "*n v 3"]:
+    """World points to (x, y, depth): pixels, and the distance along the camera's axis.
+
+    A point at or behind the camera has no picture. Its depth is returned as it is, not positive, by
+    which `rasterize` rejects it; its x and y are computed as if its depth were 1, so that they and
+    their gradients stay finite.
+    """
+    camera = (
+        jnp.einsum("...ij,...vj->...vi", rotation, vertices, precision=_EXACT)
+        + translation[..., None, :]
+    )
+    depth = camera[..., 2:]
+    # Divided before the centre is added: adding it first costs a digit of x and y.
+    plane = camera[..., :2] / jnp.where(depth > 0, depth, 1.0)
+    pixels = jnp.einsum("ij,...vj->...vi", intrinsics[:2, :2], plane, precision=_EXACT)
+    return jnp.concatenate([pixels + intrinsics[:2, 2], depth], -1)
+
+
+def unproject(
+    screen: Float[Array, "*n v 3"],
+    rotation: Float[Array, "*n 3 3"],
+    translation: Float[Array, "*n 3"],
+    intrinsics: Float[Array, "3 3"],
+) -> Float[Array, "*n v 3"]:
+    """World points from (x, y, depth), for positive depths: the inverse of `project`."""
+    depth = screen[..., 2]
+    y = (screen[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
+    x = (screen[..., 0] - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0]
+    camera = jnp.stack([x * depth, y * depth, depth], -1) - translation[..., None, :]
+    return jnp.einsum("...ji,...vj->...vi", rotation, camera, precision=_EXACT)

@@ -1,0 +1,1 @@
+"""Photos and synthetic faces, from files to batches."""

@@ -1,0 +1,100 @@
+"""The release's augmentation: small shifts, scalings and rotations, and mirroring."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from focus_jax.data.align import compose, transform_points
+
+SHIFT = 10 / 224  # of the crop's width, either way
+SCALE = 0.1
+ROTATION = 10.0  # degrees
+FLIP = 0.5
+MARGIN = 1 / 8  # of the crop's width: what photos keep on every side for this to move into
+
+# The mirror image of each iBUG landmark.
+MIRROR = np.array(
+    [
+        *range(16, -1, -1),  # jaw
+        *range(26, 16, -1),  # brows
+        *range(27, 31),  # nose ridge
+        *range(35, 30, -1),  # nostrils
+        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),  # eyes
+        *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),  # outer lips
+        *(64, 63, 62, 61, 60, 67, 66, 65),  # inner lips
+    ]
+)
+
+# What is no longer true, or no longer known, of a moved and mirrored photo.
+SPOILED = ("neutral", "pose", "features")
+
+
+def flip_landmarks(landmarks: np.ndarray, width: int) -> np.ndarray:
+    """Landmarks `[68 2]` of the mirrored image of `width` pixels, in the iBUG order."""
+    return (landmarks * np.array([-1, 1]) + np.array([width - 1, 0]))[MIRROR].astype(np.float32)
+
+
+def random_transform(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Affine map `[2 3]` of a crop onto its shifted, scaled and rotated self."""
+    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION))
+    factor = 1 + rng.uniform(-SCALE, SCALE)
+    shift = rng.uniform(-SHIFT, SHIFT, 2) * size
+    linear = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = np.full(2, (size - 1) / 2)
+    return np.concatenate([linear, (centre + shift - linear @ centre)[:, None]], axis=1)
+
+
+def augment(record: dict[str, Any], rng: np.random.Generator, size: int) -> dict[str, Any]:
+    """The record moved at random, and mirrored every other time, as a crop of `size` pixels.
+
+    The stored image may be larger: its margin is what the move brings in. A function of the
+    record and of the generator's state alone. Fields that it would falsify (`SPOILED`) are left
+    out; the mask moves along. Raises ValueError for a record made for another size.
+    """
+    moved = crop(record, size, random_transform(rng, size))
+    if rng.random() < FLIP:
+        moved["image"] = np.ascontiguousarray(moved["image"][:, ::-1])
+        moved["landmarks"] = flip_landmarks(moved["landmarks"], size)
+        if moved.get("mask") is not None:
+            moved["mask"] = np.ascontiguousarray(moved["mask"][:, ::-1])
+        if "transform" in moved:
+            mirror = np.array([[-1.0, 0, size - 1], [0, 1, 0]])
+            moved["transform"] = compose(mirror, moved["transform"]).astype(np.float32)
+    return {k: v for k, v in moved.items() if k not in SPOILED}
+
+
+def crop(record: dict[str, Any], size: int, transform: np.ndarray | None = None) -> dict[str, Any]:
+    """The record without its margin: the middle `size` pixels, moved by `transform` if given.
+
+    Raises ValueError for a record made for another size.
+    """
+    side = record["image"].shape[0]
+    margin = (side - size) // 2
+    # Cutting the middle out of a larger crop would enlarge the face without a word.
+    if side - 2 * margin != size or margin not in (0, round(MARGIN * size)):
+        raise ValueError(
+            f"a record of {side} x {side} pixels is neither a crop of {size} pixels nor one with "
+            f"its margin, {size + 2 * round(MARGIN * size)}; make the records at that size"
+        )
+    if transform is None and margin == 0:
+        return dict(record)
+    shifted = np.array(np.eye(2, 3) if transform is None else transform, np.float64)
+    shifted[:, 2] -= shifted[:, :2] @ np.full(2, float(margin))
+    moved = {**record, "landmarks": transform_points(shifted, record["landmarks"])}
+    if record.get("transform") is not None:
+        moved["transform"] = compose(shifted, record["transform"]).astype(np.float32)
+    inside = slice(margin, margin + size)
+    for name in ("image", "mask"):
+        picture = record.get(name)
+        if picture is not None:
+            moved[name] = (
+                picture[inside, inside] if transform is None else _warp(picture, shifted, size)
+            )
+    return moved
+
+
+def _warp(picture: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+    """The picture moved; bicubic as in the release. Without a margin its edge pixels repeat."""
+    flags, border = cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
+    return cv2.warpAffine(picture, transform, (size, size), flags=flags, borderMode=border)

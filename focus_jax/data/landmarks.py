@@ -1,0 +1,83 @@
+"""68 landmarks of each photo, from a csv in the layout of the authors' release."""
+
+import csv
+import math
+from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
+
+import numpy as np
+
+POINTS = 68
+# A detector may place the jaw of a cut-off face outside the photo, but not far outside.
+MARGIN = 0.25  # of the photo's width or height
+LAYOUT = "filename,x0,y0,...,x67,y67, without a header"
+
+
+class LandmarkRow(NamedTuple):
+    """One photo's landmarks: x, y in its pixels, iBUG order, and where they were written."""
+
+    filename: str
+    landmarks: np.ndarray  # [68, 2] float32
+    row: int  # counted from 1
+
+
+def read_landmarks(path: Path) -> list[LandmarkRow]:
+    """Rows of `filename,x0,y0,...,x67,y67`, without a header.
+
+    Raises ValueError, naming file and row, for a missing or empty file, a wrong number of points,
+    values that are not finite numbers, names that leave the folder, and photos named twice.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; write one row per photo: {LAYOUT}")
+    rows: list[LandmarkRow] = []
+    seen: dict[str, int] = {}
+    # Spreadsheets put a byte-order mark before the first name: utf-8-sig drops it.
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            fields = next(csv.reader([line]), [])
+            if not any(field.strip() for field in fields):
+                continue
+            row = _row(path, number, fields)
+            if row.filename in seen:
+                raise ValueError(
+                    f"{path}, row {number}: {row.filename} has landmarks in row "
+                    f"{seen[row.filename]} already; keep one of them"
+                )
+            seen[row.filename] = number
+            rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} has no rows; write one per photo: {LAYOUT}")
+    return rows
+
+
+def _row(path: Path, number: int, fields: list[str]) -> LandmarkRow:
+    where = f"{path}, row {number}"
+    filename, values = fields[0].strip(), fields[1:]
+    if len(values) != 2 * POINTS:
+        raise ValueError(
+            f"{where} ({filename}): {len(values) / 2:g} points instead of {POINTS}; write {LAYOUT}"
+        )
+    parts = PureWindowsPath(filename)  # knows the separators and roots of Linux as well
+    if not filename or parts.anchor or ".." in parts.parts:
+        raise ValueError(f"{where}: {filename!r} must name a file inside the photos' folder")
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError as error:
+        raise ValueError(f"{where} ({filename}): {error}; coordinates are pixels") from None
+    if not all(math.isfinite(value) for value in numbers):
+        raise ValueError(f"{where} ({filename}): a coordinate is not finite; they are pixels")
+    return LandmarkRow(filename, np.array(numbers, np.float32).reshape(POINTS, 2), number)
+
+
+def check_inside(row: LandmarkRow, path: Path, height: int, width: int) -> None:
+    """Raise ValueError, naming file and row, when a point lies far outside its photo."""
+    # From the middle of the photo, in widths and heights.
+    away = np.abs((row.landmarks + 0.5) / np.array([width, height]) - 0.5)
+    outside = (away > 0.5 + MARGIN).any(axis=1)
+    if outside.any():
+        point = int(np.argmax(outside))
+        x, y = row.landmarks[point]
+        raise ValueError(
+            f"{path}, row {row.row} ({row.filename}): point {point} at ({x:g}, {y:g}) lies outside "
+            f"the {width} x {height} photo; coordinates are pixels of the photo itself"
+        )

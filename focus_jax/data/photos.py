@@ -1,0 +1,123 @@
+"""A folder of photos with landmarks, as aligned crops: the layout of the authors' release.
+
+FOLDER/train_landmarks.csv and FOLDER/val_landmarks.csv, the photos in FOLDER/Dataset or FOLDER.
+"""
+
+import functools
+import hashlib
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from focus_jax.data.align import align_face
+from focus_jax.data.augment import MARGIN
+from focus_jax.data.landmarks import LandmarkRow, check_inside, read_landmarks
+
+log = logging.getLogger(__name__)
+
+CSV = {"train": "train_landmarks.csv", "validation": "val_landmarks.csv"}
+MAX_UNREADABLE = 0.05  # of the photos; more means a wrong folder rather than a bad photo
+
+
+class UnreadablePhoto(Exception):  # noqa: N818  (counted and listed, not raised to the user)
+    """A photo that is missing or cannot be decoded."""
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """The photo as uint8 RGB `[h w 3]`, turned upright by its EXIF tag, whatever its depth was.
+
+    Transparency is dropped. Raises UnreadablePhoto with the reason.
+    """
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise UnreadablePhoto(f"{path.name} ({error.strerror})") from None
+    # Some JPEG decoders fill up a truncated file with grey; the missing end marker tells. A
+    # thumbnail at the file's beginning has one too, and some phones append a film.
+    tail = encoded[min(1 << 17, max(0, len(encoded) - 4096)) :]
+    if encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail:
+        raise UnreadablePhoto(f"{path.name} (truncated)")
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
+    if image is None:
+        raise UnreadablePhoto(f"{path.name} (not a whole image that OpenCV can read)")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def fingerprint(root: Path) -> str:
+    """A digest that changes when the landmarks or a photo of the folder change.
+
+    Photos count by name, size and time, so that thousands take no second.
+    """
+    digest = hashlib.sha256()
+    for name in CSV.values():
+        digest.update((root / name).read_bytes() if (root / name).is_file() else b"")
+    for path in sorted(p for p in _folder(root).rglob("*") if p.is_file()):
+        about = path.stat()
+        digest.update(f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def photo_records(root: Path, split: str, size: int) -> Iterator[dict[str, Any]]:
+    """Aligned crops of a split, `train` or `validation`, in the order of its csv.
+
+    Crops have `size` pixels and a margin for augmentation around them (`augment.MARGIN`); their
+    landmarks and `transform` (photo to crop) are in pixels with the margin. Unreadable photos are
+    left out and listed; a ValueError tells of more than 5 % of them, of a missing folder, and of
+    rows that do not fit their photo.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder; set config.data.root to that of your photos")
+    path = root / CSV[split]
+    rows = read_landmarks(path)
+    unreadable: list[str] = []
+    read = functools.partial(_crop, _folder(root), path, size)
+    # A few at a time: the pool would read on without end before a slow writer, or after an error.
+    with (
+        ThreadPoolExecutor(2) as pool,
+        tqdm(total=len(rows), desc=f"{split} photos", unit="photo") as bar,
+    ):
+        for start in range(0, len(rows), 32):
+            for found in pool.map(read, rows[start : start + 32]):
+                bar.update()
+                if not isinstance(found, str):
+                    yield found
+                    continue
+                unreadable.append(found)
+                if len(unreadable) > MAX_UNREADABLE * len(rows):
+                    message = _unreadable(unreadable, bar.n, path)
+                    raise ValueError(f"{message}; mend them, or remove their rows")
+    if unreadable:
+        log.warning("%s; going on without them", _unreadable(unreadable, len(rows), path))
+
+
+def _folder(root: Path) -> Path:
+    return root / "Dataset" if (root / "Dataset").is_dir() else root
+
+
+def _unreadable(names: list[str], count: int, csv: Path) -> str:
+    listed = "; ".join(names[:20]) + ("; ..." if len(names) > 20 else "")
+    return f"{len(names)} of {count} photos of {csv} cannot be read: {listed}"
+
+
+def _crop(folder: Path, csv: Path, size: int, row: LandmarkRow) -> dict[str, Any] | str:
+    try:
+        photo = read_photo(folder / row.filename)
+    except UnreadablePhoto as problem:
+        return str(problem)
+    check_inside(row, csv, *photo.shape[:2])
+    try:
+        aligned = align_face(photo, row.landmarks, size, margin=round(MARGIN * size))
+    except ValueError as error:
+        raise ValueError(f"{csv}, row {row.row} ({row.filename}): {error}") from None
+    return {
+        "image": aligned.image,
+        "landmarks": aligned.landmarks,
+        "transform": aligned.transform.astype(np.float32),
+        "filename": row.filename,
+    }

@@ -1,0 +1,146 @@
+"""Which records a run trains and is judged on, made once and kept in a cache on disk."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from focus_jax.data.features import recognized
+from focus_jax.data.occluders import paste_occluder
+from focus_jax.data.photos import CSV, photo_records
+from focus_jax.data.records import open_records, write_records
+from focus_jax.data.synthetic import OCCLUDERS, synthesize
+from focus_jax.face_models import load_face_model
+from focus_jax.types import Config
+
+log = logging.getLogger(__name__)
+
+Records = Sequence[dict[str, Any]]
+VERSION = 1  # of the records' content; raise it when the code that makes them changes
+
+
+class Splits(NamedTuple):
+    train: Records
+    validation: Records
+    test: Records  # with true masks: synthetic faces, or validation photos with pasted occluders
+
+
+def load_splits(config: Config, recognizer: Any) -> Splits:
+    """The records that `config.data` names. Raises ValueError for folders and files that do not fit.
+
+    Photos train and validate as they are. Their `test` split is the validation photos with an
+    occluder pasted on each, because its mask is then known exactly.
+    """
+    kinds: dict[str, Callable[[Config], Splits]] = {"synthetic": _synthetic, "photos": _photos}
+    data = config.data
+    if data.name not in kinds:
+        raise ValueError(f"config.data.name must be one of {sorted(kinds)}, not {data.name!r}")
+    splits = kinds[data.name](config)
+    if config.encoder.kind != "recognizer":
+        return splits
+
+    def with_features(name: str, records: Records, versions: int) -> Records:
+        key = (_fingerprint(records), data.size, data.record_size, versions, config.seed)
+        return cached(
+            config,
+            f"{data.name}-{name}-features",
+            key,
+            lambda: recognized(
+                records,
+                recognizer,
+                kind=config.recognizer.kind,
+                record_size=data.record_size,
+                size=data.size,
+                versions=versions,
+                seed=config.seed,
+            ),
+        )
+
+    return Splits(
+        with_features("train", splits.train, data.versions),
+        with_features("validation", splits.validation, 0),
+        with_features("test", splits.test, 0),
+    )
+
+
+def cached(config: Config, name: str, key: Any, make: Callable[[], Iterable[dict]]) -> Records:
+    """Records of `make`, written on the first call and read from the cache after."""
+    digest = hashlib.sha256(repr((VERSION, name, key)).encode()).hexdigest()[:12]
+    folder = Path(config.data.cache).expanduser() / f"{name}-{digest}"
+    if not (folder / "complete").exists():
+        log.info("making %s in %s", name, folder)
+        write_records(folder, make())
+        (folder / "complete").touch()
+    return open_records(folder)
+
+
+def _fingerprint(tree: Any) -> str:
+    """Digest of all arrays and strings in a tree."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        digest.update(leaf.encode() if isinstance(leaf, str) else np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _synthetic(config: Config) -> Splits:
+    face_model = load_face_model(config.face_model.name)
+    data = config.data
+    key = (_fingerprint(face_model), data.record_size, config.seed)
+
+    def split(name: str, count: int, noise: bool) -> Records:
+        return cached(
+            config,
+            f"synthetic-{name}",
+            (*key, count),
+            lambda: synthesize(
+                face_model,
+                count,
+                size=data.record_size,
+                seed=config.seed,
+                split=name,
+                noise=noise,
+                progress=True,
+            ),
+        )
+
+    return Splits(
+        split("train", data.train_count, True),
+        split("validation", data.validation_count, False),
+        split("test", data.test_count, False),
+    )
+
+
+def _photos(config: Config) -> Splits:
+    root, data = Path(config.data.root).expanduser(), config.data
+    if not data.root or not root.is_dir():
+        raise ValueError(
+            f"config.data.root={data.root!r} is not a folder; give the folder of your photos"
+        )
+    # A changed csv makes new records; a photo replaced under its name needs an empty cache.
+    listings = [(root / name).read_bytes() for name in CSV.values() if (root / name).is_file()]
+    key = (str(root.resolve()), [hashlib.sha256(x).hexdigest() for x in listings], data.record_size)
+
+    def split(name: str, count: int) -> Records:
+        records = cached(
+            config, f"photos-{name}", key, lambda: photo_records(root, name, data.record_size)
+        )
+        return records[:count] if count else records
+
+    validation = split("validation", data.validation_count)
+    return Splits(
+        split("train", data.train_count), validation, list(pasted(validation, seed=config.seed))
+    )
+
+
+def pasted(records: Records, *, seed: int) -> Iterator[dict[str, Any]]:
+    """Each record with an occluder painted on: kinds in turn, `mask` 0 where it lies, 1 elsewhere."""
+    for number, record in enumerate(records):
+        kind = 1 + number % (len(OCCLUDERS) - 1)
+        rng = np.random.default_rng((seed, number))
+        image, occluded = paste_occluder(record["image"], record["landmarks"], rng, OCCLUDERS[kind])
+        mask = np.where(occluded >= 128, 0, 255).astype(np.uint8)
+        yield {**record, "image": image, "mask": mask, "occluder": np.int32(kind)}

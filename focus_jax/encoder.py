@@ -1,0 +1,138 @@
+"""The encoder: from a photo to the numbers that `forward.decode` makes a `FaceCode` of.
+
+Three kinds: the paper's ResNet-50, a small residual network for short trainings from scratch, and
+a head on frozen recognizer features. The last layer of each begins at zero, so that training
+starts from the mean face.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from focus_jax.layers import BatchNorm, Conv, average_pool, max_pool
+
+KINDS = ("resnet50", "small", "recognizer")
+
+
+class Block(nn.Module):
+    """Residual block of ResNet; with `bottleneck`, its stride is on the 3 x 3 (torchvision v1.5).
+
+    Names of the parts are torchvision's, which `weights.torch` relies on.
+    """
+
+    width: int
+    stride: int = 1
+    bottleneck: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b y x d"]:
+        features = self.width * (4 if self.bottleneck else 1)
+        if self.bottleneck:
+            shapes = [(self.width, 1, 1), (self.width, 3, self.stride), (features, 1, 1)]
+        else:
+            shapes = [(self.width, 3, self.stride), (self.width, 3, 1)]
+        y = x
+        for i, (channels, size, stride) in enumerate(shapes, start=1):
+            y = Conv(channels, size, stride, name=f"conv{i}")(y)
+            y = BatchNorm(use_running_average=not train, name=f"bn{i}")(y)
+            y = nn.relu(y) if i < len(shapes) else y
+        if x.shape[-1] != features or self.stride != 1:
+            x = Conv(features, 1, self.stride, padding=0, name="downsample_conv")(x)
+            x = BatchNorm(use_running_average=not train, name="downsample_bn")(x)
+        return nn.relu(x + y)
+
+
+class Encoder(nn.Module):
+    """A ResNet (He et al. 2016). The defaults are torchvision's ResNet-50.
+
+    The image goes in as it is, in [0, 1]: no mean or deviation is taken off, as in the release.
+    `pool` 1 averages over all positions; `pool` n keeps an n x n grid of them for the last layer,
+    which makes pose easier to read off.
+    """
+
+    outputs: int
+    stage_sizes: Sequence[int] = (3, 4, 6, 3)
+    width: int = 64
+    bottleneck: bool = True
+    large_stem: bool = True  # 7 x 7 with stride 2 and pooling; otherwise 3 x 3 with stride 2
+    pool: int = 1
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, "b h w 3"],
+        features: Float[Array, "b n"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b outputs"]:
+        del features  # of the recognizer; only FeatureEncoder reads them
+        x = Conv(self.width, 7 if self.large_stem else 3, 2, name="conv1")(image)
+        x = nn.relu(BatchNorm(use_running_average=not train, name="bn1")(x))
+        if self.large_stem:
+            x = max_pool(x, 3, stride=2, padding=1)
+        for stage, blocks in enumerate(self.stage_sizes):
+            for block in range(blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                name = f"layer{stage + 1}_{block}"
+                x = Block(self.width * 2**stage, stride, self.bottleneck, name=name)(x, train)
+        x = average_pool(x, self.pool) if self.pool > 1 else jnp.mean(x, (1, 2), keepdims=True)
+        x = x.reshape(x.shape[0], -1)
+        return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="fc")(x)
+
+
+class FeatureEncoder(nn.Module):
+    """A head on frozen recognizer features (`recognizer.encoder_features`).
+
+    They are nearly blind to light and colour, which a small branch reads from the photo itself at
+    32 x 32 pixels. The head overfits without weight decay.
+    """
+
+    outputs: int
+    hidden: Sequence[int] = (512, 256)
+    colour_width: int = 16
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, "b h w 3"],
+        features: Float[Array, "b n"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b outputs"]:
+        if features is None:
+            raise ValueError(
+                "the recognizer encoder needs Batch.features: cache encoder_features of each photo"
+            )
+        colour = jax.image.resize(image, (image.shape[0], 32, 32, 3), "linear") - 0.5
+        for i, scale in enumerate((1, 2, 2)):
+            conv = Conv(self.colour_width * scale, 3, 2, use_bias=True, name=f"colour{i + 1}")
+            colour = nn.relu(conv(colour))
+        x = nn.Dropout(self.dropout, deterministic=not train)(features)
+        x = jnp.concatenate([x, colour.reshape(colour.shape[0], -1)], axis=-1)
+        for i, width in enumerate(self.hidden):
+            x = nn.LayerNorm(name=f"norm{i + 1}")(nn.Dense(width, name=f"dense{i + 1}")(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(nn.gelu(x))
+        return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="fc")(x)
+
+
+def small_encoder(outputs: int) -> Encoder:
+    """A residual network of 1.2 million parameters plus its last layer, for 64 x 64 photos."""
+    return Encoder(outputs, (1, 1, 1, 1), width=32, bottleneck=False, large_stem=False, pool=4)
+
+
+def make_encoder(kind: Literal["resnet50", "small", "recognizer"] | str, outputs: int) -> nn.Module:
+    """The encoder named by a config: `__call__(image, features=None, train=False)`.
+
+    `outputs` is the number of coefficients, pose and light numbers together. Raises ValueError for
+    another kind.
+    """
+    if kind == "resnet50":
+        return Encoder(outputs)
+    if kind == "small":
+        return small_encoder(outputs)
+    if kind == "recognizer":
+        return FeatureEncoder(outputs)
+    raise ValueError(f"the encoder is one of {', '.join(KINDS)}, not {kind!r}")

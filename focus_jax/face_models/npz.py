@@ -1,0 +1,78 @@
+"""The project's own face-model format: one npz of plain arrays (format "focus_jax 1").
+
+Keys are the fields of `types.FaceModel`, and `format`. Bases are `[v 3 k]` with one standard
+deviation per unit, in any float type; see `FaceModel` for the other shapes.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from focus_jax.types import REGIONS, FaceModel
+
+FORMAT = "focus_jax 1"
+FLOATS = ("shape_mean", "identity_basis", "expression_basis", "albedo_mean", "albedo_basis", "uv")
+SHAPES: dict[str, tuple[Any, ...]] = {  # letters stand for sizes that must agree
+    "shape_mean": ("v", 3),
+    "identity_basis": ("v", 3, "i"),
+    "expression_basis": ("v", 3, "e"),
+    "albedo_mean": ("v", 3),
+    "albedo_basis": ("v", 3, "a"),
+    "triangles": ("t", 3),
+    "landmark_vertices": (68, 3),
+    "landmark_weights": (68, 3),
+    "region": ("v",),
+    "uv": ("v", 2),
+}
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz. ValueError, in one sentence, for files that are missing or broken."""
+    if not path.is_file():
+        raise ValueError(f"the face model {path} does not exist; give 'builtin' or a file's path")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError):
+        raise ValueError(
+            f"{path} is not a face model: it cannot be read as npz, or is truncated"
+        ) from None
+
+
+def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
+    """The face model that the arrays make up; a ValueError names the first key that does not fit."""
+    if str(arrays.get("format")) != FORMAT:
+        raise ValueError(f"{path} is not a face model: its key 'format' is not {FORMAT!r}")
+    sizes: dict[str, int] = {}
+    fields: dict[str, Any] = {}
+    for key, shape in SHAPES.items():
+        if key not in arrays:
+            raise ValueError(f"{path} lacks the key {key!r} of a face model")
+        array = arrays[key]
+        wanted = tuple(sizes.get(n, n) if isinstance(n, str) else n for n in shape)
+        fits = array.ndim == len(wanted) and all(
+            isinstance(w, str) or w == n for w, n in zip(wanted, array.shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"{path}: {key!r} has the shape {array.shape} instead of {wanted}")
+        sizes |= {n: s for n, s in zip(shape, array.shape, strict=True) if isinstance(n, str)}
+        floating = key in FLOATS or key == "landmark_weights"
+        fields[key] = array.astype(np.float32 if floating else np.int32)
+        if not np.isfinite(fields[key]).all():
+            raise ValueError(f"{path}: {key!r} holds values that are not finite")
+    limits = {"triangles": sizes["v"], "landmark_vertices": sizes["v"], "region": len(REGIONS)}
+    for key, limit in limits.items():
+        if fields[key].min() < 0 or fields[key].max() >= limit:
+            raise ValueError(f"{path}: {key!r} has an index outside 0 to {limit - 1}")
+    names = {k: str(arrays[k]) for k in ("name", "units", "licence") if k in arrays}
+    return FaceModel(**fields, **names)
+
+
+def write(path: Path, face_model: FaceModel) -> None:
+    """Write a face model in this format."""
+    arrays = {key: np.asarray(getattr(face_model, key)) for key in SHAPES}
+    names = {k: np.array(getattr(face_model, k)) for k in ("name", "units", "licence")}
+    np.savez_compressed(path, format=np.array(FORMAT), **names, **arrays)

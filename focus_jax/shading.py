@@ -1,0 +1,53 @@
+"""Lambertian shading by spherical harmonics up to order 2 (Ramamoorthi and Hanrahan 2001)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Normalisation of the real harmonics: sqrt of 1/4pi, 3/4pi, 15/4pi, 5/16pi, 15/16pi.
+_K = (0.28209479177, 0.48860251190, 1.09254843059, 0.31539156525, 0.54627421529)
+
+
+def sh_basis(normals: Float[Array, "*n 3"]) -> Float[Array, "*n 9"]:
+    """Nine real harmonics, order l = 0..2 and m = -l..l, Condon-Shortley sign, as polynomials.
+
+    Normals shorter than 1 are read as the release's angles read them, theta = acos(z) and
+    phi = atan2(y, x): z is kept, and (x, y) is stretched to the length that is missing. For unit
+    normals that is the identity. There are no angles here, and the poles have finite gradients.
+    """
+    return jnp.stack(_harmonics(normals), -1)
+
+
+def _harmonics(normals: jax.Array) -> list[jax.Array]:
+    x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
+    # The small number makes the stretch 1 at the poles of unit normals, where it is 0 / 0. A
+    # shorter normal along the axis has no direction to be stretched in; its x and y stay 0.
+    stretch = jnp.sqrt((jnp.maximum((1.0 - z) * (1.0 + z), 0.0) + 1e-6) / (x * x + y * y + 1e-6))
+    x, y = x * stretch, y * stretch
+    return [
+        jnp.full_like(z, _K[0]),
+        -_K[1] * y,
+        _K[1] * z,
+        -_K[1] * x,
+        _K[2] * x * y,
+        -_K[2] * y * z,
+        _K[3] * (3.0 * z * z - 1.0),
+        -_K[2] * x * z,
+        _K[4] * (x * x - y * y),
+    ]
+
+
+def shade(
+    albedo: Float[Array, "*n v 3"], normals: Float[Array, "*n v 3"], light: Float[Array, "*n 27"]
+) -> Float[Array, "*n v 3"]:
+    """Albedo times irradiance; not clamped.
+
+    `light` is nine coefficients for red, then green, then blue, used as they are: whoever decodes
+    them adds the ambient offset to each channel's first. Normals are in camera space.
+    """
+    channels = light.reshape(*light.shape[:-1], 1, 3, 9)
+    # Written out, the nine products join the polynomials in one loop over the vertices.
+    irradiance = jnp.zeros_like(albedo)
+    for k, harmonic in enumerate(_harmonics(normals)):
+        irradiance = irradiance + harmonic[..., None] * channels[..., k]
+    return albedo * irradiance

@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from focus_jax import encoder
+
+OUTPUTS = 37
+
+
+def count(variables):
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
+@pytest.fixture(scope="module")
+def batch():
+    keys = jax.random.split(jax.random.key(0))
+    return jax.random.uniform(keys[0], (2, 64, 64, 3)), jax.random.normal(keys[1], (2, 50))
+
+
+# The small encoder with fewer channels and stages, to compile sooner.
+NARROW = {
+    "small": encoder.Encoder(OUTPUTS, (1, 1), 4, bottleneck=False, large_stem=False, pool=4),
+    "recognizer": encoder.make_encoder("recognizer", OUTPUTS),
+}
+
+
+@pytest.mark.parametrize("kind", NARROW)
+def test_starts_at_the_mean_face_and_learns(kind, batch):
+    image, features = batch
+    module = NARROW[kind]
+    # This generator compiles in a third of the time.
+    key = jax.random.key(1, impl="unsafe_rbg")
+    variables = jax.jit(module.init)(key, image, features)
+    np.testing.assert_array_equal(module.apply(variables, image, features), np.zeros((2, OUTPUTS)))
+
+    @jax.jit
+    def gradients(params):
+        def loss(params):
+            output, updated = module.apply(
+                {**variables, "params": params},
+                image,
+                features,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(2)},
+            )
+            return jnp.sum((output - 1) ** 2), updated
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    first, updated = gradients(variables["params"])
+    assert jax.tree.structure(updated.get("batch_stats", {})) == jax.tree.structure(
+        variables.get("batch_stats", {})
+    )
+    # Only the last layer moves at first; after one step of it, everything does.
+    params = jax.tree.map(lambda p, g: p - 0.01 * g, variables["params"], first)
+    second, _ = gradients(params)
+    still = [jax.tree_util.keystr(k) for k, g in jax.tree.leaves_with_path(second) if not g.any()]
+    assert not still
+
+
+def test_resnet50_is_torchvisions(batch):
+    module = encoder.make_encoder("resnet50", 1000)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), batch[0])
+    assert count(shapes) == 25_557_032  # of torchvision.models.resnet50
+
+
+def test_sizes():
+    image, features = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 4224))
+    for kind, largest in (("small", 2e6), ("recognizer", 3e6)):
+        module = encoder.make_encoder(kind, 107)
+        shapes = jax.eval_shape(module.init, jax.random.key(0), image, features)
+        assert 1e6 < count(shapes) < largest
+
+
+def test_refusals(batch):
+    with pytest.raises(ValueError, match="resnet50, small, recognizer, not 'vgg'"):
+        encoder.make_encoder("vgg", OUTPUTS)
+    with pytest.raises(ValueError, match="needs Batch"):
+        encoder.make_encoder("recognizer", OUTPUTS).init(jax.random.key(0), batch[0])

@@ -1,0 +1,57 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from focus_jax import layers
+
+
+# Size, channels in and out, kernel, stride: one for each of the three forms, and their borders.
+@pytest.mark.parametrize(
+    ("size", "channels", "features", "kernel", "stride"),
+    [
+        (9, 8, 16, 1, 2),  # a product
+        (7, 64, 8, 3, 1),  # shifted copies
+        (8, 64, 8, 3, 2),
+        (1, 64, 8, 3, 1),
+        (13, 3, 8, 7, 2),  # XLA's own
+    ],
+)
+def test_conv_is_flax_conv(size, channels, features, kernel, stride):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, size, size, channels)).astype(np.float32)
+    ours = layers.Conv(features, kernel, stride, use_bias=True)
+    theirs = nn.Conv(features, (kernel, kernel), stride, padding=kernel // 2)
+    shapes = jax.eval_shape(theirs.init, jax.random.key(1), x)
+    assert jax.eval_shape(ours.init, jax.random.key(1), x) == shapes
+    variables = jax.tree.map(lambda s: random.normal(size=s.shape).astype(np.float32), shapes)
+
+    def value_and_gradients(module):
+        def loss(v, x):
+            y = module.apply(v, x)
+            return jnp.mean(jnp.sin(y)), y
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables, x)
+
+    found, expected = value_and_gradients(ours), value_and_gradients(theirs)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, expected
+    )
+
+
+def test_average_pool():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    np.testing.assert_allclose(
+        layers.average_pool(x, 4), x.reshape(2, 4, 2, 4, 2, 3).mean((2, 4)), atol=1e-6
+    )
+    np.testing.assert_allclose(layers.average_pool(x, 8), x, atol=1e-6)
+    # Sizes that do not divide: windows overlap, and a constant stays one.
+    for size in (1, 3, 5, 17):
+        ones = jnp.ones((1, size, 7, 2))
+        np.testing.assert_allclose(layers.average_pool(ones, 4), jnp.ones((1, 4, 4, 2)), atol=1e-6)
+
+
+def test_max_pool_ignores_its_border():
+    x = -jnp.ones((1, 4, 4, 1))
+    assert layers.max_pool(x, 3, stride=2, padding=1).tolist() == (-jnp.ones((1, 2, 2, 1))).tolist()

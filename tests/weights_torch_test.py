@@ -1,0 +1,308 @@
+import collections
+import io
+import os
+import pickle
+import sys
+import types
+import zipfile
+import zlib
+
+import jax
+import numpy as np
+import pytest
+import reference
+
+from focus_jax import encoder, recognizer, segmenter, weights
+from focus_jax.weights import __main__ as command
+from focus_jax.weights.torch import RELEASE_OUTPUTS, convert, convert_back, read_checkpoint
+
+TOLERANCE = 1e-3  # relative, of the reference README; the differences seen are below 1e-5
+
+
+def weight(name: str, shape: list[int]) -> np.ndarray:
+    """The formula of the reference README, so that no weight file is needed."""
+    random = np.random.RandomState(zlib.crc32(("public" + name).encode()))
+    if name.endswith("num_batches_tracked"):
+        return np.zeros((), np.int64)
+    if name.endswith("running_var"):
+        value = 1 + 0.2 * random.rand(*shape)
+    elif name.endswith("running_mean"):
+        value = 0.1 * random.randn(*shape)
+    elif len(shape) >= 2:
+        value = random.randn(*shape) * np.sqrt(1.6 / np.prod(shape[1:]))
+    elif name.endswith("weight"):
+        value = 1 + 0.1 * random.randn(*shape)
+    else:
+        value = 0.05 * random.randn(*shape)
+    return (value * (0.25 if "prelu" in name else 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    arrays = reference.load("networks")
+    spec = reference.numbers(arrays["spec"])
+    states = {
+        name: {key: weight(key, shape) for key, shape in shapes.items()}
+        for name, shapes in spec.items()
+    }
+    return arrays, states
+
+
+def compare(found, expected):
+    difference = np.max(np.abs(np.asarray(found) - expected)) / np.max(np.abs(expected))
+    assert difference < TOLERANCE
+
+
+def assert_same(state, expected):
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(state[name], value, err_msg=name)
+
+
+# --- parity with the release -------------------------------------------------------------------
+
+
+def test_encoder(networks):
+    arrays, states = networks
+    variables = convert(states["encoder"], "encoder", outputs=531)
+    image = np.random.RandomState(6).rand(2, 3, 224, 224).astype(np.float32).transpose(0, 2, 3, 1)
+    found = jax.jit(encoder.Encoder(531).apply)(variables, image)
+    compare(found, arrays["encoder_output"])
+    assert_same(convert_back(variables, "encoder"), states["encoder"])
+    # The 257 outputs that are used are those columns.
+    used = convert(states["encoder"], "encoder")["params"]["fc"]
+    np.testing.assert_array_equal(
+        used["kernel"], variables["params"]["fc"]["kernel"][:, RELEASE_OUTPUTS]
+    )
+    assert len(RELEASE_OUTPUTS) == 80 + 64 + 80 + 6 + 27
+
+
+def test_segmenter(networks):
+    arrays, states = networks
+    variables = convert(states["unet"], "segmenter")
+    both = arrays["unet_input"].transpose(0, 2, 3, 1)
+    logits = jax.jit(segmenter.Segmenter().apply)(variables, both[..., :3], both[..., 3:])
+    compare(segmenter.mask_from_logits(logits), arrays["unet_output"].transpose(0, 2, 3, 1))
+    assert_same(convert_back(variables, "segmenter"), states["unet"])
+
+
+def test_arcface(networks):
+    arrays, states = networks
+    variables = convert(states["arcface"], "arcface")
+    chips = (arrays["arcface_input"].transpose(0, 2, 3, 1) + 1) / 2  # the reference is in [-1, 1]
+    found = jax.jit(lambda v, x: recognizer.features(v, x, kind="arcface_r50"))(variables, chips)
+    compare(found.deep, arrays["arcface_output"])
+    compare(found.shallow[..., ::8], arrays["arcface_shallow"].transpose(0, 2, 3, 1))
+    assert_same(convert_back(variables, "arcface"), states["arcface"])
+
+
+# --- what fits and what does not -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """A state dict of a narrow U-Net."""
+    module = segmenter.Segmenter(width=2)
+    images = [np.zeros((1, 16, 16, 3), np.float32)] * 2
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *images)
+    random = np.random.default_rng(0)
+    filled = jax.tree.map(lambda s: random.random(s.shape, dtype=np.float32), shapes)
+    return convert_back(filled, "segmenter")
+
+
+def test_all_problems_are_listed_at_once(narrow):
+    state = dict(narrow)
+    state["extra.weight"] = np.zeros(3)
+    state["Up2.up.1.bias"] = np.zeros(5)
+    del state["Conv.bias"]
+    with pytest.raises(ValueError) as caught:
+        convert(state, "segmenter")
+    message = str(caught.value)
+    for part in ("unknown: extra.weight", "missing: Conv.bias", "Up2.up.1.bias: (5,), not (2,)"):
+        assert part in message
+
+
+def test_half_precision_widens(narrow):
+    halves = {f"module.{k}": v.astype(np.float16) for k, v in narrow.items()}
+    variables = convert(halves, "segmenter")
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
+
+
+def test_width_of_the_last_layer(networks):
+    state = networks[1]["encoder"]
+    rng = np.random.default_rng(0)
+    thousand = {
+        **state,
+        "fc.weight": rng.random((1000, 2048), dtype=np.float32),
+        "fc.bias": rng.random(1000, dtype=np.float32),
+    }
+    # torchvision's classifier says nothing of faces: the last layer begins at zero.
+    classifier = convert(thousand, "encoder")["params"]["fc"]
+    assert classifier["kernel"].shape == (2048, 257) and not classifier["kernel"].any()
+    # The authors' files have 1000 outputs too, of which 531 are used.
+    released = convert({f"vgg.{k}": v for k, v in thousand.items()}, "encoder")["params"]["fc"]
+    np.testing.assert_array_equal(released["bias"], thousand["fc.bias"][RELEASE_OUTPUTS])
+    other = convert(state, "encoder", outputs=107)["params"]["fc"]
+    assert other["kernel"].shape == (2048, 107) and not other["kernel"].any()
+
+
+def test_refusals(narrow):
+    with pytest.raises(ValueError, match="not 'unet'"):
+        convert(narrow, "unet")
+    with pytest.raises(ValueError, match="a choice for the encoder"):
+        convert(narrow, "segmenter", outputs=3)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def zip_checkpoint(path, content: bytes, **data: bytes):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+        for key, value in data.items():
+            archive.writestr(f"archive/data/{key.strip('_')}", value)
+
+
+class Call:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [(os.system, "touch {}"), (exec, "open({!r}, 'w')"), (open, "{}"), (getattr, "{}")],
+)
+def test_a_file_that_runs_code_is_refused(tmp_path, zipped, function, arguments):
+    touched, path = tmp_path / "touched", tmp_path / "evil.pt"
+    text = arguments.format(str(touched))
+    call = Call(function, text, "w") if function is open else Call(function, text)
+    if zipped:
+        zip_checkpoint(path, pickle.dumps({"x": call}, protocol=2))
+    else:
+        path.write_bytes(
+            b"".join(pickle.dumps(x, protocol=2) for x in (0x1950A86A20F9469CFC6C, 1001, {}, call))
+        )
+    with pytest.raises(ValueError, match="refused: the file asks to call"):
+        read_checkpoint(path)
+    assert not touched.exists()
+
+
+def test_a_checkpoint_without_pytorch(tmp_path, monkeypatch):
+    # A stand-in for the parts of PyTorch that a checkpoint names, to write one by pickle alone.
+    modules = {name: types.ModuleType(name) for name in ("torch", "torch._utils")}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+    def rebuild(*_):
+        raise AssertionError("only its name matters")
+
+    rebuild.__module__, rebuild.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    modules["torch._utils"]._rebuild_tensor_v2 = rebuild
+    storage_type = type("FloatStorage", (), {"__module__": "torch"})
+    modules["torch"].FloatStorage = storage_type
+
+    class Reference:
+        pass
+
+    def tensor(offset, size, stride):
+        return Call(rebuild, Reference(), offset, size, stride, False, collections.OrderedDict())
+
+    class Writer(pickle.Pickler):
+        def persistent_id(self, obj):
+            if isinstance(obj, Reference):
+                return ("storage", storage_type, "0", "cpu", 6)
+            return None
+
+    def write(content):
+        buffer = io.BytesIO()
+        Writer(buffer, protocol=2).dump(content)
+        zip_checkpoint(tmp_path / "a.pt", buffer.getvalue(), _0=np.arange(6, dtype="<f4").tobytes())
+        return read_checkpoint(tmp_path / "a.pt")
+
+    found = write({"whole": tensor(0, (2, 3), (3, 1)), "turned": tensor(1, (2, 2), (1, 3))})
+    np.testing.assert_array_equal(found["whole"], np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(found["turned"], [[1, 4], [2, 5]])
+    inside = write({"epoch": 3, "state_dict": collections.OrderedDict(w=tensor(0, (), ()))})
+    assert list(inside) == ["w"] and inside["w"].shape == ()
+    for wrong in (tensor(0, (7,), (1,)), tensor(-1, (1,), (1,)), tensor(0, (1 << 40,), (1,))):
+        with pytest.raises(ValueError, match="damaged"):
+            write({"w": wrong})
+    with pytest.raises(ValueError, match="no named tensors"):
+        write({"epoch": 3})
+    with pytest.raises(ValueError, match="several sets"):
+        write({"a": {"w": tensor(0, (1,), (1,))}, "b": {"w": tensor(0, (1,), (1,))}})
+
+
+def test_other_files(tmp_path):
+    path = tmp_path / "a.pt"
+    for content in (b"", b"hello", pickle.dumps({"w": 1}), b"\x80\x02]q\x00(K\x01K\x02e."):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.pt"):
+            read_checkpoint(path)
+    zip_checkpoint(path, b"")
+    with pytest.raises(ValueError, match=r"a\.pt"):
+        read_checkpoint(path)
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_that_pytorch_writes(tmp_path, zipped):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is not needed to run")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 4, 3)
+            self.rest = torch.nn.Sequential(torch.nn.BatchNorm2d(4), torch.nn.PReLU(4))
+
+    Net.__qualname__ = "Net"
+    sys.modules[__name__].Net = Net
+    net = Net()
+    expected = {k: v.numpy() for k, v in net.state_dict().items()}
+    numbers = torch.arange(24.0).reshape(4, 6)
+    views = {
+        "step": numbers[1:3, ::2],
+        "turned": numbers.t(),
+        "half": numbers.half(),
+        "brain": numbers.to(torch.bfloat16),
+        "whole": numbers.long(),
+    }
+    path = tmp_path / "a.pt"
+
+    def write_and_read(content):
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        return read_checkpoint(path)
+
+    assert_same(write_and_read(net.state_dict()), expected)
+    assert_same(write_and_read(net), expected)
+    assert_same(write_and_read({"state_dict": net.state_dict(), "epoch": 3}), expected)
+    found = write_and_read(views)
+    assert_same(found, {k: v.float().numpy() for k, v in views.items()})
+    assert found["half"].dtype == np.float16 and found["whole"].dtype == np.int64
+
+
+def test_command(tmp_path, narrow, monkeypatch, capsys):
+    monkeypatch.setattr(command, "read_checkpoint", lambda path: narrow)
+    out = tmp_path / "unet.safetensors"
+    assert command.main(["import", "unet.model", "--as", "segmenter", str(out)]) == 0
+    loaded, expected = weights.load(out), convert(narrow, "segmenter")
+    jax.tree.map(np.testing.assert_array_equal, loaded, expected)
+    assert "weights" in capsys.readouterr().out
+    assert command.main(["import", "unet.model", "--as", "arcface", str(out)]) == 1
+    assert "do not fit" in capsys.readouterr().err
+
+
+def test_load_refuses_other_files(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"focus_jax\.weights import"):
+        weights.load(tmp_path / "a.safetensors")
+    with pytest.raises(FileNotFoundError):
+        weights.load(tmp_path / "none.safetensors")
