@@ -43,6 +43,8 @@ def _synthetic() -> ConfigDict:
     c.data.name = "synthetic"  # or "photos"
     c.data.root = ""  # the photos' folder
     c.data.size = 64  # pixels of the square crop
+    c.data.record_size = 64  # of the stored crop, which the recognizer's features come from
+    c.data.versions = 1  # augmented versions of each photo, for an encoder on such features
     c.data.batch_size = 16
     c.data.augment = True
     c.data.train_count = 3000  # synthetic faces
@@ -57,7 +59,7 @@ def _synthetic() -> ConfigDict:
 
     c.encoder = ConfigDict({"kind": "small"})
     c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1})
-    c.recognizer = ConfigDict({"kind": "dlib", "chip_size": 64, "weights": ""})
+    c.recognizer = ConfigDict({"kind": "dlib", "chip_size": 0, "weights": ""})
     c.rasterizer = ConfigDict({"backend": ""})  # "warp", "jnp", or whichever suits the device
 
     c.decoding = ConfigDict(
@@ -108,7 +110,20 @@ def _synthetic() -> ConfigDict:
 
 def _photos(c: ConfigDict) -> None:
     c.data.name = "photos"
+    c.data.record_size = 150
+    c.data.versions = 6
+    c.data.train_count = c.data.validation_count = 0  # all
     c.compare = False
+    # Frozen recognizer features find pose, shape and expression in minutes; from scratch the small
+    # network needs ten times as long.
+    c.encoder.kind = "recognizer"
+    c.optimizer.autoencoder.weight_decay = 1e-2
+    c.data.batch_size = 32
+    # Light must not explain an occluder: grey, smooth, and weak.
+    c.decoding.light_colour = 0.1
+    c.decoding.light_bands = (0.5, 0.5, 0.15)
+    c.decoding.albedo_scale = 1.0
+    c.decoding.albedo_limit = 2.5
 
 
 def _smoke(c: ConfigDict) -> None:

@@ -51,10 +51,13 @@ def visible_vertices(
 ) -> Bool[Array, "b v"]:
     """Which vertices the camera sees: inside the image, on a front face, nothing in front.
 
-    A vertex is not hidden when a triangle of its own is seen by some pixel, or when it lies at most
-    `tolerance` times its depth (2 mm at 1 m) behind the plane of the triangle seen by the pixel
-    next to it. Meshes finer than pixels need the second. No gradient.
+    A vertex is not hidden when it lies at most `tolerance` times its depth (2 mm at 1 m) behind the
+    plane of the triangle that the nearest pixel sees, so that meshes may be finer than pixels.
+    No gradient.
     """
+    triangles = jnp.asarray(triangles)
+    if 0 in (*fragments.triangle_id.shape, *triangles.shape):
+        return jnp.zeros(screen_vertices.shape[:2], bool)
     return jax.vmap(_visible, (0, 0, None, None))(
         fragments.triangle_id, screen_vertices, triangles, tolerance
     )
@@ -66,10 +69,6 @@ def _visible(triangle_id, screen, triangles, tolerance):
     a, b, c = (screen[triangles[:, k]] for k in range(3))
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
     front = jnp.zeros(count, bool).at[triangles].max((area < 0)[:, None])
-    seen = jnp.where(triangle_id.reshape(-1) >= 0, triangle_id.reshape(-1), len(triangles))
-    seen_corners = triangles.at[seen].get(mode="fill", fill_value=count)
-    touched = jnp.zeros(count, bool).at[seen_corners].set(True, mode="drop")
-
     x, y, depth = screen[:, 0], screen[:, 1], screen[:, 2]
     inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5) & (depth > 0)
     column = jnp.clip(jnp.where(inside, jnp.round(x), 0), 0, width - 1).astype(jnp.int32)
@@ -83,7 +82,7 @@ def _visible(triangle_id, screen, triangles, tolerance):
     t = (u[:, 0] * w[:, 1] - w[:, 0] * u[:, 1]) / area
     surface = p[:, 2] + s * u[:, 2] + t * v[:, 2]
     clear = (occluder < 0) | (depth <= surface + tolerance * depth)
-    return inside & front & (touched | clear)
+    return inside & front & clear
 
 
 def smooth_coverage(

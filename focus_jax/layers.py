@@ -51,7 +51,7 @@ def convolve(
 
 def _on_blocks(x: jax.Array, kernel: jax.Array, padding: int, height: int, width: int) -> jax.Array:
     """A convolution of stride 2 as one of stride 1 on blocks of 2 x 2 pixels."""
-    kh, kw, channels, features = kernel.shape
+    kh, kw, _, _ = kernel.shape
     rows, columns = kh + kh % 2, kw + kw % 2
     kernel = jnp.pad(kernel, ((0, rows - kh), (0, columns - kw), (0, 0), (0, 0)))
     kernel = _blocks(kernel.transpose(3, 0, 1, 2)).transpose(1, 2, 3, 0)

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from focus_jax.data.pipeline import evaluation_batches, make_iterator
-#from focus_jax.data.source import Splits, load_splits
-#from focus_jax.data.synthetic import OCCLUDERS
+from focus_jax.data.source import Splits, load_splits
+from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.encoder import make_encoder
 from focus_jax.recognizer import load_recognizer
 from focus_jax.segmenter import Segmenter
@@ -24,13 +24,12 @@ from tqdm import tqdm
 from focus_jax import checkpoint, forward, pictures, sharding, updates
 from focus_jax.evaluation import report
 from focus_jax.evaluation.evaluate import evaluate
-#from focus_jax.face_models import load_face_model
+from focus_jax.face_models import load_face_model
 from focus_jax.metrics import MetricWriter
 from focus_jax.optim import make_optimizer
 from focus_jax.schedule import Phase, Schedule, phase_at, terms_at
 from focus_jax.types import Batch, Config, FaceModel, TrainState
 
-Splits=Any
 log = logging.getLogger(__name__)
 
 
@@ -167,7 +166,7 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
             if done % config.evaluate_every == 0 or ends:
                 summary = assess(splits, "validation", state, constants, method, config)
                 writer.write(done, "evaluation", flat(summary))
-                picture = picture_grid(splits, state, constants, method)
+                picture = picture_grid(splits, state, constants, method, config.data.size)
                 pictures.write_png(workdir / "pictures" / f"{done:07d}.png", picture)
             if ends:
                 summary = assess(splits, "test", state, constants, method, config)
@@ -219,7 +218,6 @@ def check_finite(numbers: dict[str, float], step: int, phase: Phase) -> None:
         )
 
 
-Splits = Any
 def assess(
     splits: Splits,
     split: str,
@@ -241,10 +239,13 @@ def flat(summary: report.Summary) -> dict[str, float]:
 
 
 def picture_grid(
-    splits: Splits, state: TrainState, constants: updates.Constants, method: updates.Method
+    splits: Splits,
+    state: TrainState,
+    constants: updates.Constants,
+    method: updates.Method,
+    size: int,
 ) -> np.ndarray:
     """Photo, rendering, overlay, mask and, if known, true mask of the first validation photos."""
-    size = splits.validation
     batch, count = next(evaluation_batches(splits.validation, batch_size=16, size=size))
     found = jax.device_get(updates.predict(state, batch, constants, method=method))
     rendering = found.face.rendering

@@ -7,7 +7,7 @@ import pytest
 from focus_jax import layers
 
 
-# Size, channels in and out, kernel, stride: one for each of the three forms, and their borders.
+# Size, channels in and out, kernel, stride: at least one for each form, and their borders.
 @pytest.mark.parametrize(
     ("size", "channels", "features", "kernel", "stride"),
     [
@@ -15,7 +15,9 @@ from focus_jax import layers
         (7, 64, 8, 3, 1),  # shifted copies
         (8, 64, 8, 3, 2),
         (1, 64, 8, 3, 1),
-        (13, 3, 8, 7, 2),  # XLA's own
+        (13, 3, 8, 7, 2),  # blocks
+        (16, 3, 8, 3, 2),
+        (9, 8, 8, 3, 1),  # XLA's own
     ],
 )
 def test_conv_is_flax_conv(size, channels, features, kernel, stride):

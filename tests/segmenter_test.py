@@ -21,7 +21,7 @@ def network(request):
 
 def test_starts_mostly_face(network):
     module, variables = network
-    logits = module.apply(variables, *pictures())
+    logits = jax.jit(module.apply)(variables, *pictures())
     mask = segmenter.mask_from_logits(logits)
     assert logits.shape == (2, 32, 32, 1)
     assert mask.min() > 0.5 and mask.max() < 0.9
@@ -30,18 +30,20 @@ def test_starts_mostly_face(network):
 def test_any_size(network):
     module, variables = network
     rendering, image = pictures(33, 40)
-    logits = module.apply(variables, rendering, image)
+    apply = jax.jit(module.apply)
+    logits = apply(variables, rendering, image)
     assert logits.shape == (2, 33, 40, 1)
     # Padding repeats the border: the photo padded by hand gives the same.
     multiple = 16 if module.stem == "authors" else 32
     padded = [segmenter.pad_to_multiple(x, multiple) for x in (rendering, image)]
-    again = module.apply(variables, *padded)[:, :33, :40]
+    again = apply(variables, *padded)[:, :33, :40]
     np.testing.assert_allclose(logits, again, atol=1e-6)
 
 
 def test_dropout_and_statistics_only_when_training(network):
     module, variables = network
 
+    @jax.jit
     def train(seed):
         rngs = {"dropout": jax.random.key(seed)}
         return module.apply(variables, *pictures(), train=True, mutable=["batch_stats"], rngs=rngs)

@@ -117,10 +117,7 @@ def align_face(
     image = _resample_rows(photo, transform[1, 1], transform[1, 2], size + 2 * margin)
     image = _resample_rows(image.swapaxes(0, 1), transform[0, 0], transform[0, 2], len(image))
     image = image.swapaxes(0, 1)
-    if photo.dtype == np.uint8:
-        image = np.rint(image).clip(0, 255)
-    else:
-        image = image.clip(0, 1)
+    image = np.rint(image).clip(0, 255) if photo.dtype == np.uint8 else image.clip(0, 1)
     return Aligned(np.ascontiguousarray(image, photo.dtype), moved + np.float32(margin), transform)
 
 

@@ -130,7 +130,7 @@ class _OnDisk(Sequence):
 
 
 def _decoded(record: Record) -> Record:
-    decoded = {k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()}
+    decoded: Record = {k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()}
     if "mask" in decoded:
         decoded["mask"] = decoded["mask"][..., 0]
     return decoded

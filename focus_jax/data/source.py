@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from focus_jax.data.features import recognized
-from focus_jax.data.occluders import paste_occluder
+from focus_jax.data.occluders import OCCLUDERS, paste_occluder
 from focus_jax.data.photos import CSV, photo_records
 from focus_jax.data.records import open_records, write_records
-from focus_jax.data.synthetic import OCCLUDERS, synthesize
+from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
 from focus_jax.types import Config
 

@@ -1,0 +1,97 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from focus_jax.render import render_mesh
+
+BACKENDS = ["warp", "jnp"]
+
+
+@functools.cache
+def formation(dtype="float32"):
+    """Vertices, albedo, pose and light of the reference, its triangles, and the rest."""
+    arrays = reference.load("image_formation")
+    inputs = [arrays[name].swapaxes(1, 2) for name in ("vertices", "albedo")]
+    inputs += [arrays["camera_params"], arrays["sh_coefficients"]]
+    return [x.astype(dtype) for x in inputs], arrays["triangles"].T, arrays
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_picture_of_the_reference(backend):
+    (vertices, albedo, pose, light), triangles, arrays = formation()
+    rendering = render_mesh(vertices, albedo, triangles, pose, light, 96, 96, backend)
+    same = np.asarray(rendering.coverage[..., 0]) == arrays["mask"]
+    assert np.mean(~same) <= 5e-4
+    difference = np.abs(rendering.image - reference.images(arrays["image"])).max(-1)
+    assert difference[same].max() < 1e-4
+    np.testing.assert_allclose(
+        rendering.screen_vertices, arrays["projected"].swapaxes(1, 2), rtol=1e-5, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    "backend, dtype", [("warp", "float32"), ("jnp", "float32"), ("jnp", "float64")]
+)
+def test_gradients_of_the_reference(backend, dtype):
+    """1e-3 in norm; the release's own float32 is further from its float64 than that."""
+    inputs, triangles, arrays = formation(dtype)
+    cotangent = reference.images(arrays["cotangent"])
+
+    @functools.partial(jax.grad, argnums=(0, 1, 2, 3))
+    def gradient(vertices, albedo, pose, light):
+        rendering = render_mesh(vertices, albedo, triangles, pose, light, 96, 96, backend)
+        return jnp.sum(rendering.image * cotangent)
+
+    with jax.enable_x64(dtype == "float64"):
+        found = jax.jit(gradient)(*inputs)
+    names = "grad_vertices", "grad_albedo", "grad_camera", "grad_sh"
+    for name, value in zip(names, found, strict=True):
+        expected = arrays[name] if arrays[name].ndim == 2 else arrays[name].swapaxes(1, 2)
+        error = np.linalg.norm(np.asarray(value) - expected)
+        assert error <= 1e-3 * np.linalg.norm(expected), name
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sharded_pictures_need_no_communication(backend):
+    inputs, triangles, _ = formation()
+    inputs = [jnp.asarray(np.repeat(x, 2, 0)) for x in inputs]
+
+    @functools.partial(jax.value_and_grad, argnums=(0, 1, 2, 3), has_aux=True)
+    def loss(vertices, albedo, pose, light, weights):
+        rendering = render_mesh(vertices, albedo, triangles, pose, light, 96, 96, backend)
+        # Each picture's own number, so that even the loss needs no sum over devices.
+        return jnp.sum(rendering.image * weights), rendering.image
+
+    weights = jnp.ones((4, 1, 1, 1))
+    (_, image), gradients = jax.jit(loss)(*inputs, weights)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    with jax.set_mesh(mesh):
+        sharding = jax.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+        arguments = jax.device_put([*inputs, weights], sharding)
+        compiled = jax.jit(loss).lower(*arguments).compile()
+        text = compiled.as_text()
+        assert not any(word in text for word in ("all-gather", "all-to-all", "permute"))
+        (_, sharded_image), sharded_gradients = compiled(*arguments)
+    # The rasterizer is equal bit for bit (rasterize_test); XLA's loops around it vary with their
+    # length in the last one.
+    np.testing.assert_allclose(sharded_image, image, atol=1e-6)
+    for a, b in zip(sharded_gradients, gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+
+
+def test_lost_faces_give_empty_pictures_and_finite_gradients():
+    (vertices, albedo, pose, light), triangles, _ = formation()
+    for shift in ([0, 0, -1000.0], [0, 0, -5000.0], [9e5, 0, 0]):
+        moved = pose + np.array([0, 0, 0, *shift], np.float32)
+
+        def loss(vertices, pose):
+            return jnp.sum(render_mesh(vertices, albedo, triangles, pose, light, 32, 32).image)
+
+        value, gradients = jax.value_and_grad(loss, (0, 1))(vertices, moved)
+        assert all(np.isfinite(x).all() for x in (value, *gradients))
+        if shift[2] != -1000.0:
+            assert value == 0
