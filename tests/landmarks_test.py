@@ -6,10 +6,11 @@ import reference
 
 from focus_jax.data.landmarks import LandmarkRow, check_inside, read_landmarks
 
-POINTS = np.arange(136, dtype=np.float32).reshape(68, 2)
+NUMBERS = np.arange(136, dtype=np.float32)
+POINTS = NUMBERS.reshape(68, 2)
 
 
-def row(name: str, values=POINTS.ravel()) -> str:
+def row(name: str, values=NUMBERS) -> str:
     return ",".join([name, *(f"{v:g}" for v in values)])
 
 
@@ -20,7 +21,7 @@ def write(folder: Path, *lines: str, encoding: str = "utf-8") -> Path:
 
 
 def test_rows_come_in_order_with_their_numbers(tmp_path):
-    path = write(tmp_path, row("a.jpg"), "", row("sub/b.jpg", -POINTS.ravel()))
+    path = write(tmp_path, row("a.jpg"), "", row("sub/b.jpg", -NUMBERS))
     first, second = read_landmarks(path)
     assert (first.filename, first.row) == ("a.jpg", 1)
     assert (second.filename, second.row) == ("sub/b.jpg", 3)

@@ -40,7 +40,7 @@ def test_crops_of_a_folder(tmp_path, inside):
     found = list(photo_records(make_folder(tmp_path, inside=inside), "validation", 64))
     assert [r["filename"] for r in found] == ["val0.png", "val1.png", "val2.png"]
     record = found[0]
-    assert record["image"].shape == (80, 80, 3) and record["image"].dtype == np.uint8
+    assert record["image"].shape == (90, 90, 3) and record["image"].dtype == np.uint8
     led = face() @ record["transform"][:, :2].T + record["transform"][:, 2]
     np.testing.assert_allclose(led, record["landmarks"], atol=0.01)
     assert crop(record, 64)["image"].shape == (64, 64, 3)
@@ -126,9 +126,9 @@ def test_many_unreadable_photos_stop_the_run_with_one_sentence(tmp_path):
 
 
 def test_folders_and_rows_that_do_not_fit(tmp_path):
-    with pytest.raises(ValueError, match="nowhere is not a folder; set config.data.root"):
+    with pytest.raises(ValueError, match=r"nowhere is not a folder; set config.data.root"):
         next(photo_records(tmp_path / "nowhere", "train", 32))
-    with pytest.raises(ValueError, match="train_landmarks.csv does not exist"):
+    with pytest.raises(ValueError, match=r"train_landmarks.csv does not exist"):
         next(photo_records(tmp_path, "train", 32))
     root = make_folder(tmp_path, 1)
     far = ",".join(["train0.png", *["500"] * 136])

@@ -45,7 +45,7 @@ def indices(iterator, batches: int) -> np.ndarray:
 def test_batches_have_the_documented_shapes():
     batch = next(start(make(10), batch_size=3))
     assert batch.image.shape == (3, SIZE, SIZE, 3) and batch.image.dtype == np.float32
-    assert 0 <= batch.image.min() and 0.9 < batch.image.max() <= 1
+    assert batch.image.min() >= 0 and 0.9 < batch.image.max() <= 1
     assert batch.landmarks.shape == (3, 68, 2) and batch.landmarks.dtype == np.float32
     assert batch.index.shape == (3,) and batch.index.dtype == np.int32
     assert batch.mask is None and batch.neutral is None and batch.features is None
@@ -89,8 +89,7 @@ def test_every_epoch_augments_anew():
 
 def test_the_seed_fixes_all():
     one, two, other = start(make(9)), start(make(9)), start(make(9), seed=1)
-    same = [equal(next(one), next(two)) for _ in range(5)]
-    assert all(same)
+    assert all(equal(next(one), next(two)) for _ in range(5))
     assert not equal(next(start(make(9))), next(other))
 
 
@@ -151,7 +150,7 @@ def test_evaluation_sees_each_record_once_in_batches_of_one_size():
 def test_what_cannot_train():
     with pytest.raises(ValueError, match=r"5 training photos do not fill one batch of 4 in each"):
         start(make(5), shard_count=2)
-    with pytest.raises(ValueError, match="make the records at that size"):
+    with pytest.raises(ValueError, match="make the records anew at that size"):
         make_iterator(make(5), batch_size=2, size=20, seed=0, augmented=True)
     with pytest.raises(ValueError, match="0 training photos"):
         start([])

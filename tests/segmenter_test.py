@@ -42,6 +42,8 @@ def test_any_size(network):
 
 def test_dropout_and_statistics_only_when_training(network):
     module, variables = network
+    if module.stem == "authors":
+        pytest.skip("one stem is enough: both have the same blocks")
 
     @jax.jit
     def train(seed):
