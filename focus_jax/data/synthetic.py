@@ -113,7 +113,7 @@ def _lobes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def random_light(rng: np.random.Generator) -> np.ndarray:
     """Light coefficients `[27]`: ambient, and one or two lamps before the face, nearly white."""
     directions, fit, _ = _lobes()
-    total = np.full(400, rng.uniform(0.45, 0.95))
+    total = np.full(400, rng.uniform(0.55, 1.0))
     for _ in range(rng.integers(1, 3)):
         # x right, y down, z away from the camera: lamps stand before the face and mostly above.
         lamp = np.array([rng.normal(0, 0.7), rng.normal(-0.4, 0.5), -1.0])
