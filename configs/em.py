@@ -43,9 +43,9 @@ def _synthetic() -> ConfigDict:
     c.data.name = "synthetic"  # or "photos"
     c.data.root = ""  # the photos' folder
     c.data.size = 64  # pixels of the square crop
-    c.data.record_size = 64  # of the stored crop, which the recognizer's features come from
-    c.data.versions = 1  # augmented versions of each photo, for an encoder on such features
-    c.data.batch_size = 16
+    c.data.record_size = 96  # of the stored crop, which the recognizer's features come from
+    c.data.versions = 2  # augmented versions of each photo, for an encoder on such features
+    c.data.batch_size = 32
     c.data.augment = True
     c.data.train_count = 3000  # synthetic faces
     c.data.validation_count = 200
@@ -55,9 +55,11 @@ def _synthetic() -> ConfigDict:
     c.face_model = ConfigDict()
     c.face_model.name = "builtin"
     # Fewer modes than the data are drawn from: like a real photo, no face is quite in the model.
-    c.face_model.modes = ConfigDict({"identity": 40, "expression": 20, "albedo": 20})
+    c.face_model.modes = ConfigDict({"identity": 40, "expression": 20, "albedo": 12})
 
-    c.encoder = ConfigDict({"kind": "small"})
+    # Frozen recognizer features find pose, shape and expression in minutes. The small network from
+    # scratch ("small") works too, and needs ten times as long.
+    c.encoder = ConfigDict({"kind": "recognizer"})
     c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1})
     c.recognizer = ConfigDict({"kind": "dlib", "chip_size": 0, "weights": ""})
     c.rasterizer = ConfigDict({"backend": ""})  # "warp", "jnp", or whichever suits the device
@@ -76,7 +78,7 @@ def _synthetic() -> ConfigDict:
     )
     c.optimizer = ConfigDict(
         {
-            "autoencoder": {"name": "adam", "clip": 1.0, "weight_decay": 0.0},
+            "autoencoder": {"name": "adam", "clip": 1.0, "weight_decay": 1e-2},
             "segmenter": {"name": "adam", "clip": 1.0, "weight_decay": 0.0},
         }
     )
@@ -84,18 +86,18 @@ def _synthetic() -> ConfigDict:
         {
             "initialisation": {"rate": 1e-3, "decay": 1.0, "every": 1000},
             "pretraining": {"rate": 1e-3, "decay": 1.0, "every": 1000},
-            "autoencoder": {"rate": 5e-4, "decay": 0.9, "every": 200},
-            "segmenter": {"rate": 5e-4, "decay": 0.9, "every": 200},
+            "autoencoder": {"rate": 1e-3, "decay": 0.9, "every": 200},
+            "segmenter": {"rate": 1e-3, "decay": 0.9, "every": 200},
         }
     )
     c.schedule = ConfigDict(
         {
-            "warmup": 600,
-            "initialisation": 1200,
+            "warmup": 400,
+            "initialisation": 600,
             "pretraining": 300,
-            "joint": 3000,
-            "period": 600,
-            "segmenter_steps": 250,
+            "joint": 1800,
+            "period": 450,
+            "segmenter_steps": 200,
         }
     )
     c.losses = presets.losses("release")
@@ -114,11 +116,6 @@ def _photos(c: ConfigDict) -> None:
     c.data.versions = 6
     c.data.train_count = c.data.validation_count = 0  # all
     c.compare = False
-    # Frozen recognizer features find pose, shape and expression in minutes; from scratch the small
-    # network needs ten times as long.
-    c.encoder.kind = "recognizer"
-    c.optimizer.autoencoder.weight_decay = 1e-2
-    c.data.batch_size = 32
     # Light must not explain an occluder: grey, smooth, and weak.
     c.decoding.light_colour = 0.1
     c.decoding.light_bands = (0.5, 0.5, 0.15)

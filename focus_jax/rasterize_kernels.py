@@ -142,14 +142,15 @@ def draw_triangles(
                 for _ in range((right - left + 1) * (wp.int32(box[3]) - y + 1)):
                     w = _edges(p, wp.float32(x), wp.float32(y))
                     total = (w[0] + w[1]) + w[2]
-                    outside = _min3(w[0], w[1], w[2]) < 0.0 or not (total > _MIN_AREA)
+                    inside = wp.int32(_min3(w[0], w[1], w[2]) >= 0.0) & wp.int32(total > _MIN_AREA)
                     # From differences: exact where the triangle is flat, or the pixel on a corner.
                     tilt = w[1] / total * (p[1, 2] - p[0, 2])
                     tilt += w[2] / total * (p[2, 2] - p[0, 2])
                     depth = wp.max(p[0, 2] + tilt, 0.0)
                     key = wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32) | wp.int64(i)
-                    key = wp.where(outside, _EMPTY, key)
-                    if key < nearest[image, y, x]:
+                    key = wp.where(inside != 0, key, _EMPTY)
+                    # On CUDA looking first saves atomics; on CPU it would be one more branch.
+                    if run > 1 or key < nearest[image, y, x]:
                         wp.atomic_min(nearest, image, y, x, key)
                     y += wp.int32(x == right)
                     x = wp.where(x == right, left, x + 1)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from focus_jax.updates import MASK_SOURCES, Terms
+from focus_jax.updates import Terms
 
 Stage = Literal["warm-up", "initialisation", "pre-training", "joint", "done"]
 
@@ -69,17 +69,9 @@ def phase_at(step: int, schedule: Schedule) -> Phase:
     return Phase("joint", network, start, joint_round)
 
 
-AUTOENCODER_TERMS = (
-    "photometric",
-    "robust",
-    "perceptual",
-    "landmark",
-    "prior",
-    "autoencoder_area",
-)
-SEGMENTER_TERMS = ("neighbour", "distance", "area", "preserve", "binary", "pretraining")
-
-# Which weights of the config's `losses` count in which stage; the others are zero there.
+# Which weights of the config's `losses` count in which stage. Those of the warm-up and the
+# initialisation share one program, in which the other's weight is zero.
+CHEAP = ("photometric", "robust", "landmark", "prior", "autoencoder_area")
 ACTIVE = {
     ("warm-up", "autoencoder"): ("photometric", "landmark", "prior"),
     ("initialisation", "autoencoder"): ("robust", "landmark", "prior"),
@@ -93,7 +85,6 @@ ACTIVE = {
         "autoencoder_area",
     ),
 }
-SOURCE = {"warm-up": "coverage", "initialisation": "robust", "joint": "segmenter"}
 
 
 def terms_at(
@@ -111,14 +102,13 @@ def terms_at(
     autoencoder always fits the whole rendered face.
     """
     phase = phase_at(step, schedule)
-    names = AUTOENCODER_TERMS if phase.network == "autoencoder" else SEGMENTER_TERMS
     active = ACTIVE[phase.stage, phase.network]
-    source = SOURCE.get(phase.stage, "coverage")
     if not masks:
-        source = "coverage"
         active = tuple({"robust": "photometric"}.get(name, name) for name in active)
     given = {**losses, "pretraining": 1.0}
-    weights = {name: np.float32(given[name] if name in active else 0.0) for name in names}
+    weights = {name: np.float32(given[name]) for name in active if given[name] != 0}
+    if phase.network == "autoencoder":
+        weights = dict.fromkeys(CHEAP, np.float32(0)) | weights
     section = {
         "warm-up": "initialisation",
         "initialisation": "initialisation",
@@ -129,4 +119,9 @@ def terms_at(
     # The warm-up and the initialisation share one decay, from step 0.
     begin = 0 if section == "initialisation" else phase.start
     learning_rate = rate["rate"] * rate["decay"] ** ((step - begin) // rate["every"])
-    return Terms(weights, np.float32(learning_rate), np.int32(MASK_SOURCES.index(source)))  # type: ignore[arg-type]
+    return Terms(
+        weights,  # type: ignore[arg-type]
+        np.float32(learning_rate),  # type: ignore[arg-type]
+        robust=np.float32(masks and phase.stage == "initialisation"),  # type: ignore[arg-type]
+        segmenter_mask=masks and phase.stage == "joint",
+    )

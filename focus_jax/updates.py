@@ -1,9 +1,10 @@
 """The two updates of the EM alternation, and the schedule that says which one runs.
 
-`update_autoencoder` and `update_segmenter` are jitted once each and serve every stage: what differs
-between stages (loss weights, learning rate, where the mask comes from) is a traced argument, since
-compiling takes longer than hundreds of steps of a small job. The network that is not trained runs
-in evaluation mode, and nothing is differentiated with respect to its weights.
+`update_autoencoder` and `update_segmenter` serve every stage: loss weights and learning rate are
+traced arguments, since compiling takes longer than hundreds of steps of a small job. Only what is
+costly, perceptual terms and the segmenter's mask, is left out of the programs of the stages that do
+not need it: XLA's conditionals run convolutions on one CPU core. The network that is not trained
+runs in evaluation mode, and nothing is differentiated with respect to its weights.
 """
 
 import dataclasses
@@ -15,13 +16,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from focus_jax import forward, losses, recognizer
 from focus_jax.types import Batch, FaceModel, PRNGKey, TrainState
-
-# Where the autoencoder's mask comes from: the whole rendered face, Eq. 10, or the segmenter.
-MASK_SOURCES = ("coverage", "robust", "segmenter")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +65,13 @@ class Constants(NamedTuple):
 
 @struct.dataclass
 class Terms:
-    """What changes from stage to stage, traced. A term that is absent weighs nothing."""
+    """What changes from stage to stage. A term without a weight is not computed."""
 
     weights: dict[str, Float[Array, ""]]
     learning_rate: Float[Array, ""]
-    mask_source: Int[Array, ""]  # index into MASK_SOURCES; read by the autoencoder's update
+    # The autoencoder's mask: the segmenter's, or else Eq. 10's (1) or the whole rendered face (0).
+    robust: Float[Array, ""]
+    segmenter_mask: bool = struct.field(pytree_node=False, default=False)
 
 
 def _recognize(
@@ -82,13 +82,9 @@ def _recognize(
     return recognizer.features(constants.recognizer, chips, kind=kind, shallow_only=shallow)
 
 
-def _when(weight: jax.Array, loss):
-    """The loss, or zero without computing it when its weight is zero."""
-    return jax.lax.cond(weight != 0, loss, lambda: jnp.zeros(()))
-
-
 def _total(weights: dict[str, jax.Array], terms: dict[str, jax.Array]) -> jax.Array:
-    return sum((weights[name] * value for name, value in terms.items()), jnp.zeros(()))
+    weighed = (weights[name] * terms[name] for name in weights)
+    return sum(weighed, jnp.zeros(()))
 
 
 def _descend(optimizer, gradients, moments, parameters, learning_rate):
@@ -106,8 +102,7 @@ def autoencoder_terms(
     batch: Batch,
     face: forward.Reconstruction,
     segmenter: dict,
-    weights: dict[str, jax.Array],
-    mask_source: jax.Array,
+    wanted: Terms,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """Unweighted terms of Eq. 8 and of the initialisation, and the mask that was used."""
     forms, rendering = method.forms, face.rendering
@@ -119,13 +114,11 @@ def autoencoder_terms(
         deviations=forms.robust_deviations,
     )
 
-    def segmenter_mask():
+    if wanted.segmenter_mask:
         seen = jax.lax.stop_gradient(rendering) if forms.detach_mask else rendering
-        return forward.segment(method.segmenter, segmenter, seen, batch.image, train=False)[0]
-
-    mask = jax.lax.switch(
-        mask_source, (lambda: rendering.coverage, lambda: robust_mask, segmenter_mask)
-    )
+        mask, _, _ = forward.segment(method.segmenter, segmenter, seen, batch.image, train=False)
+    else:
+        mask = rendering.coverage + wanted.robust * (robust_mask - rendering.coverage)
 
     def perceptual():
         shallow = forms.perceptual_features == "shallow"
@@ -143,13 +136,14 @@ def autoencoder_terms(
             batch.image, rendering.image, mask, squared=forms.photometric_squared
         ),
         "robust": robust,
-        "perceptual": _when(weights["perceptual"], perceptual),
         "landmark": losses.landmark(
             face.landmarks, batch.landmarks, losses.landmark_weights(forms.landmark_heavy)
         ),
         "prior": losses.prior(*coefficients),
         "autoencoder_area": losses.area(mask, rendering.coverage),
     }
+    if "perceptual" in wanted.weights:
+        terms["perceptual"] = perceptual()
     return terms, mask
 
 
@@ -169,9 +163,7 @@ def update_autoencoder(
         face = forward.reconstruct(
             code, constants.face_model, height, width, backend=method.backend
         )
-        values, mask = autoencoder_terms(
-            method, constants, batch, face, state.segmenter, terms.weights, terms.mask_source
-        )
+        values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
         kept = 1.0 - losses.area(mask, face.rendering.coverage)
         return _total(terms.weights, values), (statistics, {**values, "mask": kept})
 
@@ -191,7 +183,7 @@ def update_autoencoder(
         encoder={**state.encoder, "params": parameters, "batch_stats": statistics},
         encoder_optimizer=moments,
     )
-    return state, {**values, "loss": loss, "gradient": optax.global_norm(gradients)}
+    return state, {**values, "loss": loss, "gradient": optax.tree.norm(gradients)}
 
 
 # --- the segmentation network ------------------------------------------------------------------
@@ -216,18 +208,18 @@ def segmenter_terms(
         deviations=forms.robust_deviations,
     )
 
-    def perceptual():
-        # One pass for the three pictures: a convolution likes one large batch.
-        pictures = jnp.concatenate([batch.image * mask, rendering.image * mask, batch.image])
-        where = jnp.concatenate([face.landmarks] * 3)
-        shallow = _recognize(method, constants, pictures, where, shallow=True).shallow
-        target, rendered, whole = jnp.split(shallow, 3)
-        compare = functools.partial(losses.shallow_cosine, normalize_width=forms.normalize_width)
-        return compare(target, rendered), compare(target, jax.lax.stop_gradient(whole))
+    terms = {"area": losses.area(mask, rendering.coverage)}
+    if "pretraining" in weights:
+        return terms | {"pretraining": losses.cross_entropy(logits, preliminary)}
 
-    needed = (weights["distance"] != 0) | (weights["preserve"] != 0)
-    distance, preserve = jax.lax.cond(needed, perceptual, lambda: (jnp.zeros(()), jnp.zeros(())))
-    return {
+    look = functools.partial(_recognize, method, constants, shallow=True)
+    # One pass for the two masked pictures: a convolution likes a large batch.
+    pictures = jnp.concatenate([batch.image * mask, rendering.image * mask])
+    shallow = look(pictures, jnp.concatenate([face.landmarks] * 2)).shallow
+    target, rendered = jnp.split(shallow, 2)
+    whole = look(batch.image, face.landmarks).shallow
+    compare = functools.partial(losses.shallow_cosine, normalize_width=forms.normalize_width)
+    return terms | {
         "neighbour": losses.neighbour(
             batch.image,
             rendering.image,
@@ -236,11 +228,9 @@ def segmenter_terms(
             search=forms.neighbour_search,
             squared=forms.neighbour_squared,
         ),
-        "distance": distance,
-        "area": losses.area(mask, rendering.coverage),
-        "preserve": preserve,
+        "distance": compare(target, rendered),
+        "preserve": compare(target, whole),
         "binary": losses.binary(mask, squared=forms.binary_squared),
-        "pretraining": losses.cross_entropy(logits, preliminary),
     }
 
 
@@ -281,7 +271,7 @@ def update_segmenter(
         segmenter={**state.segmenter, "params": parameters, "batch_stats": statistics},
         segmenter_optimizer=moments,
     )
-    return state, {**values, "loss": loss, "gradient": optax.global_norm(gradients)}
+    return state, {**values, "loss": loss, "gradient": optax.tree.norm(gradients)}
 
 
 # --- prediction ----------------------------------------------------------------------------------

@@ -2,7 +2,12 @@ import os
 import sys
 from pathlib import Path
 
-# Four virtual devices for the tests of sharding; everything else runs on the first.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Four virtual devices for the tests of sharding; everything else runs on the first. Tests compile
+# many programs and run each once, so LLVM's slow passes do not pay.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true",
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(Path(__file__).parent))

@@ -3,7 +3,6 @@ import pytest
 
 from focus_jax.presets import RELEASE
 from focus_jax.schedule import Schedule, phase_at, terms_at
-from focus_jax.updates import MASK_SOURCES
 
 PUBLISHED = Schedule(
     warmup=0,
@@ -48,10 +47,12 @@ def test_without_masks_keeps_the_autoencoder_steps():
 def test_terms_name_what_counts():
     warm = terms_at(0, SMALL, RELEASE, RATES)
     assert warm.weights["photometric"] > 0 == warm.weights["robust"]
-    assert MASK_SOURCES[warm.mask_source] == "coverage"
+    assert warm.robust == 0 and not warm.segmenter_mask
     initial = terms_at(3, SMALL, RELEASE, RATES)
     assert initial.weights["robust"] > 0 == initial.weights["photometric"]
-    assert MASK_SOURCES[initial.mask_source] == "robust"
+    assert initial.robust == 1 and not initial.segmenter_mask
+    # Costly terms are absent, so that their programs do not hold them.
+    assert warm.weights.keys() == initial.weights.keys() and "perceptual" not in warm.weights
     assert terms_at(7, SMALL, RELEASE, RATES).weights["pretraining"] == 1
     joint = terms_at(9, SMALL, RELEASE, RATES)
     assert {k: float(v) for k, v in joint.weights.items()} == pytest.approx(
@@ -64,10 +65,12 @@ def test_terms_name_what_counts():
             "pretraining": 0,
         }
     )
-    assert MASK_SOURCES[terms_at(11, SMALL, RELEASE, RATES).mask_source] == "segmenter"
+    fitting = terms_at(11, SMALL, RELEASE, RATES)
+    assert fitting.segmenter_mask and fitting.weights["perceptual"] > 0
     unmasked = terms_at(3, SMALL, RELEASE, RATES, masks=False)
     assert unmasked.weights["photometric"] > 0 == unmasked.weights["robust"]
-    assert MASK_SOURCES[unmasked.mask_source] == "coverage"
+    assert unmasked.robust == 0
+    assert not terms_at(11, SMALL, RELEASE, RATES, masks=False).segmenter_mask
 
 
 def test_rates_decay_in_steps_of_their_stage():

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax import camera, morphable, shading
+from focus_jax import camera, geometry, morphable, shading
 from focus_jax.data.align import crop_transform
 from focus_jax.data.backgrounds import background, body
 from focus_jax.data.occluders import OCCLUDERS, canvas_factor, paint_occluder, shrink
 from focus_jax.data.occluders_held import hair_colour
 from focus_jax.data.painting import composite, soften
-from focus_jax.data.scene import look_at
+from focus_jax.data.painting import noise as noise_field
+from focus_jax.data.scene import Scene, look_at
 from focus_jax.render import render_mesh
 from focus_jax.types import FaceModel
 
@@ -31,6 +32,7 @@ __all__ = ["OCCLUDERS", "synthesize"]
 Record = dict[str, Any]
 BATCH = 32  # faces rendered at once
 DISTANCE = 1000.0  # of the camera, see `camera.extrinsics`
+SH_CONSTANT = 0.28209479  # the constant spherical harmonic
 NOISE = 0.015  # of a detector's landmarks, in outer-eye distances
 NOISE_JAW, NOISE_HIDDEN = 0.025, 0.04
 
@@ -43,6 +45,7 @@ class Draw(NamedTuple):
     albedo: np.ndarray
     pose: np.ndarray  # [6]
     light: np.ndarray  # [27]
+    shine: np.ndarray  # [5]: direction halfway to the lamp (3), sharpness, strength
 
 
 def synthesize(
@@ -95,7 +98,11 @@ def draw(face_model: FaceModel, rng: np.random.Generator) -> Draw:
     pitch, roll = np.clip(rng.normal(0, [7, 6]), [-15, -12], [15, 12])
     pose = np.zeros(6, np.float32)
     pose[:3] = np.deg2rad([pitch, yaw, roll])
-    return Draw(identity, expression, albedo, pose, random_light(rng))
+    # Oily or moist skin mirrors a lamp; a Lambertian face model cannot.
+    halfway = np.array([rng.normal(0, 0.3), rng.normal(-0.25, 0.2), -1.0])
+    halfway /= np.linalg.norm(halfway)
+    shine = np.array([*halfway, rng.uniform(8, 40), max(0.0, rng.normal(0.12, 0.12))], np.float32)
+    return Draw(identity, expression, albedo, pose, random_light(rng), shine)
 
 
 @functools.cache
@@ -168,10 +175,20 @@ def _shade(face_model: FaceModel, drawn: Draw, canvas: int) -> tuple[jax.Array, 
     neutral = morphable.vertices(face_model, drawn.identity, drawn.expression[..., :0])
     albedo = jnp.clip(morphable.albedo(face_model, drawn.albedo), 0.01, 1.0)
     triangles = jnp.asarray(face_model.triangles)
-    rendering = render_mesh(
-        vertices, albedo, triangles, drawn.pose, drawn.light, canvas, canvas
+    rendering = render_mesh(vertices, albedo, triangles, drawn.pose, drawn.light, canvas, canvas)
+    # Blinn-Phong, as the picture of a mesh whose albedo is its mirrored light.
+    rotation, _ = camera.extrinsics(drawn.pose)
+    normals = geometry.vertex_normals(vertices, triangles, renormalize=True) @ jnp.swapaxes(
+        rotation, -1, -2
     )
-    return jnp.clip(rendering.image, 0, 1), rendering.coverage[..., 0], neutral
+    towards = jnp.maximum(jnp.einsum("bvc,bc->bv", normals, drawn.shine[:, :3]), 0.0)
+    gloss = drawn.shine[:, 4:] * towards ** drawn.shine[:, 3:4]
+    white = jnp.zeros_like(drawn.light).at[:, jnp.array([0, 9, 18])].set(1 / SH_CONSTANT)
+    shining = render_mesh(
+        vertices, gloss[..., None] + jnp.zeros(3), triangles, drawn.pose, white, canvas, canvas
+    )
+    image = jnp.clip(rendering.image + shining.image, 0, 1)
+    return image, rendering.coverage[..., 0], neutral
 
 
 def _photograph(
@@ -190,6 +207,7 @@ def _photograph(
     kind = 0
     if rng.random() < occluded:
         kind = int(rng.integers(1, len(OCCLUDERS)))
+    image = _skin_detail(image, scene, rng)
     around = body(background(rng, canvas), scene, rng)
     edge = soften(coverage, 0.5 * factor)[..., None]
     picture = around + np.minimum(edge, coverage[..., None]) * (image - around)
@@ -197,9 +215,7 @@ def _photograph(
     picture = cv2.resize(
         composite(picture, layer).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA
     )
-    seen = cv2.resize(
-        coverage * (layer.alpha <= 0.5), (size, size), interpolation=cv2.INTER_AREA
-    )
+    seen = cv2.resize(coverage * (layer.alpha <= 0.5), (size, size), interpolation=cv2.INTER_AREA)
     points = (landmarks + 0.5) / factor - 0.5
     if noise:
         points = points + _detector_noise(rng, points, shrink(layer, size).alpha)
@@ -211,6 +227,15 @@ def _photograph(
         "pose": pose.astype(np.float32),
         "occluder": np.int32(kind),
     }
+
+
+def _skin_detail(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """The face with blotches, freckles or wrinkles, which no mode of the albedo stands for."""
+    cells = scene.size / (scene.mm * rng.uniform(5, 16))
+    amount = rng.choice([0.02, 0.05, 0.1], p=[0.4, 0.35, 0.25])
+    bumps = soften(noise_field(rng, scene.size, cells, 2), 0.6)[..., None]
+    tint = 1 + rng.normal(0, 0.35, 3)
+    return np.clip(image * (1 + amount * bumps * tint), 0, 1).astype(np.float32)
 
 
 def _detector_noise(rng: np.random.Generator, points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
@@ -225,7 +250,10 @@ def _detector_noise(rng: np.random.Generator, points: np.ndarray, hidden: np.nda
 
 def _take(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The picture `[s s 3]` as a camera of no great quality saves it, uint8."""
-    picture = np.clip(picture, 1e-3, 1) ** rng.uniform(0.9, 1.12)
+    # Cameras raise contrast, and colours more or less.
+    picture = np.clip(picture, 1e-3, 1) ** rng.uniform(0.8, 1.25)
+    grey = picture.mean(axis=-1, keepdims=True)
+    picture = grey + rng.uniform(0.75, 1.3) * (picture - grey)
     picture = soften(picture, rng.uniform(0, 0.7))
     picture = picture + rng.normal(0, rng.uniform(0.003, 0.02), picture.shape)
     taken = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,159 @@
+"""The two updates at a small scale: who changes, what is compiled, and what flows where."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from focus_jax import forward, recognizer, sharding, updates
+from focus_jax.encoder import Encoder
+from focus_jax.face_models import load_face_model
+from focus_jax.optim import make_optimizer
+from focus_jax.presets import RELEASE
+from focus_jax.schedule import Schedule, terms_at
+from focus_jax.segmenter import Segmenter
+from focus_jax.train import initial_state
+from focus_jax.types import Batch
+
+SCHEDULE = Schedule(warmup=1, initialisation=1, pretraining=1, joint=4, period=4, segmenter_steps=2)
+RATE = {"rate": 1e-2, "decay": 1.0, "every": 10}
+RATES = dict.fromkeys(("initialisation", "pretraining", "autoencoder", "segmenter"), RATE)
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    return jax.tree.map(jnp.asarray, load_face_model("builtin", identity=4, expression=3, albedo=3))
+
+
+@pytest.fixture(scope="module")
+def method(face_model):
+    return updates.Method(
+        encoder=Encoder(
+            forward.widths(face_model).outputs,
+            stage_sizes=(1,),
+            width=8,
+            bottleneck=False,
+            large_stem=False,
+        ),
+        segmenter=Segmenter(width=4, stem="space_to_depth", dropout=0.2),
+        encoder_optimizer=make_optimizer("adam"),
+        segmenter_optimizer=make_optimizer("adam"),
+        forms=updates.LossForms(perceptual_features="shallow"),
+    )
+
+
+@pytest.fixture(scope="module")
+def constants(face_model):
+    return updates.Constants(face_model, recognizer.load_recognizer("dlib"), jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    x, y = np.meshgrid(np.linspace(8, 24, 17), np.linspace(10, 22, 4))
+    points = np.stack([x.ravel(), y.ravel()], axis=-1)[None]
+    return Batch(
+        image=rng.random((4, SIZE, SIZE, 3), np.float32),
+        landmarks=np.repeat(points, 4, axis=0).astype(np.float32),
+        index=np.arange(4, dtype=np.int32),
+    )
+
+
+@pytest.fixture
+def state(method, batch):
+    return initial_state(method, batch, 0)
+
+
+def step(state, batch, constants, method, number):
+    terms = terms_at(number, SCHEDULE, RELEASE, RATES)
+    update = updates.update_segmenter if number in (2, 3, 4) else updates.update_autoencoder
+    return update(state, batch, constants, terms, method=method)
+
+
+def changed(before, after):
+    same = jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), before, after)
+    return not all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_the_autoencoder_learns_and_the_segmenter_rests(number, state, batch, constants, method):
+    before = jax.device_get(state)
+    after, values = step(state, batch, constants, method, number)
+    assert changed(before.encoder["params"], after.encoder["params"])
+    assert changed(before.encoder["batch_stats"], after.encoder["batch_stats"])
+    assert not changed(before.segmenter, after.segmenter)
+    assert not changed(before.segmenter_optimizer, after.segmenter_optimizer)
+    assert int(after.step) == 1 and all(np.isfinite(v) for v in values.values())
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_segmenter_learns_and_the_autoencoder_rests(number, state, batch, constants, method):
+    before = jax.device_get(state)
+    after, values = step(state, batch, constants, method, number)
+    assert changed(before.segmenter["params"], after.segmenter["params"])
+    assert not changed(before.encoder, after.encoder)
+    assert not changed(before.encoder_optimizer, after.encoder_optimizer)
+    assert all(np.isfinite(v) for v in values.values())
+
+
+def test_each_kind_of_step_is_compiled_once(state, batch, constants, method):
+    for number in (0, 1, 5, 2, 3):
+        state, _ = step(state, batch, constants, method, number)
+    sizes = updates.update_autoencoder._cache_size(), updates.update_segmenter._cache_size()
+    for number in (0, 1, 5, 2, 3):
+        state, _ = step(state, batch, constants, method, number)
+    assert sizes == (
+        updates.update_autoencoder._cache_size(),
+        updates.update_segmenter._cache_size(),
+    )
+
+
+def test_the_mask_carries_a_gradient_to_the_encoder_unless_detached(
+    state, batch, constants, method, face_model
+):
+    raw = 0.1 * jax.random.normal(jax.random.key(1), (4, forward.widths(face_model).outputs))
+    fitting = updates.Terms({}, jnp.zeros(()), jnp.zeros(()), segmenter_mask=True)
+
+    def area(raw, detach):
+        forms = dataclasses.replace(method.forms, detach_mask=detach)
+        code = forward.decode(raw, forward.widths(face_model), method.decoding)
+        face = forward.reconstruct(code, face_model, SIZE, SIZE)
+        terms, _ = updates.autoencoder_terms(
+            dataclasses.replace(method, forms=forms),
+            constants,
+            batch,
+            face,
+            state.segmenter,
+            fitting,
+        )
+        return terms["autoencoder_area"]
+
+    assert jnp.abs(jax.grad(area)(raw, False)).max() > 0
+    assert jnp.abs(jax.grad(area)(raw, True)).max() == 0
+
+
+def test_one_and_four_devices_take_the_same_step(batch, constants, method):
+    if len(jax.devices()) < 4:
+        pytest.skip("four virtual devices are needed: XLA_FLAGS was set otherwise")
+    results = []
+    for count in (1, 4):
+        mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
+        state = sharding.replicate(initial_state(method, batch, 0), mesh)
+        placed = sharding.replicate(constants, mesh)
+        with jax.set_mesh(mesh):
+            for number in (0, 3):
+                shared = sharding.split(batch, mesh)
+                state, values = step(state, shared, placed, method, number)
+        results.append(jax.device_get((state.encoder, values)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), *results)
+
+
+def test_predictions_change_nothing_and_masks_lie_inside_the_face(state, batch, constants, method):
+    found = updates.predict(state, batch, constants, method=method)
+    coverage = found.face.rendering.coverage
+    assert found.mask.shape == coverage.shape == (4, SIZE, SIZE, 1)
+    assert ((found.mask > 0) <= (coverage > 0)).all() and coverage.sum() > 0
