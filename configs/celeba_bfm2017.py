@@ -3,9 +3,9 @@
     python -m focus_jax.main --config=configs/celeba_bfm2017.py \\
         --config.data.root=CelebA-HQ --config.face_model.name=model2017-1_bfm_nomouth.h5
 
-Published: 300k + 200k iterations, about 200 hours on one RTX 2080 Ti; NoW validation median / mean /
-std 1.05 / 1.31 / 1.14 mm; CelebA-HQ mask F1 0.93. The paper's recognizer is ArcFace; here it is
-dlib's network, whose weights are free (see third_party/README.md). The argument `paper`
+Published: 300k + 200k iterations, about 200 hours on one RTX 2080 Ti; NoW validation median, mean
+and deviation 1.05, 1.31 and 1.14 mm; CelebA-HQ mask F1 0.93. The paper's recognizer is ArcFace;
+here it is dlib's network, whose weights are free (see third_party/README.md). The argument `paper`
 (`configs/celeba_bfm2017.py:paper`) follows the text where it differs from the authors' code.
 """
 

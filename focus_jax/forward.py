@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from focus_jax.render import render_mesh
-from focus_jax.segmenter import STEEPNESS, mask_from_logits
 from jaxtyping import Array, Float
 
 from focus_jax import morphable
+from focus_jax.render import render_mesh
+from focus_jax.segmenter import STEEPNESS, mask_from_logits
 from focus_jax.types import Batch, FaceCode, FaceModel, Rendering
 
 __all__ = [

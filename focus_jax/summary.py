@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from focus_jax.data.occluders import OCCLUDERS
-
 from focus_jax.evaluation import report
 from focus_jax.types import Config
 

@@ -13,21 +13,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from focus_jax.data.pipeline import evaluation_batches, make_iterator
-from focus_jax.data.source import Splits, load_splits
-from focus_jax.data.occluders import OCCLUDERS
-from focus_jax.encoder import make_encoder
-from focus_jax.recognizer import load_recognizer
-from focus_jax.segmenter import Segmenter
 from tqdm import tqdm
 
 from focus_jax import checkpoint, forward, pictures, sharding, updates
+from focus_jax.data.occluders import OCCLUDERS
+from focus_jax.data.pipeline import evaluation_batches, make_iterator
+from focus_jax.data.source import Splits, load_splits
+from focus_jax.encoder import make_encoder
 from focus_jax.evaluation import report
 from focus_jax.evaluation.evaluate import evaluate
 from focus_jax.face_models import load_face_model
 from focus_jax.metrics import MetricWriter
 from focus_jax.optim import make_optimizer
+from focus_jax.recognizer import load_recognizer
 from focus_jax.schedule import Phase, Schedule, phase_at, terms_at
+from focus_jax.segmenter import Segmenter
 from focus_jax.types import Batch, Config, FaceModel, TrainState
 
 log = logging.getLogger(__name__)

@@ -40,5 +40,5 @@ def test_each_optimizer_descends(name):
 
 
 def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match="adadelta.*sgd"):
+    with pytest.raises(ValueError, match=r"adadelta.*sgd"):
         make_optimizer("sgd")

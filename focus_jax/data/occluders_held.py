@@ -64,7 +64,7 @@ def _finger(
     tone: np.ndarray,
     back: bool,
 ) -> Layer:
-    """A finger through joints `[4 2]`: body, knuckle wrinkles and, on the back of the hand, a nail."""
+    """A finger through joints `[4 2]`: body, knuckle wrinkles and, seen from the back, a nail."""
     n, mm = scene.size, scene.mm
     body = tapered(n, joints, width * mm * np.array([1.0, 1.02, 0.92, 0.78]))
     layer = _skin_body(scene, rng, layer, body, 0.5 * width * mm, tone)

@@ -27,7 +27,7 @@ from focus_jax.data.scene import Scene
 
 
 def _lenses(scene: Scene, rng: np.random.Generator, large: float) -> list[np.ndarray]:
-    """Outlines of two lenses `[k 2]`: superellipses around the eyes, as wide as each eye is seen."""
+    """Outlines of two lenses `[k 2]`: superellipses around the eyes, as wide as each is seen."""
     power = rng.choice([2.0, 2.6, 4.0], p=[0.4, 0.3, 0.3])
     height = rng.uniform(15, 21) * large
     width = rng.uniform(0.98, 1.12) * large
@@ -144,7 +144,7 @@ def _mask_outline(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _pleats(scene: Scene, rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
-    """Factor `[n n]` of the horizontal folds of a surgical mask: a light ridge over a dark crease."""
+    """Factor `[n n]` of a surgical mask's horizontal folds: a light ridge over a dark crease."""
     p, shade = scene.landmarks, np.ones((scene.size, scene.size), np.float32)
     strength = rng.uniform(0.15, 0.35)
     for height in np.linspace(0.15, 0.85, 3) + rng.uniform(-0.04, 0.04, 3):
@@ -161,7 +161,7 @@ def _pleats(scene: Scene, rng: np.random.Generator, shape: np.ndarray) -> np.nda
 
 
 def mask(scene: Scene, rng: np.random.Generator) -> Layer:
-    """A surgical mask with pleats, or one of cloth or moulded felt with a seam; loops to the ears."""
+    """A surgical mask with pleats, or one of cloth or felt with a seam; loops to the ears."""
     n, p, mm = scene.size, scene.landmarks, scene.mm
     outline = _mask_outline(scene, rng)
     alpha = polygon(n, outline)

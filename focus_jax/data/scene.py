@@ -1,4 +1,4 @@
-"""What a painter must know of a picture of a face: where it is, how large, its skin and its light."""
+"""What a painter must know of a picture of a face: its place, its size, its skin and its light."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class Scene(NamedTuple):
 
 
 def look_at(image: np.ndarray, landmarks: np.ndarray) -> Scene:
-    """The scene of a picture `[n n 3]`, float32 in [0, 1], with landmarks `[68 2]` in its pixels."""
+    """The scene of a picture `[n n 3]`, float32 in [0, 1], with landmarks `[68 2]` in pixels."""
     eyes = landmarks[42:48].mean(0) - landmarks[36:42].mean(0)
     right = eyes / max(np.linalg.norm(eyes), 1e-6)
     down = np.array([-right[1], right[0]])

@@ -30,7 +30,7 @@ class Splits(NamedTuple):
 
 
 def load_splits(config: Config, recognizer: Any) -> Splits:
-    """The records that `config.data` names. Raises ValueError for folders and files that do not fit.
+    """The records that `config.data` names. ValueError for folders and files that do not fit.
 
     Photos train and validate as they are. Their `test` split is the validation photos with an
     occluder pasted on each, because its mask is then known exactly.
@@ -135,7 +135,7 @@ def _photos(config: Config) -> Splits:
 
 
 def pasted(records: Records, *, seed: int) -> Iterator[dict[str, Any]]:
-    """Each record with an occluder painted on: kinds in turn, `mask` 0 where it lies, 1 elsewhere."""
+    """Each record with an occluder painted on, kinds in turn; `mask` is 0 where it lies."""
     for number, record in enumerate(records):
         kind = 1 + number % (len(OCCLUDERS) - 1)
         rng = np.random.default_rng((seed, number))

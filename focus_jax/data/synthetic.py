@@ -63,7 +63,7 @@ def synthesize(
 
     Fields: `image` uint8 `[s s 3]`, `mask` uint8 `[s s]` (255 where the face is seen), `landmarks`
     `[68 2]` in pixels (with a detector's noise if `noise`), `neutral` `[v 3]`, `pose` `[6]`,
-    `occluder` (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has an occluder.
+    `occluder` (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one.
     """
     factor = canvas_factor(size)
     bar = tqdm(total=count, desc=f"synthetic {split} faces", unit="face", disable=not progress)
@@ -239,7 +239,7 @@ def _skin_detail(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> n
 
 
 def _detector_noise(rng: np.random.Generator, points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Errors `[68 2]` in pixels as a detector makes them: more on the jaw, most where it guesses."""
+    """Errors `[68 2]` in pixels, as a detector's: more on the jaw, most where it must guess."""
     deviation = np.full(68, NOISE)
     deviation[:17] = NOISE_JAW
     x, y = np.clip(points.round().astype(int), 0, len(hidden) - 1).T

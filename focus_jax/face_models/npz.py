@@ -43,7 +43,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
-    """The face model that the arrays make up; a ValueError names the first key that does not fit."""
+    """The face model that the arrays make up; a ValueError names the first key that is wrong."""
     if str(arrays.get("format")) != FORMAT:
         raise ValueError(f"{path} is not a face model: its key 'format' is not {FORMAT!r}")
     sizes: dict[str, int] = {}

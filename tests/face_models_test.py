@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from focus_jax.face_models import BUILTIN, load_face_model, npz
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_face_model("builtin")
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return npz.read_arrays(BUILTIN)
+
+
+def test_the_builtin_model_has_its_sizes(model):
+    vertices = len(model.shape_mean)
+    assert 2500 <= vertices <= 4500
+    assert model.identity_basis.shape == (vertices, 3, 80)
+    assert 40 <= model.expression_basis.shape[-1] <= 64
+    assert model.albedo_basis.shape[-1] >= 20
+    assert BUILTIN.stat().st_size < 4e6
+
+
+def test_triangles_face_outwards(model):
+    a, b, c = (model.shape_mean[model.triangles[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    assert (np.linalg.norm(normals, axis=1) > 0).all()
+    # A face is seen from the front: by far most of its surface turns to +z.
+    assert normals[:, 2].sum() > 0.7 * np.linalg.norm(normals, axis=1).sum()
+
+
+def test_it_is_a_face_in_millimetres(model):
+    points = model.shape_mean[model.landmark_vertices[:, 0]]
+    assert 80 < np.linalg.norm(points[45] - points[36]) < 95
+    assert points[8, 1] == points[:, 1].min()  # the chin is lowest
+    assert points[30, 2] == points[:, 2].max()  # the tip of the nose in front
+    assert points[36, 0] < points[39, 0] < points[42, 0] < points[45, 0]  # right eye, left eye
+    assert (points[37:39, 1] > points[40:42, 1]).all()  # upper over lower lid
+    assert points[51, 1] > points[62, 1] > points[66, 1] > points[57, 1]  # lips
+    assert (np.diff(points[:17, 0]) > 0).all()  # the jaw, from right to left
+
+
+def test_left_and_right_mirror_each_other(model):
+    from focus_jax.data.augment import MIRROR
+
+    points = model.shape_mean[model.landmark_vertices[:, 0]]
+    assert np.abs(points[MIRROR] * [-1, 1, 1] - points).max() < 4.0
+
+
+def test_modes_are_sorted_and_of_people_s_size(model):
+    deviations = np.sqrt((model.identity_basis**2).sum((0, 1)) / len(model.shape_mean))
+    assert (np.diff(deviations) <= 1e-3).all() and deviations[-1] > 0
+    spread = np.sqrt((deviations**2).sum())
+    assert 2.0 < spread < 6.0  # millimetres between people
+
+
+def test_skin_reaches_from_very_light_to_very_dark(model):
+    coefficients = np.random.default_rng(0).normal(size=(500, model.albedo_basis.shape[-1]))
+    skin = model.region == 0
+    mean = model.albedo_mean[skin].mean(0)
+    tones = mean + coefficients @ model.albedo_basis[skin].mean(0).T
+    brightness = np.sort(tones.mean(-1))
+    assert brightness[10] < 0.3 and brightness[-10] > 0.6
+    assert (tones[:, 0] > tones[:, 2]).mean() > 0.95  # skin is redder than blue
+
+
+def test_fewer_modes_are_the_first_ones(model):
+    few = load_face_model("builtin", identity=5, expression=4, albedo=3)
+    np.testing.assert_array_equal(few.identity_basis, model.identity_basis[..., :5])
+    assert few.expression_basis.shape[-1] == 4 and few.albedo_basis.shape[-1] == 3
+
+
+def test_a_written_model_comes_back(model, tmp_path):
+    npz.write(tmp_path / "copy.npz", model)
+    copy = load_face_model(tmp_path / "copy.npz")
+    for key in npz.SHAPES:
+        np.testing.assert_array_equal(getattr(copy, key), getattr(model, key))
+    assert (copy.name, copy.units, copy.licence) == (model.name, model.units, model.licence)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": None}, "'format' is not"),
+        ({"albedo_mean": None}, "lacks the key 'albedo_mean'"),
+        ({"albedo_mean": np.zeros((7, 3))}, r"'albedo_mean' has the shape \(7, 3\)"),
+        ({"uv": np.full((2661, 2), np.nan)}, "'uv' holds values that are not finite"),
+        ({"triangles": np.full((4, 3), 99999)}, "'triangles' has an index outside"),
+        ({"landmark_vertices": np.full((68, 3), -1)}, "'landmark_vertices' has an index"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(change, message, arrays, tmp_path):
+    wrong = {k: v for k, v in (arrays | change).items() if v is not None}
+    np.savez(tmp_path / "wrong.npz", **wrong)
+    with pytest.raises(ValueError, match=message) as error:
+        load_face_model(tmp_path / "wrong.npz")
+    assert "wrong.npz" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", BUILTIN.read_bytes()[:5000]])
+def test_files_that_are_no_model_are_named(content, tmp_path):
+    path = tmp_path / "other.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.npz is not a face model"):
+        load_face_model(path)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ValueError, match=r"nowhere\.npz does not exist"):
+        load_face_model("nowhere.npz")

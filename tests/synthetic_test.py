@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from focus_jax.data.align import crop_transform
+from focus_jax.data.occluders import HIDDEN, OCCLUDERS
+from focus_jax.data.synthetic import synthesize
+from focus_jax.face_models import load_face_model
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    return load_face_model("builtin")
+
+
+@pytest.fixture(scope="module")
+def records(face_model):
+    return list(synthesize(face_model, 64, size=SIZE, seed=3, noise=False))
+
+
+def test_records_hold_the_whole_truth(face_model, records):
+    record = records[0]
+    assert record["image"].shape == (SIZE, SIZE, 3) and record["image"].dtype == np.uint8
+    assert record["mask"].shape == (SIZE, SIZE) and set(np.unique(record["mask"])) <= {0, 255}
+    assert record["landmarks"].shape == (68, 2)
+    assert record["neutral"].shape == face_model.shape_mean.shape
+    assert [r["filename"] for r in records[:2]] == [
+        "synthetic_train_000000",
+        "synthetic_train_000001",
+    ]
+
+
+def test_a_record_depends_on_seed_split_and_number_only(face_model, records):
+    again = list(synthesize(face_model, 3, size=SIZE, seed=3, noise=False))
+    for a, b in zip(records, again, strict=False):
+        np.testing.assert_array_equal(a["image"], b["image"])
+        np.testing.assert_array_equal(a["mask"], b["mask"])
+        np.testing.assert_array_equal(a["landmarks"], b["landmarks"])
+    for other in ({"seed": 4}, {"split": "test"}):
+        (record,) = synthesize(face_model, 1, size=SIZE, noise=False, **{"seed": 3, **other})
+        assert (record["image"] != records[0]["image"]).any()
+
+
+def test_faces_lie_where_the_alignment_puts_them(records):
+    for record in records:
+        np.testing.assert_allclose(
+            crop_transform(record["landmarks"], SIZE), [[1, 0, 0], [0, 1, 0]], atol=0.5
+        )
+        assert (record["landmarks"] > -0.1 * SIZE).all()
+        assert (record["landmarks"] < 1.1 * SIZE).all()
+
+
+def test_occluders_take_their_share_of_the_mask(records):
+    kinds = np.array([r["occluder"] for r in records])
+    assert 0.3 < (kinds > 0).mean() < 0.7
+    assert len(set(kinds.tolist())) >= len(OCCLUDERS) - 2
+    seen = np.array([(r["mask"] > 0).mean() for r in records])
+    assert seen[kinds == 0].mean() > seen[kinds > 0].mean() + HIDDEN[0] * seen[kinds == 0].mean()
+
+
+def test_noise_moves_landmarks_and_nothing_else(face_model, records):
+    noisy = list(synthesize(face_model, 32, size=SIZE, seed=3, noise=True))
+    moved = np.stack(
+        [a["landmarks"] - b["landmarks"] for a, b in zip(noisy, records, strict=False)]
+    )
+    eyes = np.linalg.norm(
+        np.stack([r["landmarks"][45] - r["landmarks"][36] for r in records]), axis=1
+    )
+    relative = moved / eyes[:32, None, None]
+    clear = [i for i in range(32) if records[i]["occluder"] == 0]
+    np.testing.assert_allclose(relative[clear, 17:].std(), 0.015, rtol=0.15)
+    np.testing.assert_allclose(relative[clear, :17].std(), 0.025, rtol=0.15)
+    np.testing.assert_array_equal(noisy[0]["mask"], records[0]["mask"])
+
+
+def test_none_or_all_can_be_occluded(face_model):
+    none = synthesize(face_model, 6, size=SIZE, seed=0, occluded=0.0)
+    assert all(r["occluder"] == 0 for r in none)
+    every = synthesize(face_model, 6, size=SIZE, seed=0, occluded=1.0)
+    assert all(r["occluder"] > 0 for r in every)
