@@ -101,7 +101,7 @@ def _synthetic() -> ConfigDict:
         }
     )
     c.losses = presets.losses("release")
-    c.losses.landmark = 6e-3  # pixels of a 64-pixel crop are 3.5 times as large
+    c.losses.landmark = 1e-2  # pixels of a 64-pixel crop are 3.5 times as large
     c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better
     c.losses.perceptual_features = "shallow"
     c.losses.area = 1.0

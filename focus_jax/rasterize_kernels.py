@@ -149,8 +149,10 @@ def draw_triangles(
                     depth = wp.max(p[0, 2] + tilt, 0.0)
                     key = wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32) | wp.int64(i)
                     key = wp.where(inside != 0, key, _EMPTY)
-                    # On CUDA looking first saves atomics; on CPU it would be one more branch.
-                    if run > 1 or key < nearest[image, y, x]:
+                    # On CUDA (runs of one) looking first saves atomics; on CPU it would be a branch.
+                    if run > 1:
+                        wp.atomic_min(nearest, image, y, x, key)
+                    elif key < nearest[image, y, x]:
                         wp.atomic_min(nearest, image, y, x, key)
                     y += wp.int32(x == right)
                     x = wp.where(x == right, left, x + 1)
@@ -203,6 +205,51 @@ def weigh_pixels(
         weights[image, y, x] = w
 
 
+@wp.func
+def _shade(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    attributes: wp.array3d(dtype=wp.float32),
+    i: wp.int32,
+    perspective: wp.int32,
+    image: wp.int32,
+    y: wp.int32,
+    x: wp.int32,
+    values: wp.array4d(dtype=wp.float32),
+):
+    corners = _corners_of(triangles, i, screen.shape[1])
+    if corners[0] >= 0:
+        p = _points(screen, image, corners)
+        w = _shares(_weights(p, x, y), p, perspective)
+        for k in range(values.shape[3]):
+            values[image, y, x, k] = (
+                w[0] * attributes[image, corners[0], k]
+                + w[1] * attributes[image, corners[1], k]
+                + w[2] * attributes[image, corners[2], k]
+            )
+    else:
+        for k in range(values.shape[3]):
+            values[image, y, x, k] = 0.0
+
+
+@wp.kernel
+def shade_nearest(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    attributes: wp.array3d(dtype=wp.float32),
+    nearest: wp.array3d(dtype=wp.int64),
+    perspective: wp.int32,
+    run: wp.int32,
+    triangle_id: wp.array3d(dtype=wp.int32),
+    values: wp.array4d(dtype=wp.float32),
+):
+    image, y, start = wp.tid()
+    for x in range(start * run, wp.min((start + 1) * run, nearest.shape[2])):
+        i = wp.int32(nearest[image, y, x])
+        triangle_id[image, y, x] = i
+        _shade(screen, triangles, attributes, i, perspective, image, y, x, values)
+
+
 @wp.kernel
 def shade_pixels(
     screen: wp.array2d(dtype=wp.vec3),
@@ -215,19 +262,8 @@ def shade_pixels(
 ):
     image, y, start = wp.tid()
     for x in range(start * run, wp.min((start + 1) * run, triangle_id.shape[2])):
-        corners = _corners_of(triangles, triangle_id[image, y, x], screen.shape[1])
-        if corners[0] >= 0:
-            p = _points(screen, image, corners)
-            w = _shares(_weights(p, x, y), p, perspective)
-            for k in range(values.shape[3]):
-                values[image, y, x, k] = (
-                    w[0] * attributes[image, corners[0], k]
-                    + w[1] * attributes[image, corners[1], k]
-                    + w[2] * attributes[image, corners[2], k]
-                )
-        else:
-            for k in range(values.shape[3]):
-                values[image, y, x, k] = 0.0
+        i = triangle_id[image, y, x]
+        _shade(screen, triangles, attributes, i, perspective, image, y, x, values)
 
 
 @wp.func

@@ -72,18 +72,12 @@ def _as_keys(scratch: wp.array) -> wp.array:
     )
 
 
-def _find(device, triangles, screen, scratch, triangle_id) -> None:
+def _find(device, triangles, screen, scratch) -> wp.array:
     nearest = _as_keys(scratch)
     _rows(kernels.clear_nearest, device, nearest.shape, [], [nearest])
-    _runs(
-        kernels.draw_triangles,
-        device,
-        screen.shape[0],
-        len(triangles),
-        [screen, triangles],
-        [nearest],
-    )
-    _rows(kernels.index_pixels, device, nearest.shape, [nearest], [triangle_id])
+    inputs = [screen, triangles]
+    _runs(kernels.draw_triangles, device, screen.shape[0], len(triangles), inputs, [nearest])
+    return nearest
 
 
 def _index_steps(
@@ -92,8 +86,9 @@ def _index_steps(
     scratch: wp.array4d(dtype=wp.int32),
     triangle_id: wp.array3d(dtype=wp.int32),
 ):
-    def steps(device, *arrays):
-        _find(device, triangles, *arrays)
+    def steps(device, screen, scratch, triangle_id):
+        nearest = _find(device, triangles, screen, scratch)
+        _rows(kernels.index_pixels, device, nearest.shape, [nearest], [triangle_id])
 
     _launch(steps, screen.shape[0], screen.device, screen, scratch, triangle_id)
 
@@ -108,9 +103,10 @@ def _image_steps(
     values: wp.array4d(dtype=wp.float32),
 ):
     def steps(device, screen, attributes, scratch, triangle_id, values):
-        _find(device, triangles, screen, scratch, triangle_id)
-        inputs = [screen, triangles, attributes, triangle_id, perspective]
-        _rows(kernels.shade_pixels, device, triangle_id.shape, inputs, [values])
+        nearest = _find(device, triangles, screen, scratch)
+        inputs = [screen, triangles, attributes, nearest, perspective]
+        outputs = [triangle_id, values]
+        _rows(kernels.shade_nearest, device, nearest.shape, inputs, outputs)
 
     arrays = screen, attributes, scratch, triangle_id, values
     _launch(steps, screen.shape[0], screen.device, *arrays)

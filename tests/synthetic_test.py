@@ -1,8 +1,11 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from focus_jax import camera, morphable
+from focus_jax.data import synthetic
 from focus_jax.data.align import crop_transform
-from focus_jax.data.occluders import HIDDEN, OCCLUDERS
+from focus_jax.data.occluders import HIDDEN, OCCLUDERS, canvas_factor, hidden_part
 from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
 
@@ -79,3 +82,66 @@ def test_none_or_all_can_be_occluded(face_model):
     assert all(r["occluder"] == 0 for r in none)
     every = synthesize(face_model, 6, size=SIZE, seed=0, occluded=1.0)
     assert all(r["occluder"] > 0 for r in every)
+
+
+@pytest.fixture(scope="module")
+def painted(face_model):
+    """Records with all faces occluded, each with the layer painted on it and the face's region."""
+    seen, paint = [], synthetic.paint_occluder
+
+    def spy(scene, kind, region, rng):
+        layer = paint(scene, kind, region, rng)
+        seen.append((scene.landmarks, kind, layer, region))
+        return layer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "paint_occluder", spy)
+        made = list(synthesize(face_model, 96, size=SIZE, seed=5, occluded=1.0, noise=False))
+    # Threads paint in any order; the landmarks on the canvas tell whose layer it is.
+    places = (np.array([p[0] for p in seen]) + 0.5) / canvas_factor(SIZE) - 0.5
+    nearest = [np.abs(places - r["landmarks"]).sum((1, 2)).argmin() for r in made]
+    assert len(set(nearest)) == len(made)
+    return [(record, *seen[k][1:]) for record, k in zip(made, nearest, strict=True)]
+
+
+def _share(plane):
+    factor = canvas_factor(SIZE)
+    return plane.reshape(SIZE, factor, SIZE, factor).mean((1, 3))
+
+
+def test_the_mask_is_the_face_without_what_is_before_it(painted):
+    for record, _, layer, region in painted:
+        face = record["mask"] > 0
+        assert not face[_share(region) < 0.5].any()
+        assert not face[_share(layer.alpha > 0.5) > 0.5].any()
+        bare = _share((region > 0.5) & (layer.alpha <= 0.5))
+        assert face[bare > 0.51].all()
+
+
+def test_every_kind_occurs_and_hides_within_bounds(painted):
+    assert {record["occluder"] for record, *_ in painted} == set(range(1, len(OCCLUDERS)))
+    for record, kind, layer, region in painted:
+        assert OCCLUDERS[record["occluder"]] == kind
+        assert HIDDEN[0] <= hidden_part(layer.alpha, region) <= HIDDEN[1]
+
+
+def test_pose_and_neutral_shape_explain_the_landmarks(face_model, records):
+    """The bridge of the nose hardly moves with the expression."""
+    for record in records[:8]:
+        points = morphable.landmarks(face_model, jnp.asarray(record["neutral"]))
+        matrix = camera.intrinsics(SIZE, SIZE)
+        screen = camera.project(points, *camera.extrinsics(jnp.asarray(record["pose"])), matrix)
+        off = np.abs(np.asarray(screen)[27:31, :2] - record["landmarks"][27:31])
+        assert off.max() < 0.03 * SIZE
+
+
+def test_a_detector_errs_most_where_it_guesses(face_model, painted):
+    noisy = synthesize(face_model, len(painted), size=SIZE, seed=5, occluded=1.0)
+    hidden = []
+    for record, (exact, _, layer, _) in zip(noisy, painted, strict=True):
+        eyes = np.linalg.norm(exact["landmarks"][45] - exact["landmarks"][36])
+        x, y = np.clip(exact["landmarks"].round().astype(int), 0, SIZE - 1).T
+        under = _share(layer.alpha)[y, x] > 0.9  # well inside
+        hidden.append((record["landmarks"] - exact["landmarks"])[under] / eyes)
+    spread = np.concatenate(hidden).std()
+    np.testing.assert_allclose(spread, synthetic.NOISE_HIDDEN, rtol=0.1)

@@ -503,9 +503,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     np.savez_compressed(options.output, **arrays)
-    print(
-        f"{options.output}: {len(arrays['shape_mean'])} vertices, {len(arrays['triangles'])} triangles"
-    )
+    print(f"{options.output}: {len(arrays['shape_mean'])} vertices")
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ def _skin_detail(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> n
     cells = scene.size / (scene.mm * rng.uniform(5, 16))
     amount = rng.choice([0.02, 0.05, 0.1], p=[0.4, 0.35, 0.25])
     bumps = soften(noise_field(rng, scene.size, cells, 2), 0.6)[..., None]
-    tint = 1 + rng.normal(0, 0.35, 3)
+    tint = 1 + rng.normal(0, 0.15, 3)
     return np.clip(image * (1 + amount * bumps * tint), 0, 1).astype(np.float32)
 
 
@@ -259,5 +259,6 @@ def _take(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     taken = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.5:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
-        taken = cv2.imdecode(cv2.imencode(".jpg", taken[..., ::-1], quality)[1], 1)[..., ::-1]
+        encoded = cv2.imencode(".jpg", taken[..., ::-1], quality)[1]
+        taken = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1]
     return np.ascontiguousarray(taken)

@@ -1,0 +1,1 @@
+"""Slow science and what it needs: not part of the package."""
