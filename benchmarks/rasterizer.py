@@ -175,7 +175,7 @@ def rows(quick: bool) -> list[tuple[int, str, int, int, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Time the rasterizer, Warp against JAX.")
     parser.add_argument("--quick", action="store_true", help="only the head at 224 x 224, batch 12")
     quick = parser.parse_args().quick
     print(f"| {' | '.join(COLUMNS)} |")

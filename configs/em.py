@@ -95,7 +95,7 @@ def _synthetic() -> ConfigDict:
             "warmup": 400,
             "initialisation": 600,
             "pretraining": 300,
-            "joint": 1800,
+            "joint": 2700,
             "period": 450,
             "segmenter_steps": 200,
         }
@@ -104,7 +104,7 @@ def _synthetic() -> ConfigDict:
     c.losses.landmark = 1e-2  # pixels of a 64-pixel crop are 3.5 times as large
     c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better
     c.losses.perceptual_features = "shallow"
-    c.losses.area = 1.0
+    c.losses.area = 0.85
     c.losses.preserve = 2.5
     c.losses.binary = 1.0
     return c

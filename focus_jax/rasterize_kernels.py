@@ -2,7 +2,8 @@
 
 Each kernel's thread does a run of triangles, pixels or vertices: on CPU, where Warp runs threads
 one after the other, an image's triangles or a row of pixels; on CUDA one. See `rasterize` for the
-rules, and `rasterize_jnp`, whose deciding operations are repeated here in the same order.
+rules, and `rasterize_jnp`, whose deciding operations are repeated here in the same order. All are
+in one file because a Warp module of its own costs each user another second of compilation, once.
 
 Shapes, with a leading axis of images: screen positions [v] of vec3, attributes [v c], triangle
 indices [h w], values and cotangents [h w c]. Triangles are [t] of vec3i.
@@ -149,8 +150,8 @@ def draw_triangles(
                     depth = wp.max(p[0, 2] + tilt, 0.0)
                     key = wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32) | wp.int64(i)
                     key = wp.where(inside != 0, key, _EMPTY)
-                    # On CUDA (runs of one) looking first saves atomics; on CPU it would be a branch.
-                    if run > 1:
+                    # On CUDA (runs of one) looking first saves atomics; on CPU it costs a branch.
+                    if run > 1:  # noqa: SIM114 (Warp's `or` is slower here by a third)
                         wp.atomic_min(nearest, image, y, x, key)
                     elif key < nearest[image, y, x]:
                         wp.atomic_min(nearest, image, y, x, key)

@@ -66,7 +66,7 @@ def test_degenerate_triangles_and_lone_vertices_have_finite_gradients():
     triangles = jnp.array([[0, 1, 2], [0, 0, 1], [3, 3, 3]])
     for function in (geometry.vertex_normals, lambda v, t: geometry.triangle_normals(v, t)[0]):
         assert np.all(function(vertices, triangles) == 0)
-        assert np.isfinite(jax.jacrev(function)(vertices, triangles)).all()
+        assert np.isfinite(jax.jit(jax.jacrev(function))(vertices, triangles)).all()
 
 
 def test_gradient_is_that_of_plain_operations():
