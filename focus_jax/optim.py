@@ -1,10 +1,12 @@
 """Optimizers without a learning rate; the rate comes from the step (`schedule.terms_at`)."""
 
+import functools
 from typing import Any
 
 import optax
 
 
+@functools.cache  # one object for one setting, so that jit knows it again
 def make_optimizer(
     name: str, *, clip: float = 0.0, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:

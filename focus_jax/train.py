@@ -1,12 +1,12 @@
 """A training run, to be read downwards: data, model, restore, loop, tables."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 import math
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,10 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
 
     # --- loop ------------------------------------------------------------------------------------
     with (
+        # The rasterizer splits its batches over the mesh that is set.
+        jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext(),
+        contextlib.closing(writer),
+        contextlib.closing(manager),
         catch_signals() as stop,
         tqdm(total=schedule.total, initial=int(state.step), unit="step") as bar,
     ):
@@ -166,7 +170,7 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
             if done % config.evaluate_every == 0 or ends:
                 summary = assess(splits, "validation", state, constants, method, config)
                 writer.write(done, "evaluation", flat(summary))
-                picture = picture_grid(splits, state, constants, method, config.data.size)
+                picture = picture_grid(splits, state, constants, method, config)
                 pictures.write_png(workdir / "pictures" / f"{done:07d}.png", picture)
             if ends:
                 summary = assess(splits, "test", state, constants, method, config)
@@ -180,16 +184,14 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
                 raise Interrupted(
                     f"stopped at step {done} by {stop[0]}; run the same command to go on"
                 )
-    manager.wait_until_finished()
-    manager.close()
-    writer.close()
+        manager.wait_until_finished()
     return {p.stem: json.loads(p.read_text()) for p in (workdir / "scores").glob("*.json")}
 
 
 # --- its parts -----------------------------------------------------------------------------------
 
 
-@contextmanager
+@contextlib.contextmanager
 def catch_signals() -> Iterator[list[str]]:
     """A list that receives the name of the first SIGINT or SIGTERM; the second one acts at once."""
     received: list[str] = []
@@ -243,10 +245,14 @@ def picture_grid(
     state: TrainState,
     constants: updates.Constants,
     method: updates.Method,
-    size: int,
+    config: Config,
 ) -> np.ndarray:
     """Photo, rendering, overlay, mask and, if known, true mask of the first validation photos."""
-    batch, count = next(evaluation_batches(splits.validation, batch_size=16, size=size))
+    data = config.data
+    batch, count = next(
+        evaluation_batches(splits.validation, batch_size=data.batch_size, size=data.size)
+    )
+    count = min(count, 16)
     found = jax.device_get(updates.predict(state, batch, constants, method=method))
     rendering = found.face.rendering
     columns = [

@@ -93,6 +93,11 @@ def _descend(optimizer, gradients, moments, parameters, learning_rate):
     return optax.apply_updates(parameters, steps), moments
 
 
+def _variables(parameters: dict, statistics: dict) -> dict:
+    """Variables of a network; one without batch norm has no statistics, not empty ones."""
+    return {"params": parameters} | ({"batch_stats": statistics} if statistics else {})
+
+
 # --- the autoencoder ---------------------------------------------------------------------------
 
 
@@ -180,7 +185,7 @@ def update_autoencoder(
     state = dataclasses.replace(
         state,
         step=state.step + 1,
-        encoder={**state.encoder, "params": parameters, "batch_stats": statistics},
+        encoder=_variables(parameters, statistics),
         encoder_optimizer=moments,
     )
     return state, {**values, "loss": loss, "gradient": optax.tree.norm(gradients)}
@@ -268,7 +273,7 @@ def update_segmenter(
     state = dataclasses.replace(
         state,
         step=state.step + 1,
-        segmenter={**state.segmenter, "params": parameters, "batch_stats": statistics},
+        segmenter=_variables(parameters, statistics),
         segmenter_optimizer=moments,
     )
     return state, {**values, "loss": loss, "gradient": optax.tree.norm(gradients)}

@@ -62,7 +62,6 @@ def test_terms_name_what_counts():
             "area": 0.5,
             "preserve": 0.25,
             "binary": 10,
-            "pretraining": 0,
         }
     )
     fitting = terms_at(11, SMALL, RELEASE, RATES)

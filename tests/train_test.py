@@ -8,9 +8,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+from jax.sharding import Mesh
 
-from focus_jax import checkpoint
+from focus_jax import checkpoint, sharding
 from focus_jax import train as train_module
 from focus_jax.schedule import Schedule
 from focus_jax.summary import write_summary
@@ -27,6 +29,15 @@ def load_config(name: str, arguments: str = ""):
     return module.get_config(arguments)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Trains on the first of the virtual devices; tests/updates_test.py compares one with four."""
+    with pytest.MonkeyPatch.context() as patch:
+        mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
+        patch.setattr(sharding, "make_mesh", lambda: mesh)
+        yield
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     config = load_config("em", "smoke")
@@ -36,7 +47,8 @@ def config(tmp_path_factory):
 
 def final_state(workdir):
     manager = checkpoint.open_checkpoints(workdir)
-    found = manager.restore(manager.latest_step())
+    wanted = ocp.args.Composite(state=ocp.args.StandardRestore())
+    found = manager.restore(manager.latest_step(), args=wanted)
     manager.close()
     return found["state"]
 
