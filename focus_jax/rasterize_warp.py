@@ -35,9 +35,9 @@ def _cores() -> int:
 def _launch(steps, batch: int, device, *arrays) -> None:
     """Run `steps(device, *arrays)`: on CPU in threads, each with its part of the batch.
 
-    Warp's own CPU launches use one thread, and its calls from several JAX CPU devices take turns, so
-    that this is where more cores are put to use. Images share nothing: the result does not depend
-    on the number of parts.
+    Warp's own CPU launches use one thread, and its calls from several JAX CPU devices take turns:
+    this is where more cores are put to use. Images share nothing, so that the result does not
+    depend on the number of parts.
     """
     parts = min(batch, _cores()) if device.is_cpu else 1
     if parts == 1:
