@@ -31,8 +31,6 @@ def get_config(arguments: str = "") -> ConfigDict:
             "name": "photos",
             "root": "",
             "size": 224,
-            "record_size": 224,
-            "versions": 1,
             "batch_size": 12,
             "augment": True,
             "train_count": 0,  # of synthetic faces: none

@@ -105,6 +105,7 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
     # --- model and data --------------------------------------------------------------------
     mesh = sharding.make_mesh()
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
+    method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
     splits = load_splits(config, recognizer)
     batches = make_iterator(
@@ -117,7 +118,6 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
     )
-    method = make_method(config, face_model)
     constants = sharding.replicate(
         updates.Constants(
             jax.tree.map(jnp.asarray, face_model), recognizer, jax.random.key(config.seed)

@@ -29,13 +29,13 @@ def photos(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("preset", ["", "paper"])
+@pytest.mark.parametrize("preset", ["", pytest.param("paper", marks=pytest.mark.slow)])
 def test_first_steps_on_bfm_and_photos(preset, photos, tmp_path):
     write_bfm(tmp_path / "model2017-1_bfm_nomouth.h5")
     config = load_config("celeba_bfm2017", preset)
     config.face_model.name = str(tmp_path / "model2017-1_bfm_nomouth.h5")
     config.data.root, config.data.cache = str(photos), str(tmp_path / "cache")
-    config.data.size = config.data.record_size = 32
+    config.data.size = 32
     config.data.batch_size = 2
     config.recognizer.chip_size = 64
     config.log_every = 1

@@ -67,6 +67,12 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
     )
 
 
+def _side(config: Config) -> int:
+    """Pixels of the records' crops: more than training sees where a recognizer looks first."""
+    data = config.data
+    return data.record_size if config.encoder.kind == "recognizer" else data.size
+
+
 def cached(config: Config, name: str, key: Any, make: Callable[[], Iterable[dict]]) -> Records:
     """Records of `make`, written on the first call and read from the cache after."""
     digest = hashlib.sha256(repr((VERSION, name, key)).encode()).hexdigest()[:12]
@@ -89,7 +95,7 @@ def _fingerprint(tree: Any) -> str:
 def _synthetic(config: Config) -> Splits:
     face_model = load_face_model(config.face_model.name)
     data = config.data
-    key = (_fingerprint(face_model), data.record_size, config.seed)
+    key = (_fingerprint(face_model), _side(config), config.seed)
 
     def split(name: str, count: int, noise: bool) -> Records:
         return cached(
@@ -99,7 +105,7 @@ def _synthetic(config: Config) -> Splits:
             lambda: synthesize(
                 face_model,
                 count,
-                size=data.record_size,
+                size=_side(config),
                 seed=config.seed,
                 split=name,
                 noise=noise,
@@ -120,11 +126,11 @@ def _photos(config: Config) -> Splits:
         raise ValueError(
             f"config.data.root={data.root!r} is not a folder; give the folder of your photos"
         )
-    key = (fingerprint(root), data.record_size)
+    key = (fingerprint(root), _side(config))
 
     def split(name: str, count: int) -> Records:
         records = cached(
-            config, f"photos-{name}", key, lambda: photo_records(root, name, data.record_size)
+            config, f"photos-{name}", key, lambda: photo_records(root, name, _side(config))
         )
         return records[:count] if count else records
 

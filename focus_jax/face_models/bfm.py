@@ -117,7 +117,7 @@ def nearest_landmarks(vertices: np.ndarray, guide: FaceModel, rounds: int = 30) 
     for _ in range(rounds):
         distance, index = tree.query(source)
         kept = distance < np.quantile(distance, 0.8)
-        a, b = source[kept], front[index[kept]]
+        a, b = source[kept], front[np.asarray(index)[kept]]
         ca, cb = a.mean(0), b.mean(0)
         u, s, vt = np.linalg.svd((b - cb).T @ (a - ca))
         u[:, 2] *= np.sign(np.linalg.det(u @ vt))
@@ -125,4 +125,4 @@ def nearest_landmarks(vertices: np.ndarray, guide: FaceModel, rounds: int = 30) 
         rotation = u @ vt
         source = scale * (source - ca) @ rotation.T + cb
         points = scale * (points - ca) @ rotation.T + cb
-    return KDTree(vertices).query(points)[1]
+    return np.asarray(KDTree(vertices).query(points)[1])

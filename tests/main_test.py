@@ -1,0 +1,49 @@
+"""The command as a user types it: what is wrong is said in one sentence, without a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments, workdir):
+    command = [sys.executable, "-m", "focus_jax.main", f"--workdir={workdir}", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.data.root=/nowhere"], "config.data.root='/nowhere' is not a folder"),
+        (["--config.face_model.name=/etc/hostname"], "is not a face model"),
+    ],
+)
+def test_bad_settings_are_one_sentence(arguments, message, tmp_path):
+    done = run("--config=configs/em.py:photos,smoke", *arguments, workdir=tmp_path)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert message in line and "Traceback" not in done.stderr
+
+
+def test_a_misspelt_field_is_an_error(tmp_path):
+    done = run("--config=configs/em.py", "--config.data.sise=32", workdir=tmp_path)
+    assert done.returncode != 0 and "sise" in done.stderr
+
+
+def test_a_csv_with_a_missing_point_names_file_and_row(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for split in ("train", "val"):
+        row = ",".join(["a.jpg", *["1.0"] * 134])
+        (tmp_path / "photos" / f"{split}_landmarks.csv").write_text(row + "\n")
+    done = run(
+        "--config=configs/em.py:photos,smoke",
+        f"--config.data.root={tmp_path / 'photos'}",
+        f"--config.data.cache={tmp_path / 'cache'}",
+        workdir=tmp_path / "run",
+    )
+    assert done.returncode == 1
+    assert "row 1 (a.jpg): 67 points instead of 68" in done.stderr
+    assert "Traceback" not in done.stderr

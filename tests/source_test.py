@@ -1,0 +1,84 @@
+import cv2
+import numpy as np
+import pytest
+from train_test import load_config
+
+from focus_jax.data import source
+from focus_jax.data.features import recognized, shrink
+from focus_jax.data.occluders import OCCLUDERS
+from focus_jax.data.synthetic import synthesize
+from focus_jax.face_models import load_face_model
+from focus_jax.recognizer import load_recognizer
+
+
+@pytest.fixture(scope="module")
+def records():
+    faces = synthesize(load_face_model("builtin"), 10, size=96, seed=0, occluded=0.0)
+    return [{k: r[k] for k in ("image", "landmarks", "filename")} for r in faces]
+
+
+def test_pasted_occluders_come_in_turn_with_their_masks(records):
+    pasted = list(source.pasted(records, seed=0))
+    kinds = [int(r["occluder"]) for r in pasted]
+    assert kinds == [1 + i % (len(OCCLUDERS) - 1) for i in range(10)]
+    for before, after in zip(records, pasted, strict=True):
+        hidden = after["mask"] == 0
+        assert 0 < hidden.mean() < 0.7
+        changed = (before["image"] != after["image"]).any(-1)
+        assert changed[hidden].mean() > 0.9
+
+
+def test_records_are_made_once(tmp_path, records):
+    config = load_config("em", "smoke")
+    config.data.cache = str(tmp_path)
+    calls = []
+
+    def make():
+        calls.append(1)
+        yield from records
+
+    for _ in range(2):
+        found = source.cached(config, "faces", (1, 2), make)
+        np.testing.assert_array_equal(found[3]["image"], records[3]["image"])
+    assert len(calls) == 1
+    source.cached(config, "faces", (1, 3), make)
+    assert len(calls) == 2
+
+
+def test_a_records_that_were_not_finished_are_made_again(tmp_path, records):
+    config = load_config("em", "smoke")
+    config.data.cache = str(tmp_path)
+
+    def breaks():
+        yield records[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        source.cached(config, "faces", 0, breaks)
+    assert len(source.cached(config, "faces", 0, lambda: iter(records))) == len(records)
+
+
+def test_features_belong_to_their_version_and_size(records):
+    variables = load_recognizer("dlib")
+    options = {"kind": "dlib", "record_size": 96, "size": 64, "seed": 0, "batch_size": 4}
+    plain = list(recognized(records[:5], variables, versions=0, **options))
+    assert len(plain) == 5 and plain[0]["image"].shape == (64, 64, 3)
+    np.testing.assert_allclose(
+        plain[0]["landmarks"], (records[0]["landmarks"] + 0.5) * 64 / 96 - 0.5, rtol=1e-5
+    )
+    moved = list(recognized(records[:5], variables, versions=2, **options))
+    assert len(moved) == 10
+    assert (moved[0]["features"] != moved[5]["features"]).any()
+    again = list(recognized(records[:5], variables, versions=2, **options))
+    np.testing.assert_array_equal(moved[7]["features"], again[7]["features"])
+    np.testing.assert_array_equal(moved[7]["image"], again[7]["image"])
+
+
+def test_shrinking_moves_landmarks_with_the_pixels():
+    image = np.zeros((96, 96, 3), np.uint8)
+    cv2.circle(image, (60, 30), 4, (255, 255, 255), -1)
+    record = shrink({"image": image, "landmarks": np.array([[60.0, 30.0]])}, 32)
+    y, x = (np.indices((32, 32)) * record["image"][..., 0]).sum((1, 2)) / record["image"][
+        ..., 0
+    ].sum()
+    np.testing.assert_allclose(record["landmarks"][0], [x, y], atol=0.1)
