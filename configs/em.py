@@ -95,7 +95,7 @@ def _synthetic() -> ConfigDict:
             "warmup": 400,
             "initialisation": 600,
             "pretraining": 300,
-            "joint": 2700,
+            "joint": 1800,
             "period": 450,
             "segmenter_steps": 200,
         }

@@ -86,7 +86,7 @@ def test_a_written_model_comes_back(model, tmp_path):
         ({"format": None}, "'format' is not"),
         ({"albedo_mean": None}, "lacks the key 'albedo_mean'"),
         ({"albedo_mean": np.zeros((7, 3))}, r"'albedo_mean' has the shape \(7, 3\)"),
-        ({"uv": np.full((2661, 2), np.nan)}, "'uv' holds values that are not finite"),
+        ({"uv": np.full((3442, 2), np.nan)}, "'uv' holds values that are not finite"),
         ({"triangles": np.full((4, 3), 99999)}, "'triangles' has an index outside"),
         ({"landmark_vertices": np.full((68, 3), -1)}, "'landmark_vertices' has an index"),
     ],
@@ -110,3 +110,10 @@ def test_files_that_are_no_model_are_named(content, tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(ValueError, match=r"nowhere\.npz does not exist"):
         load_face_model("nowhere.npz")
+
+
+def test_the_mean_face_is_symmetric(model):
+    distance = np.linalg.norm(
+        (model.shape_mean * [-1, 1, 1] - [0.08, 0, 0])[::5, None] - model.shape_mean, axis=-1
+    )
+    assert distance.min(axis=1).max() < 0.05  # the middle lies at x = -0.04
