@@ -89,6 +89,13 @@ def test_a_written_model_comes_back(model, tmp_path):
         ({"uv": np.full((3442, 2), np.nan)}, "'uv' holds values that are not finite"),
         ({"triangles": np.full((4, 3), 99999)}, "'triangles' has an index outside"),
         ({"landmark_vertices": np.full((68, 3), -1)}, "'landmark_vertices' has an index"),
+        # As int32 these would be the valid index 0.
+        ({"triangles": np.full((4, 3), 2**33)}, "'triangles' has an index outside"),
+        ({"triangles": np.zeros((4, 3))}, "'triangles' holds float64 instead of integers"),
+        ({"triangles": np.zeros((0, 3), int)}, "'triangles' is empty"),
+        ({"uv": np.full((3442, 2), "0")}, "'uv' holds <U1 instead of numbers"),
+        ({"uv": np.full((3442, 2), 1e300)}, "'uv' holds values that are not finite"),
+        ({"landmark_weights": np.zeros((68, 3))}, "'landmark_weights' has rows that do not sum"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(change, message, arrays, tmp_path):
@@ -105,6 +112,12 @@ def test_files_that_are_no_model_are_named(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"other\.npz is not a face model"):
         load_face_model(path)
+
+
+def test_a_lone_array_is_no_model(tmp_path):
+    np.save(tmp_path / "mean.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"mean\.npy is not a face model"):
+        load_face_model(tmp_path / "mean.npy")
 
 
 def test_a_missing_file_is_named():

@@ -52,6 +52,9 @@ def test_ict_facekit_loads(builtin, ict_arrays, tmp_path):
         ({"uv": np.zeros((5, 2))}, r"'uv' has the shape \(5, 2\)"),
         ({"triangles": np.full((3, 3), 10**6)}, "'triangles' has an index outside"),
         ({"lm68": np.full(68, 14000)}, "not on the face"),
+        ({"lm68": np.zeros(68)}, "'lm68' holds float64 instead of integers"),
+        ({"mean": np.array(1.0)}, r"'mean' has the shape \(\); it must have 2 axes, the last of"),
+        ({"triangles": np.zeros((0, 3), int)}, "'triangles' is empty"),
     ],
 )
 def test_what_is_wrong_with_an_ict_file_is_said(ict_arrays, tmp_path, change, message):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from focus_jax.face_models import fitting
+from focus_jax.face_models import fitting, npz
 from focus_jax.types import FaceModel
 
 FACE_VERTICES = 9409
@@ -85,26 +85,26 @@ def _offset(landmarks: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
-    for key, (axes, vertex_axis) in KEYS.items():
+    for key in KEYS:
         if key not in arrays:
             raise ValueError(f"{path} lacks the key {key!r} of an ICT-FaceKit npz")
-        array, count = arrays[key], len(arrays["mean"])
-        if array.ndim != axes or (vertex_axis is not None and array.shape[vertex_axis] != count):
+    widths = {"mean": 3, "triangles": 3, "uv": 2, "id_basis": 3, "exp_basis": 3, "lm68": 68}
+    mean = arrays["mean"]
+    for key, (axes, vertex_axis) in KEYS.items():
+        array = arrays[key]
+        if array.ndim != axes or (key in widths and array.shape[-1] != widths[key]):
+            last = f", the last of length {widths[key]}" if key in widths else ""
+            raise ValueError(
+                f"{path}: {key!r} has the shape {array.shape}; it must have {axes} axes{last}"
+            )
+        # 'mean' is the first of KEYS, so it has been found to have rows.
+        if vertex_axis is not None and array.shape[vertex_axis] != len(mean):
             raise ValueError(
                 f"{path}: {key!r} has the shape {array.shape}, which does not fit 'mean' of shape "
-                f"{arrays['mean'].shape}"
+                f"{mean.shape}"
             )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"{path}: {key!r} holds values that are not finite")
+    for key in ("mean", "id_basis", "exp_basis", "uv"):
+        npz.as_floats(arrays[key], key, path)
     for key in ("triangles", "lm68"):
-        if arrays[key].min() < 0 or arrays[key].max() >= len(arrays["mean"]):
-            last = len(arrays["mean"]) - 1
-            raise ValueError(f"{path}: {key!r} has an index outside 0 to {last}")
-    widths = {"mean": 3, "triangles": 3, "uv": 2, "id_basis": 3, "exp_basis": 3}
-    for key, width in widths.items():
-        if arrays[key].shape[-1] != width:
-            raise ValueError(
-                f"{path}: {key!r} has the shape {arrays[key].shape}; its last axis must be {width}"
-            )
-    if arrays["lm68"].shape != (68,):
-        raise ValueError(f"{path}: 'lm68' has the shape {arrays['lm68'].shape} instead of (68,)")
+        npz.as_indices(arrays[key], len(mean), key, path)
+    npz.as_indices(arrays["orig_index"], np.iinfo(np.int32).max, "orig_index", path)

@@ -14,7 +14,6 @@ import numpy as np
 from focus_jax.types import REGIONS, FaceModel
 
 FORMAT = "focus_jax 1"
-FLOATS = ("shape_mean", "identity_basis", "expression_basis", "albedo_mean", "albedo_basis", "uv")
 SHAPES: dict[str, tuple[Any, ...]] = {  # letters stand for sizes that must agree
     "shape_mean": ("v", 3),
     "identity_basis": ("v", 3, "i"),
@@ -34,8 +33,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ValueError(f"the face model {path} does not exist; give 'builtin' or a file's path")
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with path.open("rb") as opened:
+            loaded = np.load(opened, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):  # a lone array, .npy, has no keys
+                raise ValueError("not an npz")
+            return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError):
         raise ValueError(
             f"{path} is not a face model: it cannot be read as npz, or is truncated"
@@ -59,16 +61,41 @@ def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
         if not fits:
             raise ValueError(f"{path}: {key!r} has the shape {array.shape} instead of {wanted}")
         sizes |= {n: s for n, s in zip(shape, array.shape, strict=True) if isinstance(n, str)}
-        floating = key in FLOATS or key == "landmark_weights"
-        fields[key] = array.astype(np.float32 if floating else np.int32)
-        if not np.isfinite(fields[key]).all():
-            raise ValueError(f"{path}: {key!r} holds values that are not finite")
-    limits = {"triangles": sizes["v"], "landmark_vertices": sizes["v"], "region": len(REGIONS)}
-    for key, limit in limits.items():
-        if fields[key].min() < 0 or fields[key].max() >= limit:
-            raise ValueError(f"{path}: {key!r} has an index outside 0 to {limit - 1}")
+        limit = {"triangles": sizes["v"], "landmark_vertices": sizes["v"], "region": len(REGIONS)}
+        if key in limit:
+            fields[key] = as_indices(array, limit[key], key, path)
+        else:
+            fields[key] = as_floats(array, key, path)
+    sums = fields["landmark_weights"].sum(axis=1)
+    if np.abs(sums - 1).max() > 1e-3:
+        raise ValueError(f"{path}: 'landmark_weights' has rows that do not sum to 1")
     names = {k: str(arrays[k]) for k in ("name", "units", "licence") if k in arrays}
     return FaceModel(**fields, **names)
+
+
+def as_floats(array: np.ndarray, key: str, path: Path) -> np.ndarray:
+    """The array as float32; ValueError unless it holds numbers, all finite as float32."""
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: {key!r} holds {array.dtype} instead of numbers")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        floats = array.astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise ValueError(f"{path}: {key!r} holds values that are not finite")
+    return floats
+
+
+def as_indices(array: np.ndarray, limit: int, key: str, path: Path) -> np.ndarray:
+    """The array as int32; ValueError unless it holds integers from 0 to `limit` - 1, at least one.
+
+    Checked before the cast, which would fold large integers back into the mesh.
+    """
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{path}: {key!r} holds {array.dtype} instead of integers")
+    if array.size == 0:
+        raise ValueError(f"{path}: {key!r} is empty, of shape {array.shape}")
+    if array.min() < 0 or array.max() >= limit:
+        raise ValueError(f"{path}: {key!r} has an index outside 0 to {limit - 1}")
+    return array.astype(np.int32)
 
 
 def write(path: Path, face_model: FaceModel) -> None:
