@@ -47,6 +47,7 @@ def _synthetic() -> ConfigDict:
     c.data.versions = 2  # augmented versions of each photo, for an encoder on such features
     c.data.batch_size = 32
     c.data.augment = True
+    c.data.paste = 0.0  # part of the training photos on which an occluder is pasted
     c.data.train_count = 3000  # synthetic faces
     c.data.validation_count = 200
     c.data.test_count = 400
@@ -100,6 +101,7 @@ def _synthetic() -> ConfigDict:
             "segmenter_steps": 200,
         }
     )
+    c.correct_albedo = ()  # steps before which the mean albedo is corrected by the photos
     c.losses = presets.losses("release")
     c.losses.landmark = 1e-2  # pixels of a 64-pixel crop are 3.5 times as large
     c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better
@@ -114,6 +116,7 @@ def _photos(c: ConfigDict) -> None:
     c.data.name = "photos"
     c.data.record_size = 150
     c.data.versions = 6
+    c.data.paste = 0.3
     c.data.train_count = c.data.validation_count = 0  # all
     c.compare = False
     # Light must not explain an occluder: grey, smooth, and weak.
@@ -123,6 +126,7 @@ def _photos(c: ConfigDict) -> None:
     # Real faces are met less closely than synthetic ones: more of the landmarks, and a mask that
     # forgives more.
     c.schedule.warmup = 1500
+    c.correct_albedo = (500, 1000, 1500)
     c.losses.landmark = 2e-2
     c.losses.area = 1.2
 
@@ -130,6 +134,7 @@ def _photos(c: ConfigDict) -> None:
 def _smoke(c: ConfigDict) -> None:
     c.log_every = 1
     c.evaluate_every = 20
+    c.correct_albedo = tuple(step for step in (2, 4) if c.correct_albedo)
     c.checkpoint_every = 5
     c.data.batch_size = 4
     c.data.train_count, c.data.validation_count, c.data.test_count = 24, 8, 8

@@ -94,6 +94,7 @@ def astronaut(workdir: Path) -> np.ndarray:
             record_size=config.data.record_size,
             size=config.data.size,
             versions=0,
+            paste=0.0,
             seed=0,
         )
     )
@@ -101,7 +102,7 @@ def astronaut(workdir: Path) -> np.ndarray:
     method = train.make_method(config, model)
     constants = updates.Constants(jax.tree.map(jnp.asarray, model), recognizer, jax.random.key(0))
     manager = checkpoint.open_checkpoints(workdir)
-    restored = checkpoint.restore(manager, train.initial_state(method, batch, 0))
+    restored = checkpoint.restore(manager, train.initial_state(method, model, batch, 0))
     if restored is None:
         raise FileNotFoundError(f"{workdir} holds no checkpoint; run configs/em.py:photos first")
     found = jax.device_get(updates.predict(restored[0], batch, constants, method=method))

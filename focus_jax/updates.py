@@ -159,15 +159,14 @@ def update_autoencoder(
     """One step of the encoder with the segmenter held fixed (Eq. 8; the M step)."""
     height, width = batch.image.shape[1:3]
     key = jax.random.fold_in(constants.key, state.step)
+    face_model = _face_model(state, constants)
 
     def objective(parameters):
         raw, statistics = forward.encode(
             method.encoder, {**state.encoder, "params": parameters}, batch, train=True, dropout=key
         )
-        code = forward.decode(raw, forward.widths(constants.face_model), method.decoding)
-        face = forward.reconstruct(
-            code, constants.face_model, height, width, backend=method.backend
-        )
+        code = forward.decode(raw, forward.widths(face_model), method.decoding)
+        face = forward.reconstruct(code, face_model, height, width, backend=method.backend)
         values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
         kept = 1.0 - losses.area(mask, face.rendering.coverage)
         return _total(terms.weights, values), (statistics, {**values, "mask": kept})
@@ -290,11 +289,16 @@ class Prediction(NamedTuple):
     robust_mask: Float[Array, "b h w 1"]  # Eq. 10, the baseline without a network
 
 
+def _face_model(state: TrainState, constants: Constants) -> FaceModel:
+    return dataclasses.replace(constants.face_model, albedo_mean=state.albedo_mean)
+
+
 def _face(state: TrainState, batch: Batch, constants: Constants, method: Method):
     height, width = batch.image.shape[1:3]
+    face_model = _face_model(state, constants)
     raw, _ = forward.encode(method.encoder, state.encoder, batch, train=False)
-    code = forward.decode(raw, forward.widths(constants.face_model), method.decoding)
-    return forward.reconstruct(code, constants.face_model, height, width, backend=method.backend)
+    code = forward.decode(raw, forward.widths(face_model), method.decoding)
+    return forward.reconstruct(code, face_model, height, width, backend=method.backend)
 
 
 @functools.partial(jax.jit, static_argnames="method")

@@ -44,7 +44,8 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
         return splits
 
     def with_features(name: str, records: Records, versions: int) -> Records:
-        key = (_fingerprint(records), data.size, data.record_size, versions, config.seed)
+        paste = data.paste if versions else 0.0
+        key = (_fingerprint(records), data.size, data.record_size, versions, paste, config.seed)
         return cached(
             config,
             f"{data.name}-{name}-features",
@@ -56,6 +57,7 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
                 record_size=data.record_size,
                 size=data.size,
                 versions=versions,
+                paste=paste,
                 seed=config.seed,
             ),
         )
