@@ -127,8 +127,9 @@ def _photos(c: ConfigDict) -> None:
     # forgives more.
     c.schedule.warmup = 1500
     c.correct_albedo = (500, 1000, 1500)
+    c.rates.initialisation = ConfigDict({"rate": 1e-3, "decay": 0.7, "every": 500})
     c.losses.landmark = 2e-2
-    c.losses.area = 1.2
+    c.losses.area = 1.0
 
 
 def _smoke(c: ConfigDict) -> None:
