@@ -73,6 +73,7 @@ def _synthetic() -> ConfigDict:
             "translation_scale": 10.0,
             "light_scale": 1.0,
             "light_colour": 0.3,
+            "light_colour_limit": 10.0,
             "light_bands": (1.0, 1.0, 0.5),
             "albedo_limit": 3.0,
         }
@@ -119,8 +120,8 @@ def _photos(c: ConfigDict) -> None:
     c.data.paste = 0.3
     c.data.train_count = c.data.validation_count = 0  # all
     c.compare = False
-    # Light must not explain an occluder: grey, smooth, and weak.
-    c.decoding.light_colour = 0.1
+    # Light must not explain an occluder: nearly grey (8 % of the ambient light), smooth, and weak.
+    c.decoding.light_colour_limit = 0.35
     c.decoding.light_bands = (0.5, 0.5, 0.15)
     c.decoding.albedo_limit = 2.5
     # Real faces are met less closely than synthetic ones: more of the landmarks, and a mask that
