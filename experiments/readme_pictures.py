@@ -67,10 +67,11 @@ def random_people(count: int = 20, side: int = 192) -> np.ndarray:
 
 
 def find_landmarks(photo: np.ndarray) -> np.ndarray:
-    """dlib's 68 landmarks `[68 2]` of the one face in a photo."""
+    """dlib's 68 landmarks `[68 2]` of the largest face in a photo."""
     folder = Path(face_recognition_models.__file__).parent / "models"
     predictor = dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
-    (box,) = dlib.get_frontal_face_detector()(photo, 1)
+    boxes = dlib.get_frontal_face_detector()(photo, 1)
+    box = max(boxes, key=lambda b: b.area())
     return np.array([(p.x, p.y) for p in predictor(photo, box).parts()], np.float32)
 
 

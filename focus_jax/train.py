@@ -43,7 +43,10 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
     """Networks, formulas and optimizers named by a config."""
     outputs = forward.widths(face_model).outputs
     forms = {f.name: config.losses[f.name] for f in dataclasses.fields(updates.LossForms)}
-    decoding: dict[str, Any] = dict(config.decoding)
+    # A config that was read back from JSON has lists for tuples, which cannot be hashed.
+    decoding: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
+    }
     return updates.Method(
         encoder=make_encoder(config.encoder.kind, outputs),
         segmenter=Segmenter(
