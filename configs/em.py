@@ -126,11 +126,11 @@ def _photos(c: ConfigDict) -> None:
     c.decoding.albedo_limit = 2.5
     # Real faces are met less closely than synthetic ones: more of the landmarks, and a mask that
     # forgives more.
-    c.schedule.warmup = 1500
+    c.schedule.update(warmup=1500, initialisation=600, joint=2700)
     c.correct_albedo = (500, 1000, 1500)
     c.rates.initialisation = ConfigDict({"rate": 1e-3, "decay": 0.7, "every": 500})
     c.losses.landmark = 2e-2
-    c.losses.area = 1.0
+    c.losses.area = 1.25
 
 
 def _smoke(c: ConfigDict) -> None:
