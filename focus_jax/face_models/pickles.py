@@ -37,7 +37,7 @@ _DAMAGED = (
 LARGEST_DENSE = 10**8  # numbers that a sparse matrix may have when written out
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """The file asks for more than arrays and containers."""
 
 
@@ -84,7 +84,7 @@ def read_npy(path: Path) -> Any:
 def _read(file: BinaryIO, path: Path) -> Any:
     try:
         return _plain(_Reader(file).load())
-    except Refused as error:
+    except RefusedError as error:
         raise ValueError(f"{path}: {error}") from None
     except _DAMAGED as error:
         detail = str(error) or type(error).__name__
@@ -108,7 +108,7 @@ class _Type:
         if re.fullmatch(r"[|<>=]?O\d?", self.code):
             return None
         if not re.fullmatch(r"[|<>=]?([biufc?]\d{0,2}|[SUa]\d{1,6})", self.code):
-            raise Refused(f"refused: an array of type {self.code!r}")
+            raise RefusedError(f"refused: an array of type {self.code!r}")
         dtype = np.dtype(self.code)
         return dtype.newbyteorder(self.order) if self.order in "<>" else dtype
 
@@ -159,7 +159,7 @@ class _Sparse:
         else:
             build: Any = {"csc": scipy.sparse.csc_matrix, "csr": scipy.sparse.csr_matrix}[self.kind]
             matrix = build((found["data"], found["indices"], found["indptr"]), shape)
-        matrix.check_format() if hasattr(matrix, "check_format") else None
+            matrix.check_format(full_check=True)  # indices beyond the shape would write elsewhere
         return matrix.toarray()
 
 
@@ -196,7 +196,7 @@ def _reconstruct(*_: Any) -> _Array:
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise Refused(f"refused: text in the encoding {encoding!r}")
+        raise RefusedError(f"refused: text in the encoding {encoding!r}")
     return text.encode("latin1")
 
 
@@ -207,7 +207,7 @@ def _empty_bytes() -> bytes:
 def _new_object(kind: Any, *_: Any) -> Any:
     """`copyreg._reconstructor`: an object of an old pickle; only stand-ins are made."""
     if not (isinstance(kind, type) and issubclass(kind, (_Sparse, _Chumpy))):
-        raise Refused("refused: the file asks to build an object of an unknown class")
+        raise RefusedError("refused: the file asks to build an object of an unknown class")
     return kind()
 
 
@@ -252,10 +252,10 @@ class _Reader(pickle.Unpickler):
             return type(name, (_Chumpy,), {"name": f"{module}.{name}"})
         if package == "torch":  # in DECA's landmark file, beside arrays
             return _unread(f"{module}.{name}")
-        raise Refused(f"refused: the file asks for {module}.{name}, which no array needs")
+        raise RefusedError(f"refused: the file asks for {module}.{name}, which no array needs")
 
     def persistent_load(self, pid: Any) -> Any:
-        raise Refused("refused: the file refers to something outside of it")
+        raise RefusedError("refused: the file refers to something outside of it")
 
 
 def _plain(content: Any) -> Any:
