@@ -9,7 +9,8 @@
 no expressions. Those of Guo et al. are read from the same folder: `Exp_Pca.bin` (number of modes,
 mean, modes; of 53,215 vertices), `std_exp.txt` (deviations) and `BFM_exp_idx.mat` (`trimIndex`,
 which vertices these are, counted from 1). If `BFM_front_idx.mat` (`idx`, those of them that make up
-the front) and `facemodel_info.mat` (`tri`, `keypoints`) lie there too, the cropped mesh is that front.
+the front) and `facemodel_info.mat` (`tri`, `keypoints`) lie there too, that front is the cropped
+mesh.
 """
 
 import logging

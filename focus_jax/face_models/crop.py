@@ -12,10 +12,12 @@ from focus_jax.face_models.fitting import normals
 from focus_jax.types import REGIONS, FaceModel
 
 EYES = REGIONS.index("eyes")
-FOLDED = [REGIONS.index(name) for name in ("eyes", "nose", "lips")]
+# Millimetres that a lid or lip is thick, and a nostril deep: what folds inwards there looks another
+# way, but belongs to the face.
+FOLDS = {"eyes": 6.0, "nose": 15.0, "lips": 6.0}
 REACH = 10.0  # millimetres between the two surfaces, at most
 HOLE = 150.0  # square millimetres that a hole must have, or it is closed
-FOLD = 6.0  # millimetres that a lid, lip or nostril is thick
+SMOOTHING = 8  # rounds; a border then follows the mesh's edges over this many vertices
 MARGIN = 4.0  # millimetres beyond the built-in face's border
 
 
@@ -39,9 +41,9 @@ def face_patch(
     same_side = (
         normals(vertices, triangles) * normals(placed, np.asarray(builtin.triangles))[index]
     ).sum(axis=1) > 0
-    # What folds inwards at lids, lips and nostrils looks another way, but belongs to the face.
-    folded = np.isin(region, FOLDED) & (distance < FOLD)
-    inside = (distance < REACH) & (same_side | folded) & ~(rim[index] & (distance > MARGIN))
+    fold = np.array([FOLDS.get(name, 0.0) for name in REGIONS])[region]
+    near = (distance < REACH) & same_side & ~(rim[index] & (distance > MARGIN))
+    inside = np.where(fold > 0, near, _smooth(near, triangles)) | (distance < fold)
     chosen = inside[triangles].all(axis=1)
     chosen[~chosen] = _small_parts(vertices, triangles[~chosen])
     kept = _without_teeth(triangles[chosen])
@@ -75,6 +77,18 @@ def _alone(edges: np.ndarray) -> np.ndarray:
     code = edges[:, 0].astype(np.int64) * (edges.max() + 1) + edges[:, 1]
     _, place, counts = np.unique(code, return_inverse=True, return_counts=True)
     return counts[place] == 1
+
+
+def _smooth(inside: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """What most vertices around a vertex are, over some rings of neighbours."""
+    a, b = _edges(triangles).T
+    count = len(inside)
+    graph = coo_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (count, count)).tocsr()
+    degree = np.maximum(np.asarray(graph.sum(axis=1)).ravel(), 1)
+    share = inside.astype(np.float64)
+    for _ in range(SMOOTHING):
+        share = (share + graph @ share / degree) / 2
+    return share > 0.5
 
 
 def _small_parts(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

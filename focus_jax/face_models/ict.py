@@ -4,7 +4,7 @@ Two layouts: the `FaceXModel` folder of the cloned repository (Wavefront OBJ fil
 centimetres: `generic_neutral_mesh`, `identity000` ..., and one file an expression), and one npz
 with the keys `mean [n 3]` (centimetres), `id_basis [k n 3]` (unit variance), `exp_basis [57 n 3]`
 (blendshapes for weights 0 to 1), `triangles`, `uv`, `lm68 [68]`, `orig_index [n]` (the vertex of
-the original mesh; below 9409 it is the face).
+the original mesh; below 9409 it is face, ears and neck, of which `crop.face_patch` keeps the face).
 """
 
 from itertools import islice
@@ -53,7 +53,7 @@ def from_arrays(
     modes: tuple[int, int, int],
     mesh: Mesh = "cropped",
 ) -> FaceModel:
-    """The face of ICT-FaceKit (or all of the mesh), in millimetres, placed as the built-in model.
+    """The face with its eyes (or all of the mesh), in millimetres, placed as the built-in model.
 
     Albedo, its modes and the regions are those of the built-in model's nearest points. ValueError
     names the first key that does not fit.
@@ -62,11 +62,12 @@ def from_arrays(
     _check(arrays, path)
     triangles = arrays["triangles"].astype(np.int64)
     if mesh == "cropped":
-        triangles = triangles[(arrays["orig_index"][triangles] < FACE_VERTICES).all(axis=1)]
+        face = (arrays["orig_index"] < FACE_VERTICES) | _is_eyeball(arrays["orig_index"])
+        triangles = triangles[face[triangles].all(axis=1)]
     kept = np.unique(triangles)
     place = np.full(len(arrays["mean"]), -1)
     place[kept] = np.arange(len(kept))
-    landmarks = place[arrays["lm68"]]
+    landmarks = place[arrays["lm68"].astype(np.int64)]
     if (landmarks < 0).any():
         raise ValueError(f"{path}: 'lm68' has landmarks that are not on the face")
     mean = MILLIMETRES * arrays["mean"][kept].astype(np.float64)
@@ -77,10 +78,10 @@ def from_arrays(
         builtin,
         mesh,
         landmarks=fitting.on_vertices(landmarks),
-        crop=False,
         albedo=modes[2],
     )
     mean += meshes.centre(mean[landmarks], builtin)
+    mean, kept = mean[chosen.vertices], kept[chosen.vertices]
     expression = MILLIMETRES * EXPRESSION_SPREAD * arrays["exp_basis"][:, kept].astype(np.float32)
     # As everywhere, the modes of the largest variance come first.
     order = np.argsort(-(expression**2).sum(axis=(1, 2)), kind="stable")[: modes[1]]
@@ -95,11 +96,20 @@ def from_arrays(
         landmark_vertices=chosen.landmarks[0],
         landmark_weights=chosen.landmarks[1],
         region=chosen.borrowed.region,
-        uv=arrays["uv"][kept].astype(np.float32),
+        uv=_atlas(arrays["uv"][kept], arrays["orig_index"][kept]).astype(np.float32),
         name="ict",
         units="mm",
         licence="MIT (ICT-FaceKit); albedo CC0",
     )
+
+
+def _is_eyeball(original: np.ndarray) -> np.ndarray:
+    return (EYEBALLS[0] <= original) & (original < EYEBALLS[1])
+
+
+def _atlas(uv: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """Face, head and eyeballs have textures of their own; here they lie side by side in one."""
+    return np.stack([(uv[:, 0] + 2 * _is_eyeball(original)) / 3, uv[:, 1]], axis=-1)
 
 
 # --- the folder ----------------------------------------------------------------------------------
@@ -121,10 +131,7 @@ def from_folder(
     neutral = folder / f"{NEUTRAL}.obj"
     triangles, uv, count = _read_topology(neutral)
     index = np.arange(count)
-    wanted = index < FACE_VERTICES
-    if mesh == "full":  # head and eyeballs, but no teeth, lashes and tear ducts
-        wanted = (index < HEAD_VERTICES) | ((EYEBALLS[0] <= index) & (index < EYEBALLS[1]))
-    kept = np.flatnonzero(wanted)
+    kept = np.flatnonzero(_is_eyeball(index) | (index < HEAD_VERTICES))  # no teeth, no lashes
     if count <= LANDMARKS.max():
         raise ValueError(f"{neutral} has {count} vertices, too few for ICT-FaceKit's landmarks")
     names = sorted(file.stem for file in folder.glob("*.obj"))
