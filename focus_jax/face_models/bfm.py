@@ -166,37 +166,24 @@ def _basis(
 def _choose(
     path: Path, mean: np.ndarray, triangles: np.ndarray, builtin: FaceModel, mesh: Mesh
 ) -> meshes.Chosen:
+    part, table, rows = np.arange(len(mean)), NOW_VERTICES, NOW_LANDMARKS
     crop = path.parent / CROP_FILE
-    if mesh == "cropped" and crop.is_file():
-        kept, triangles = _read_crop(crop, len(mean))
-        chosen = _with_table(path, mean[kept], triangles, builtin, RELEASE_LANDMARKS, None)
-        return chosen._replace(vertices=kept[chosen.vertices])
-    full = _with_table(path, mean, triangles, builtin, NOW_VERTICES, NOW_LANDMARKS)
-    if mesh == "full":
-        return full
-    # Cropped after the landmarks were found: those that are known of the full mesh stay known.
-    return meshes.choose(path, mean, triangles, builtin, mesh, landmarks=full.landmarks)
-
-
-def _with_table(
-    path: Path,
-    mean: np.ndarray,
-    triangles: np.ndarray,
-    builtin: FaceModel,
-    table: np.ndarray,
-    rows: np.ndarray | None,
-) -> meshes.Chosen:
-    """The whole mesh, with landmarks found on it; those of the table where the table fits."""
-    found = meshes.choose(path, mean, triangles, builtin, "full")
-    corners = found.landmarks[0][:, 0].copy()
-    rows = np.arange(68) if rows is None else rows
-    if not lies_on(mean, table, mean[corners[rows]], rows):
+    by_authors = mesh == "cropped" and crop.is_file()
+    if by_authors:
+        part, triangles = _read_crop(crop, len(mean))
+        table, rows = RELEASE_LANDMARKS, np.arange(68)
+    mean = mean[part]
+    placed = meshes.place(path, mean, triangles, builtin)
+    landmarks = meshes.find_landmarks(mean, placed, builtin)
+    if lies_on(mean, table, mean[landmarks[0][rows, 0]], rows):
+        landmarks[0][rows] = table[:, None]
+        placed = meshes.place(path, mean, triangles, builtin, landmarks)
+    else:
         log.info("%s: landmarks are found on the geometry, as the known vertices do not fit", path)
-        return found
-    corners[rows] = table
-    return meshes.choose(
-        path, mean, triangles, builtin, "full", landmarks=fitting.on_vertices(corners)
+    chosen = meshes.choose(
+        path, mean, triangles, placed, builtin, landmarks, mesh, crop=not by_authors
     )
+    return chosen._replace(vertices=part[chosen.vertices])
 
 
 def lies_on(

@@ -77,9 +77,9 @@ def read(
         )
     mean = parts.millimetres * parts.shape.astype(np.float64)
     landmarks = None if parts.keypoints is None else fitting.on_vertices(parts.keypoints)
-    chosen = meshes.choose(
-        path, mean, parts.triangles, builtin, mesh, landmarks=landmarks, crop=crop
-    )
+    placed = meshes.place(path, mean, parts.triangles, builtin, landmarks)
+    landmarks = landmarks or meshes.find_landmarks(mean, placed, builtin)
+    chosen = meshes.choose(path, mean, parts.triangles, placed, builtin, landmarks, mesh, crop=crop)
     kept, (corners, weights) = chosen.vertices, chosen.landmarks
     mean = mean[kept]
     mean += meshes.centre(meshes.points_of(mean, chosen.landmarks), builtin)

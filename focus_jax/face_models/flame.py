@@ -70,14 +70,12 @@ def read(
     meshes.check_mesh(mesh)
     head = read_head(path)
     mean, triangles = np.asarray(head.template, np.float64), np.asarray(head.triangles)
-    landmarks = _landmarks(path, mean, triangles, builtin)
+    placed, landmarks = _landmarks(path, mean, triangles, builtin)
     albedo_file, coordinates = _albedo_file(path.parent), _coordinates(path.parent, triangles)
     has_albedo = albedo_file is not None and coordinates is not None
     if albedo_file is not None and coordinates is None:
         log.info("%s is not used: no file beside it has the texture coordinates", albedo_file.path)
-    chosen = meshes.choose(
-        path, mean, triangles, builtin, mesh, landmarks=landmarks, albedo=modes[2]
-    )
+    chosen = meshes.choose(path, mean, triangles, placed, builtin, landmarks, mesh, albedo=modes[2])
     kept = chosen.vertices
     colour, albedo, uv = chosen.borrowed.albedo, chosen.borrowed.basis, chosen.borrowed.uv
     if coordinates is not None:
@@ -196,23 +194,26 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _landmarks(
     path: Path, mean: np.ndarray, triangles: np.ndarray, builtin: FaceModel
-) -> Landmarks | None:
-    """Those of the first embedding beside the model, checked on the geometry; None without one."""
+) -> tuple[np.ndarray, Landmarks]:
+    """The placed built-in face, and the landmarks of the first embedding beside the model.
+
+    They are checked on the geometry, and found on it where there is no embedding.
+    """
+    placed = meshes.place(path, mean, triangles, builtin)
+    landmarks = meshes.find_landmarks(mean, placed, builtin)
     files = [path.parent / name for name in EMBEDDINGS if (path.parent / name).is_file()]
     if not files:
-        return None
+        return placed, landmarks
+    expected = meshes.points_of(mean, landmarks)
     corners, weights = _embedding(files[0], triangles)
-    found = meshes.choose(path, mean, triangles, builtin, "full").landmarks
-    rows = slice(68 - len(corners), 68)
-    found[0][rows], found[1][rows] = corners, weights
-    expected = meshes.choose(path, mean, triangles, builtin, "full").landmarks
-    gap = np.linalg.norm(meshes.points_of(mean, found) - meshes.points_of(mean, expected), axis=1)
-    if np.median(gap[fitting.INNER]) > 10:
+    landmarks[0][-len(corners) :], landmarks[1][-len(corners) :] = corners, weights
+    gap = np.linalg.norm(meshes.points_of(mean, landmarks) - expected, axis=1)[fitting.INNER]
+    if np.median(gap) > 10:
         raise ValueError(
             f"{files[0]} does not fit {path.name}: its landmarks lie {np.median(gap):.0f} mm from "
             "where the face has them"
         )
-    return found
+    return meshes.place(path, mean, triangles, builtin, landmarks), landmarks
 
 
 def _embedding(path: Path, triangles: np.ndarray) -> Landmarks:

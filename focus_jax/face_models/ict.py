@@ -71,15 +71,9 @@ def from_arrays(
     if (landmarks < 0).any():
         raise ValueError(f"{path}: 'lm68' has landmarks that are not on the face")
     mean = MILLIMETRES * arrays["mean"][kept].astype(np.float64)
-    chosen = meshes.choose(
-        path,
-        mean,
-        place[triangles],
-        builtin,
-        mesh,
-        landmarks=fitting.on_vertices(landmarks),
-        albedo=modes[2],
-    )
+    found, triangles = fitting.on_vertices(landmarks), place[triangles]
+    placed = meshes.place(path, mean, triangles, builtin, found)
+    chosen = meshes.choose(path, mean, triangles, placed, builtin, found, mesh, albedo=modes[2])
     mean += meshes.centre(mean[landmarks], builtin)
     mean, kept = mean[chosen.vertices], kept[chosen.vertices]
     expression = MILLIMETRES * EXPRESSION_SPREAD * arrays["exp_basis"][:, kept].astype(np.float32)

@@ -25,35 +25,56 @@ class Chosen(NamedTuple):
     borrowed: fitting.Borrowed
 
 
-def choose(
+def place(
     path: Path,
     mean: Float[np.ndarray, "n 3"],
     triangles: Int[np.ndarray, "m 3"],
     builtin: FaceModel,
+    landmarks: Landmarks | None = None,
+) -> Float[np.ndarray, "p 3"]:
+    """The built-in face laid over a mean face in mm, see `fitting.lay_over`.
+
+    ValueError, naming the file, for what is no face that looks along +z.
+    """
+    check_size(mean, path)
+    points = None if landmarks is None else points_of(mean, landmarks)
+    try:
+        return fitting.lay_over(mean, outward(mean, triangles), builtin, points)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def find_landmarks(
+    mean: Float[np.ndarray, "n 3"], placed: Float[np.ndarray, "p 3"], builtin: FaceModel
+) -> Landmarks:
+    """Landmarks on the vertices nearest to those of the placed built-in face."""
+    return fitting.on_vertices(fitting.nearest_landmarks(mean, placed, builtin))
+
+
+def choose(
+    path: Path,
+    mean: Float[np.ndarray, "n 3"],
+    triangles: Int[np.ndarray, "m 3"],
+    placed: Float[np.ndarray, "p 3"],
+    builtin: FaceModel,
+    landmarks: Landmarks,
     mesh: Mesh,
     *,
-    landmarks: Landmarks | None = None,
     crop: bool = True,
     albedo: int = 0,
 ) -> Chosen:
-    """Landmarks, crop, region, uv and the first `albedo` modes of albedo for a mean face in mm.
+    """Crop, region, uv and the first `albedo` modes of albedo, from the placed built-in face.
 
-    `crop` false keeps the mesh as it is. Without landmarks they are found on the geometry.
-    ValueError, naming the file, for what is no face that looks along +z.
+    `crop` false keeps a mesh that is cropped already. ValueError, naming the file, if no part of
+    the mesh lies where the face should be.
     """
-    check_mesh(mesh)
-    check_size(mean, path)
     triangles = outward(mean, triangles)
-    try:
-        points = None if landmarks is None else points_of(mean, landmarks)
-        placed = fitting.lay_over(mean, triangles, builtin, points)
-        if landmarks is None:
-            landmarks = fitting.on_vertices(fitting.nearest_landmarks(mean, placed, builtin))
-        kept = np.arange(len(mean))
-        if crop and mesh == "cropped":
+    kept = np.arange(len(mean))
+    if crop and mesh == "cropped":
+        try:
             kept, triangles = face_patch(mean, triangles, placed, builtin)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     return Chosen(
         kept,
         np.ascontiguousarray(triangles, np.int32),
