@@ -86,6 +86,8 @@ def lay_over(
     mean = np.asarray(builtin.shape_mean, np.float64)
     basis = np.asarray(builtin.identity_basis, np.float64)[..., :IDENTITY_MODES]
     front = np.flatnonzero(vertices[:, 2] > np.quantile(vertices[:, 2], 0.3))
+    if len(front) == 0:
+        raise ValueError("the mesh does not look like a face that looks along +z")
     tree, facing = KDTree(vertices[front]), normals(vertices, triangles)
     move = Similarity(1.0, np.eye(3), vertices[vertices[:, 2].argmax()] - mean[mean[:, 2].argmax()])
     if landmarks is not None:
