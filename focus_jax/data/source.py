@@ -44,7 +44,14 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
         return splits
 
     def with_features(name: str, records: Records, versions: int) -> Records:
-        key = (_fingerprint(records), data.size, data.record_size, versions, config.seed)
+        key = (
+            _fingerprint(records),
+            _fingerprint(recognizer),
+            data.size,
+            data.record_size,
+            versions,
+            config.seed,
+        )
         return cached(
             config,
             f"{data.name}-{name}-features",
