@@ -37,8 +37,7 @@ RELEASE = {
     "robust": 0.5,  # Eq. 9 on the pixels of Eq. 10
     "robust_sigma": 0.043,
     "robust_deviations": 3.0,  # xi of Eq. 10 is (deviations * sigma)^2 = 0.0166
-    # Pre-training of the segmentation network: the release's code puts a second sigmoid on the mask.
-    "double_sigmoid": False,
+    "double_sigmoid": False,  # of the pre-training, as in the authors' script: a plain mistake
     # Landmarks: the weight of the nose ridge and inner lip, squared with the distance (400).
     "landmark_heavy": 20.0,
 }

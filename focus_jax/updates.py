@@ -52,8 +52,8 @@ class Method:
     decoding: forward.Decoding = dataclasses.field(default_factory=forward.Decoding)
     forms: LossForms = dataclasses.field(default_factory=LossForms)
     recognizer: str = "dlib"
-    # Pixels of the face chips that the recognizer sees; -1: as many as it was trained on; 0: it sees
-    # the crop itself.
+    # Pixels of the face chips that the recognizer sees. -1: as many as it was trained on; 0: it
+    # sees the crop itself.
     chip_size: int = 0
     chip_align_corners: bool = True  # see `recognizer.warp_face`
     renormalize_normals: bool = False  # of vertices; the release shades with shorter ones

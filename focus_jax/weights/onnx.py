@@ -132,8 +132,8 @@ class _Walk:
             if abs(node.attributes.get("epsilon", EPSILON) - EPSILON) > 1e-9:
                 raise _OtherNetworkError(f"{name} has the epsilon {node.attributes['epsilon']}")
             arrays = tuple(self.tensor(node, i) for i in range(1, 5))
-        for leaf, array in zip(("weight", "bias", "running_mean", "running_var"), arrays):
-            self.state[f"{name}.{leaf}"] = array
+        leaves = ("weight", "bias", "running_mean", "running_var")
+        self.state |= {f"{name}.{leaf}": a for leaf, a in zip(leaves, arrays, strict=True)}
         return node.output if node else ""
 
     def slope(self, x: str, name: str) -> str:

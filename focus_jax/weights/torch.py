@@ -1,8 +1,8 @@
 """PyTorch weights to Flax variables and back, for the paper's three networks.
 
-`read` opens a file, PyTorch's or ONNX, as a state dict. `convert` takes torchvision's ResNet-50 or the authors' encoder, the authors' U-Net, and
-insightface's iResNet-50 and -100. The names our networks give their parts determine
-PyTorch's names one by one, so the table below is all there is to know.
+`read` opens a file as a state dict. `convert` takes torchvision's ResNet-50 or the authors'
+encoder, the authors' U-Net, and insightface's iResNet-50 and -100. The names our networks give
+their parts determine PyTorch's names one by one, so the table below is all there is to know.
 """
 
 from collections.abc import Mapping
