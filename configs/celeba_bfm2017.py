@@ -3,10 +3,37 @@
     python -m focus_jax.main --config=configs/celeba_bfm2017.py \\
         --config.data.root=CelebA-HQ --config.face_model.name=model2017-1_bfm_nomouth.h5
 
-Published: 300k + 200k iterations, about 200 hours on one RTX 2080 Ti; NoW validation median, mean
-and deviation 1.05, 1.31 and 1.14 mm; CelebA-HQ mask F1 0.93. The paper's recognizer is ArcFace;
-here it is dlib's network, whose weights are free (see third_party/README.md). The argument `paper`
-(`configs/celeba_bfm2017.py:paper`) follows the text where it differs from the authors' code.
+The authors started the encoder from ImageNet and looked through ArcFace; both files are read here:
+
+    python -m focus_jax.weights import resnet50-0676ba61.pth --as encoder imagenet.safetensors
+    python -m focus_jax.weights import backbone.pth --as arcface arcface.safetensors
+    ... --config.init.encoder=imagenet.safetensors --config.recognizer.kind=arcface_r50 \\
+        --config.recognizer.weights=arcface.safetensors
+
+By default the recognizer is dlib's network, whose weights are free (third_party/README.md), and the
+encoder starts from random numbers. The argument `paper` (`configs/celeba_bfm2017.py:paper`) follows
+the text where it differs from the authors' code, the source of the published numbers.
+
+Cost, as published: 300k iterations of initialisation in 120 hours and 200k of the joint training in
+80 hours, on one RTX 2080 Ti (11 GB). The 30k of pre-training between them are the release's. Here,
+3 steps at batch 2 are a test (`tests/celeba_config_test.py`, marked slow), whose peak memory it
+prints; on two CPU cores the whole would take years.
+
+Published results of FOCUS, without the misfit prior:
+
+| NoW, millimetres | median | mean | deviation |
+| --- | --- | --- | --- |
+| validation | 1.05 | 1.31 | 1.14 |
+| test | 1.04 | 1.30 | 1.10 |
+
+| masks inside the rendered face | accuracy | precision | recall | F1 |
+| --- | --- | --- | --- | --- |
+| CelebA-HQ, unoccluded | 0.92 | 0.99 | 0.93 | 0.96 |
+| CelebA-HQ, occluded | 0.86 | 0.95 | 0.87 | 0.91 |
+| CelebA-HQ, all | 0.89 | 0.97 | 0.90 | 0.93 |
+| AR, unoccluded | 0.88 | 0.96 | 0.91 | 0.93 |
+| AR, glasses | 0.88 | 0.98 | 0.85 | 0.91 |
+| AR, scarf | 0.86 | 0.97 | 0.81 | 0.88 |
 """
 
 from ml_collections import ConfigDict
@@ -44,8 +71,13 @@ def get_config(arguments: str = "") -> ConfigDict:
     c.face_model = ConfigDict({"name": "", "modes": modes})
     c.encoder = ConfigDict({"kind": "resnet50"})
     c.segmenter = ConfigDict({"width": 64, "stem": "authors", "dropout": 0.5})
-    c.recognizer = ConfigDict({"kind": "dlib", "chip_size": 150, "weights": ""})
-    c.rasterizer = ConfigDict({"backend": ""})
+    # chip_size -1: the recognizer's own, 150 pixels for dlib and 112 for ArcFace.
+    c.recognizer = ConfigDict(
+        {"kind": "dlib", "chip_size": -1, "align_corners": True, "weights": ""}
+    )
+    # Files of `python -m focus_jax.weights import` to start from, instead of random numbers.
+    c.init = ConfigDict({"encoder": "", "segmenter": ""})
+    c.rasterizer = ConfigDict({"backend": "", "renormalize_normals": False})
     c.decoding = ConfigDict(
         {"albedo_scale": 3.0, "angle_scale": 0.3, "depth_scale": 0.005, "translation_scale": 1.0}
     )

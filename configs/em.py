@@ -62,8 +62,13 @@ def _synthetic() -> ConfigDict:
     # scratch ("small") works too, and needs ten times as long.
     c.encoder = ConfigDict({"kind": "recognizer"})
     c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1})
-    c.recognizer = ConfigDict({"kind": "dlib", "chip_size": 0, "weights": ""})
-    c.rasterizer = ConfigDict({"backend": ""})  # "warp", "jnp", or whichever suits the device
+    c.recognizer = ConfigDict(
+        {"kind": "dlib", "chip_size": 0, "align_corners": True, "weights": ""}
+    )
+    # Files of `python -m focus_jax.weights import` to start from, instead of random numbers.
+    c.init = ConfigDict({"encoder": "", "segmenter": ""})
+    # "warp", "jnp", or whichever suits the device
+    c.rasterizer = ConfigDict({"backend": "", "renormalize_normals": False})
 
     c.decoding = ConfigDict(
         {

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-KINDS = ("dlib", "arcface_r50", "arcface_r100")
+# Pixels of the chips that each recognizer was trained on.
+SIZES = {"dlib": 150, "arcface_r50": 112, "arcface_r100": 112}
+KINDS = tuple(SIZES)
 
 
 def check_kind(kind: str) -> None:
@@ -83,7 +85,7 @@ def warp_face(
     kornia did under the authors' code, up to half a pixel off (ArcFace only).
     """
     check_kind(kind)
-    size = size or (150 if kind == "dlib" else 112)
+    size = size or SIZES[kind]
     landmarks = jax.lax.stop_gradient(landmarks)
     pixels = jnp.arange(size, dtype=image.dtype)
     grid = jnp.stack(jnp.meshgrid(pixels, pixels), axis=-1)

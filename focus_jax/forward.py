@@ -130,14 +130,28 @@ def encode(
 
 
 def reconstruct(
-    code: FaceCode, face_model: FaceModel, height: int, width: int, *, backend: str | None = None
+    code: FaceCode,
+    face_model: FaceModel,
+    height: int,
+    width: int,
+    *,
+    backend: str | None = None,
+    renormalize_normals: bool = False,
 ) -> Reconstruction:
     """Face and picture of it from a code. The decoder of the autoencoder; it has no weights."""
     vertices = morphable.vertices(face_model, code.identity, code.expression)
     neutral = morphable.vertices(face_model, code.identity, code.expression[..., :0])
     albedo = morphable.albedo(face_model, code.albedo)
     rendering = render_mesh(
-        vertices, albedo, face_model.triangles, code.pose, code.light, height, width, backend
+        vertices,
+        albedo,
+        face_model.triangles,
+        code.pose,
+        code.light,
+        height,
+        width,
+        backend,
+        renormalize_normals=renormalize_normals,
     )
     landmarks = morphable.landmarks(face_model, rendering.screen_vertices)[..., :2]
     return Reconstruction(code, rendering, landmarks, neutral)

@@ -13,11 +13,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from focus_jax import weights
-from focus_jax.chips import KINDS, check_kind, warp_face
+from focus_jax.chips import KINDS, SIZES, check_kind, warp_face
 from focus_jax.layers import BatchNorm, Conv, average_pool, convolve, max_pool
 from focus_jax.weights.dlib import STAGES, load_dlib_recognizer
 
-__all__ = ["KINDS", "Features", "encoder_features", "features", "load_recognizer", "warp_face"]
+__all__ = [
+    "KINDS",
+    "Features",
+    "check_chip_size",
+    "encoder_features",
+    "features",
+    "load_recognizer",
+    "warp_face",
+]
 
 
 class Features(NamedTuple):
@@ -28,21 +36,51 @@ class Features(NamedTuple):
 
 
 def load_recognizer(kind: str, path: str | Path | None = None) -> dict:
-    """Variables of a recognizer. ArcFace needs a `path`: safetensors, or insightface's `.pth`.
+    """Variables of a recognizer. ArcFace needs a `path`: safetensors, or insightface's own file.
 
-    Raises ValueError for an unknown kind and for a file that is missing or does not fit.
+    Raises ValueError for an unknown kind and for a file that does not fit, FileNotFoundError for
+    none.
     """
     check_kind(kind)
     if kind == "dlib":
         return jax.tree.map(jnp.asarray, load_dlib_recognizer(path))
     if path is None:
-        raise ValueError(f"{kind} needs the path of its weights; see third_party/README.md")
+        raise ValueError(
+            f"{kind} needs config.recognizer.weights, the path of its weights; "
+            "see third_party/README.md"
+        )
+    like = jax.eval_shape(ARCFACE[kind].init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
     if Path(path).suffix == ".safetensors":
-        return jax.tree.map(jnp.asarray, weights.load(path))
+        return jax.tree.map(jnp.asarray, weights.load_like(path, like, what=kind))
     # Here, since that module checks names and shapes against the networks of this one.
-    from focus_jax.weights.torch import convert, read_checkpoint
+    from focus_jax.weights.torch import convert, read
 
-    return jax.tree.map(jnp.asarray, convert(read_checkpoint(path), "arcface"))
+    variables = convert(read(path), "arcface")
+    expected = {name: leaf.shape for name, leaf in weights.flatten(like).items()}
+    try:
+        weights.check_shapes(weights.flatten(variables), expected)
+    except ValueError as error:
+        raise ValueError(f"{path} is not for {kind}: {error}") from None
+    return jax.tree.map(jnp.asarray, variables)
+
+
+def check_chip_size(kind: str, size: int, *, crop: int, deep: bool) -> None:
+    """Raises ValueError unless the recognizer can look at chips of `size` pixels.
+
+    `size` is as in `updates.Method`, `crop` the side of the photos, `deep` whether the deep
+    features are asked for.
+    """
+    check_kind(kind)
+    if size < -1:
+        raise ValueError(f"config.recognizer.chip_size is -1, 0 or a number of pixels, not {size}")
+    seen = {-1: SIZES[kind], 0: crop}.get(size, size)
+    if kind != "dlib" and deep and seen != SIZES[kind]:
+        raise ValueError(
+            f"config.recognizer.chip_size={size} shows {seen} pixels, but the deep features of "
+            f"{kind} need {SIZES[kind]}; set it to -1"
+        )
+    if seen < 32:
+        raise ValueError(f"config.recognizer.chip_size={size}: {seen} pixels are too few, 32 do")
 
 
 def features(
@@ -185,6 +223,7 @@ class IResNet(nn.Module):
     """insightface's improved ResNet (Deng et al. 2019), in evaluation mode only."""
 
     stage_sizes: tuple[int, ...] = (3, 4, 14, 3)
+    width: int = 64
     embedding: int = 512
 
     @nn.compact
@@ -192,13 +231,13 @@ class IResNet(nn.Module):
         self, chips: Float[Array, "b s s 3"], shallow_only: bool = False
     ) -> tuple[list[jax.Array], jax.Array]:
         """Output of each stage, and the embedding. Chips in [0, 1]."""
-        x = Conv(64, name="conv1")(2 * chips - 1)
+        x = Conv(self.width, name="conv1")(2 * chips - 1)
         x = PReLU(name="prelu")(BatchNorm(use_running_average=True, name="bn1")(x))
         maps = []
         for stage, blocks in enumerate(self.stage_sizes[: 1 if shallow_only else None]):
             for block in range(blocks):
                 name = f"layer{stage + 1}_{block}"
-                x = IResNetBlock(64 * 2**stage, 2 if block == 0 else 1, name=name)(x)
+                x = IResNetBlock(self.width * 2**stage, 2 if block == 0 else 1, name=name)(x)
             maps.append(x)
         if shallow_only:
             return maps, _nothing(chips)
@@ -209,9 +248,11 @@ class IResNet(nn.Module):
         return maps, BatchNorm(use_running_average=True, name="features")(x)
 
 
+ARCFACE = {"arcface_r50": IResNet(), "arcface_r100": IResNet((3, 13, 30, 3))}
+
+
 def _arcface(
     kind: str, variables: Any, chips: jax.Array, shallow_only: bool = False
 ) -> tuple[list[jax.Array], jax.Array]:
-    module = IResNet((3, 4, 14, 3) if kind == "arcface_r50" else (3, 13, 30, 3))
-    maps, deep = cast(Any, module.apply(variables, chips, shallow_only))
+    maps, deep = cast(Any, ARCFACE[kind].apply(variables, chips, shallow_only))
     return maps, deep

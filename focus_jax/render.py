@@ -16,15 +16,17 @@ def render_mesh(
     height: int,
     width: int,
     backend: str | None = None,
+    *,
+    renormalize_normals: bool = False,
 ) -> Rendering:
     """Picture of a posed and lit mesh on black, its coverage, and where its vertices fall.
 
     `pose` is as in `camera.extrinsics`, `light` as in `shading.shade`, `backend` and the gradient
-    as in `rasterize`; coverage has no gradient.
+    as in `rasterize`; coverage has no gradient. `renormalize_normals` is of `vertex_normals`.
     """
     rotation, translation = camera.extrinsics(pose)
     screen = camera.project(vertices, rotation, translation, camera.intrinsics(height, width))
-    normals = geometry.vertex_normals(vertices, triangles)
+    normals = geometry.vertex_normals(vertices, triangles, renormalize_normals)
     normals = jnp.einsum("bij,bvj->bvi", rotation, normals, precision="highest")
     colours = shading.shade(albedo, normals, light)
     image, triangle_id = rasterize.render(screen, triangles, colours, height, width, backend)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax import checkpoint, forward, pictures, sharding, updates
+from focus_jax import checkpoint, forward, pictures, sharding, updates, weights
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.data.pipeline import evaluation_batches, make_iterator
 from focus_jax.data.source import Records, Splits, load_splits
@@ -27,7 +27,7 @@ from focus_jax.face_models import load_face_model
 from focus_jax.mean_albedo import correct_mean_albedo
 from focus_jax.metrics import MetricWriter
 from focus_jax.optim import make_optimizer
-from focus_jax.recognizer import load_recognizer
+from focus_jax.recognizer import check_chip_size, load_recognizer
 from focus_jax.schedule import Phase, Schedule, phase_at, terms_at
 from focus_jax.segmenter import Segmenter
 from focus_jax.types import Batch, Config, FaceModel, TrainState
@@ -47,6 +47,12 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
     decoding: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
     }
+    check_chip_size(
+        config.recognizer.kind,
+        config.recognizer.chip_size,
+        crop=config.data.size,
+        deep=config.losses.perceptual_features == "deep" and config.losses.perceptual != 0,
+    )
     return updates.Method(
         encoder=make_encoder(config.encoder.kind, outputs),
         segmenter=Segmenter(
@@ -60,6 +66,8 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
         forms=updates.LossForms(**forms),
         recognizer=config.recognizer.kind,
         chip_size=config.recognizer.chip_size,
+        chip_align_corners=config.recognizer.align_corners,
+        renormalize_normals=config.rasterizer.renormalize_normals,
         backend=config.rasterizer.backend or None,
     )
 
@@ -85,6 +93,21 @@ def initial_state(
         )
 
     return jax.jit(create)()
+
+
+def start_from(state: TrainState, files: Config) -> TrainState:
+    """The state with the networks that `config.init` names; the optimizers begin anew.
+
+    Raises ValueError with every name in which a file differs from the network of the config.
+    """
+    named = {n: files[n] for n in ("encoder", "segmenter") if files[n]}
+    networks = {
+        name: weights.load_like(
+            path, getattr(state, name), what=f"the {name} of this config (config.init.{name})"
+        )
+        for name, path in named.items()
+    }
+    return dataclasses.replace(state, **networks)
 
 
 def fresh_optimizers(state: TrainState, method: updates.Method) -> TrainState:
@@ -151,10 +174,13 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
         mesh,
     )
 
-    # --- state: 1. a new one, 2. the newest checkpoint of this workdir over it -----------------
+    # --- state: 1. a new one, 2. weights of others, 3. this workdir's newest checkpoint instead ---
     example, _ = next(evaluation_batches(splits.validation, batch_size=1, size=config.data.size))
-    state = sharding.replicate(initial_state(method, face_model, example, config.seed), mesh)
+    state = initial_state(method, face_model, example, config.seed)
     manager = checkpoint.open_checkpoints(workdir)
+    if manager.latest_step() is None:
+        state = start_from(state, config.init)
+    state = sharding.replicate(state, mesh)
     restored = checkpoint.restore(manager, state)
     if restored is not None:
         state, place = restored

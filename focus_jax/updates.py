@@ -38,6 +38,7 @@ class LossForms:
     robust_sigma: float = 0.043
     robust_deviations: float = 3.0
     landmark_heavy: float = 20.0
+    double_sigmoid: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,11 @@ class Method:
     decoding: forward.Decoding = dataclasses.field(default_factory=forward.Decoding)
     forms: LossForms = dataclasses.field(default_factory=LossForms)
     recognizer: str = "dlib"
-    chip_size: int = 0  # of the face chips that the recognizer sees; 0: it sees the crop itself
+    # Pixels of the face chips that the recognizer sees. -1: as many as it was trained on; 0: it
+    # sees the crop itself.
+    chip_size: int = 0
+    chip_align_corners: bool = True  # see `recognizer.warp_face`
+    renormalize_normals: bool = False  # of vertices; the release shades with shorter ones
     backend: str | None = None  # of the rasterizer
 
 
@@ -78,8 +83,31 @@ def _recognize(
     method: Method, constants: Constants, image: jax.Array, landmarks: jax.Array, *, shallow: bool
 ) -> recognizer.Features:
     kind, size = method.recognizer, method.chip_size
-    chips = recognizer.warp_face(image, landmarks, kind=kind, size=size) if size else image
+    chips = image
+    if size:
+        chips = recognizer.warp_face(
+            image,
+            landmarks,
+            kind=kind,
+            size=size if size > 0 else None,
+            align_corners=method.chip_align_corners,
+        )
     return recognizer.features(constants.recognizer, chips, kind=kind, shallow_only=shallow)
+
+
+def _decode(
+    method: Method, face_model: FaceModel, raw: jax.Array, height: int, width: int
+) -> forward.Reconstruction:
+    """Code, face and picture from the encoder's output."""
+    code = forward.decode(raw, forward.widths(face_model), method.decoding)
+    return forward.reconstruct(
+        code,
+        face_model,
+        height,
+        width,
+        backend=method.backend,
+        renormalize_normals=method.renormalize_normals,
+    )
 
 
 def _total(weights: dict[str, jax.Array], terms: dict[str, jax.Array]) -> jax.Array:
@@ -165,8 +193,7 @@ def update_autoencoder(
         raw, statistics = forward.encode(
             method.encoder, {**state.encoder, "params": parameters}, batch, train=True, dropout=key
         )
-        code = forward.decode(raw, forward.widths(face_model), method.decoding)
-        face = forward.reconstruct(code, face_model, height, width, backend=method.backend)
+        face = _decode(method, face_model, raw, height, width)
         values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
         kept = 1.0 - losses.area(mask, face.rendering.coverage)
         return _total(terms.weights, values), (statistics, {**values, "mask": kept})
@@ -214,7 +241,9 @@ def segmenter_terms(
 
     terms = {"area": losses.area(mask, rendering.coverage)}
     if "pretraining" in weights:
-        return terms | {"pretraining": losses.cross_entropy(logits, preliminary)}
+        # The release takes the mask, a sigmoid already, for logits.
+        given = mask if forms.double_sigmoid else logits
+        return terms | {"pretraining": losses.cross_entropy(given, preliminary)}
 
     look = functools.partial(_recognize, method, constants, shallow=True)
     # One pass for the two masked pictures: a convolution likes a large batch.
@@ -297,8 +326,7 @@ def _face(state: TrainState, batch: Batch, constants: Constants, method: Method)
     height, width = batch.image.shape[1:3]
     face_model = _face_model(state, constants)
     raw, _ = forward.encode(method.encoder, state.encoder, batch, train=False)
-    code = forward.decode(raw, forward.widths(face_model), method.decoding)
-    return forward.reconstruct(code, face_model, height, width, backend=method.backend)
+    return _decode(method, face_model, raw, height, width)
 
 
 @functools.partial(jax.jit, static_argnames="method")

@@ -49,6 +49,7 @@ def test_parity_with_the_release(formation):
             f["landmarks"], f["landmarks_target"], losses.landmark_weights(20.0)
         ),
     }
+    assert found.keys() == f["losses"].keys()
     for name, value in found.items():
         np.testing.assert_allclose(value, f["losses"][name], rtol=TOLERANCE, err_msg=name)
     np.testing.assert_array_equal(robust_mask, f["robust_mask"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from focus_jax import chips, recognizer
+from focus_jax import chips, recognizer, weights
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +138,50 @@ def test_encoder_features(dlib_variables):
     assert not np.allclose(found[0], found[1], atol=0.1)
 
 
+def small_arcface(monkeypatch, blocks=(1, 1, 1, 1)):
+    network = recognizer.IResNet(blocks, width=4, embedding=8)
+    monkeypatch.setitem(recognizer.ARCFACE, "arcface_r50", network)
+    return network.init(jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
+
+
+def test_weights_of_another_depth_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "arcface.safetensors"
+    weights.save(path, small_arcface(monkeypatch, (1, 1, 2, 1)))
+    expected = small_arcface(monkeypatch)
+    with pytest.raises(ValueError, match="is not for arcface_r50") as caught:
+        recognizer.load_recognizer("arcface_r50", path)
+    assert "unknown: params/layer3_1/conv1/kernel" in str(caught.value)
+    weights.save(path, expected)
+    found = recognizer.load_recognizer("arcface_r50", path)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_chips_that_a_network_cannot_read_are_refused_before_a_run():
+    check = recognizer.check_chip_size
+    for size in (-1, 112):
+        check("arcface_r100", size, crop=224, deep=True)
+    check("arcface_r50", 0, crop=112, deep=True)
+    check("arcface_r50", 0, crop=64, deep=False)
+    check("dlib", 0, crop=64, deep=True)
+    with pytest.raises(
+        ValueError, match="shows 224 pixels, but the deep features of arcface_r50 need 112"
+    ):
+        check("arcface_r50", 0, crop=224, deep=True)
+    with pytest.raises(ValueError, match="16 pixels are too few"):
+        check("dlib", 0, crop=16, deep=False)
+    with pytest.raises(ValueError, match="not -2"):
+        check("dlib", -2, crop=64, deep=False)
+
+
 def test_refusals(dlib_variables):
     image, landmarks = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 68, 2))
     with pytest.raises(ValueError, match="not 'facenet'"):
         recognizer.load_recognizer("facenet")
     with pytest.raises(ValueError, match="not 'facenet'"):
         recognizer.warp_face(image, landmarks, kind="facenet")
-    with pytest.raises(ValueError, match="needs the path"):
+    with pytest.raises(
+        ValueError, match=r"arcface_r50 needs config\.recognizer\.weights, the path"
+    ):
         recognizer.load_recognizer("arcface_r50")
     with pytest.raises(ValueError, match="too small"):
         recognizer.features(dlib_variables, image[:, :16, :16], kind="dlib")

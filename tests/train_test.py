@@ -12,11 +12,13 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import Mesh
 
-from focus_jax import checkpoint, sharding
+from focus_jax import checkpoint, recognizer, sharding, weights
 from focus_jax import train as train_module
+from focus_jax.face_models import load_face_model
 from focus_jax.schedule import Schedule
 from focus_jax.summary import write_summary
 from focus_jax.train import Interrupted, train
+from focus_jax.types import Batch
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -116,6 +118,8 @@ def test_numbers_that_are_not_finite_stop_the_run():
         ({"data.name": "photos", "data.root": "/nowhere"}, "is not a folder"),
         ({"face_model.name": "/nowhere.npz"}, "does not exist"),
         ({"encoder.kind": "vgg"}, "vgg"),
+        ({"recognizer.kind": "arcface_r50"}, "config.recognizer.weights"),
+        ({"recognizer.chip_size": 16}, "config.recognizer.chip_size=16"),
     ],
 )
 def test_settings_that_cannot_work_are_named(config, tmp_path, changes, message):
@@ -123,6 +127,115 @@ def test_settings_that_cannot_work_are_named(config, tmp_path, changes, message)
     wrong.update_from_flattened_dict(changes)
     with pytest.raises(ValueError, match=message):
         train(wrong, tmp_path)
+
+
+# --- weights of others ---------------------------------------------------------------------------
+
+
+def random_variables(module, *inputs):
+    """Variables of a network without running it: weights of unit gain, plain norms."""
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        name = path[-1].key
+        if name == "kernel":
+            gain = np.float32(np.prod(leaf.shape[:-1]) ** -0.5)
+            return gain * rng.standard_normal(leaf.shape, dtype=np.float32)
+        return np.full(leaf.shape, {"var": 1.0, "scale": 1.0, "weight": 0.25}.get(name, 0.0), "f4")
+
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+@pytest.fixture
+def few_steps(config, tmp_path):
+    """One step of each kind, of an encoder from pixels; learning rates of zero."""
+    few = config.copy_and_resolve_references()
+    few.encoder.kind = "small"
+    few.data.update(size=32, batch_size=2, train_count=4, validation_count=2, test_count=2)
+    few.log_every = 1
+    few.losses.perceptual_features = "deep"
+    few.schedule.update(
+        warmup=0, initialisation=1, pretraining=1, joint=2, period=2, segmenter_steps=1
+    )
+    for rate in few.rates.values():
+        rate.rate = 0.0
+    few.data.cache = str(tmp_path / "cache")
+    return few
+
+
+def made_method(config):
+    face_model = load_face_model(config.face_model.name, **config.face_model.modes)
+    return train_module.make_method(config, face_model)
+
+
+def started_files(config, folder):
+    """Files with random networks of a config, named in its `init`."""
+    method = made_method(config)
+    image = np.zeros((1, 32, 32, 3), np.float32)
+    made = {
+        "encoder": random_variables(method.encoder, image),
+        "segmenter": random_variables(method.segmenter, image, image),
+    }
+    for name, variables in made.items():
+        config.init[name] = str(folder / f"{name}.safetensors")
+        weights.save(config.init[name], variables)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "full"),
+    [
+        ("arcface_r50", False),
+        pytest.param("arcface_r50", True, marks=pytest.mark.slow),
+        pytest.param("arcface_r100", True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_from_imported_weights_that_looks_through_arcface(
+    few_steps, tmp_path, monkeypatch, kind, full
+):
+    if not full:
+        small = recognizer.IResNet((1, 1, 1, 1), width=4, embedding=8)
+        monkeypatch.setitem(recognizer.ARCFACE, kind, small)
+    network = recognizer.ARCFACE[kind]
+    seen = random_variables(network, np.zeros((1, 112, 112, 3), np.float32))
+    weights.save(tmp_path / "arcface.safetensors", seen)
+    few_steps.recognizer.update(
+        kind=kind, chip_size=-1, weights=str(tmp_path / "arcface.safetensors")
+    )
+    made = started_files(few_steps, tmp_path)
+    scores = train(few_steps, tmp_path / "run")
+    state = final_state(tmp_path / "run")
+    for name, variables in made.items():
+        jax.tree.map(np.testing.assert_array_equal, state[name]["params"], variables["params"])
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line) for line in lines]
+    for term in ("perceptual", "distance", "preserve"):
+        values = [step[term] for step in steps if term in step]
+        assert len(values) == 1 and 0 < values[0] < 2, term
+    # A run that goes on has its own networks, and does not ask for the files again.
+    for name in made:
+        (tmp_path / f"{name}.safetensors").unlink()
+    assert train(few_steps, tmp_path / "run") == scores
+
+
+def test_weights_of_another_network_are_refused(few_steps, tmp_path):
+    started_files(few_steps, tmp_path)
+    zeros = np.zeros((1, 32, 32, 3), np.float32)
+    batch = Batch(zeros, np.zeros((1, 68, 2), np.float32), np.zeros(1, np.int32))
+    state = train_module.initial_state(made_method(few_steps), batch, few_steps.seed)
+    few_steps.init.encoder = few_steps.init.segmenter
+    with pytest.raises(
+        ValueError, match=r"not for the encoder of this config \(config.init.enc"
+    ) as e:
+        train_module.start_from(state, few_steps.init)
+    ours = weights.flatten(state.encoder).keys() - weights.flatten(state.segmenter).keys()
+    theirs = weights.flatten(state.segmenter).keys() - weights.flatten(state.encoder).keys()
+    for name in (*ours, *theirs):
+        assert name in str(e.value)
+    few_steps.init.encoder = str(tmp_path / "none.safetensors")
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        train_module.start_from(state, few_steps.init)
 
 
 def test_configs_know_their_arguments():

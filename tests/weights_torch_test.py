@@ -96,6 +96,31 @@ def test_arcface(networks):
     assert_same(convert_back(variables, "arcface"), states["arcface"])
 
 
+def test_arcface_of_100_layers(networks):
+    # The names of the deeper network are those of the shallower one, with more blocks a stage.
+    shapes = {k: v.shape for k, v in networks[1]["arcface"].items()}
+    deeper = {k: v for k, v in shapes.items() if not k.startswith("layer")}
+    for stage, blocks in enumerate((3, 13, 30, 3), start=1):
+        first, second = f"layer{stage}.0.", f"layer{stage}.1."
+        deeper |= {k: v for k, v in shapes.items() if k.startswith(first)}
+        inner = {k.removeprefix(second): v for k, v in shapes.items() if k.startswith(second)}
+        for block in range(1, blocks):
+            deeper |= {f"layer{stage}.{block}.{k}": v for k, v in inner.items()}
+    state = {
+        name: np.broadcast_to(np.float32(number), shape)
+        for number, (name, shape) in enumerate(deeper.items())
+    }
+    variables = convert(state, "arcface")
+    expected = recognizer.ARCFACE["arcface_r100"].init
+    like = jax.eval_shape(expected, jax.random.key(0), np.zeros((1, 112, 112, 3), np.float32))
+    assert jax.tree.map(np.shape, variables) == jax.tree.map(lambda x: x.shape, like)
+    back = convert_back(variables, "arcface")
+    assert back.keys() == state.keys()
+    for name, value in state.items():
+        if not name.endswith("num_batches_tracked"):
+            assert back[name].shape == value.shape and (back[name] == value.flat[0]).all(), name
+
+
 # --- what fits and what does not -----------------------------------------------------------------
 
 
@@ -193,9 +218,14 @@ def test_a_file_that_runs_code_is_refused(tmp_path, zipped, function, arguments)
     assert not touched.exists()
 
 
-def test_a_checkpoint_without_pytorch(tmp_path, monkeypatch):
-    # A stand-in for the parts of PyTorch that a checkpoint names, to write one by pickle alone.
-    modules = {name: types.ModuleType(name) for name in ("torch", "torch._utils")}
+class Reference:
+    """Pickles as a reference to the one storage of a file."""
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """The parts of PyTorch that a checkpoint names, to write one by pickle alone."""
+    modules = {name: types.ModuleType(name) for name in ("torch", "torch._utils", "unet")}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
 
@@ -206,37 +236,87 @@ def test_a_checkpoint_without_pytorch(tmp_path, monkeypatch):
     modules["torch._utils"]._rebuild_tensor_v2 = rebuild
     storage_type = type("FloatStorage", (), {"__module__": "torch"})
     modules["torch"].FloatStorage = storage_type
-
-    class Reference:
-        pass
-
-    def tensor(offset, size, stride):
-        return Call(rebuild, Reference(), offset, size, stride, False, collections.OrderedDict())
+    # A class of the authors', of which nothing is installed where the file is read.
+    modules["unet"].Net = type("Net", (), {"__module__": "unet"})
 
     class Writer(pickle.Pickler):
         def persistent_id(self, obj):
             if isinstance(obj, Reference):
                 return ("storage", storage_type, "0", "cpu", 6)
+            if obj is modules["unet"].Net and self.legacy:  # only at its first use, as PyTorch does
+                self.legacy = False
+                return ("module", obj, "unet.py", "class Net: ...")
             return None
 
+    class StandIn:
+        net = modules["unet"].Net
+
+        @staticmethod
+        def tensor(offset, size, stride):
+            return Call(
+                rebuild, Reference(), offset, size, stride, False, collections.OrderedDict()
+            )
+
+        @staticmethod
+        def write(path, content, *, zipped):
+            buffer = io.BytesIO()
+            writer = Writer(buffer, protocol=2)
+            writer.legacy = not zipped
+            writer.dump(content)
+            numbers = np.arange(6, dtype="<f4").tobytes()
+            if zipped:
+                zip_checkpoint(path, buffer.getvalue(), _0=numbers)
+                return
+            head = [pickle.dumps(x, protocol=2) for x in (0x1950A86A20F9469CFC6C, 1001, {})]
+            tail = [pickle.dumps(["0"], protocol=2), (6).to_bytes(8, "little"), numbers]
+            path.write_bytes(b"".join([*head, buffer.getvalue(), *tail]))
+
+    return StandIn
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_without_pytorch(tmp_path, stand_in, zipped):
+    tensor = stand_in.tensor
+
     def write(content):
-        buffer = io.BytesIO()
-        Writer(buffer, protocol=2).dump(content)
-        zip_checkpoint(tmp_path / "a.pt", buffer.getvalue(), _0=np.arange(6, dtype="<f4").tobytes())
+        stand_in.write(tmp_path / "a.pt", content, zipped=zipped)
         return read_checkpoint(tmp_path / "a.pt")
 
     found = write({"whole": tensor(0, (2, 3), (3, 1)), "turned": tensor(1, (2, 2), (1, 3))})
     np.testing.assert_array_equal(found["whole"], np.arange(6).reshape(2, 3))
     np.testing.assert_array_equal(found["turned"], [[1, 4], [2, 5]])
-    inside = write({"epoch": 3, "state_dict": collections.OrderedDict(w=tensor(0, (), ()))})
-    assert list(inside) == ["w"] and inside["w"].shape == ()
+    inside = write({"epoch": 3, "state_dict": collections.OrderedDict(w=tensor(0, (1,), (1,)))})
+    assert list(inside) == ["w"] and inside["w"].shape == (1,)
     for wrong in (tensor(0, (7,), (1,)), tensor(-1, (1,), (1,)), tensor(0, (1 << 40,), (1,))):
         with pytest.raises(ValueError, match="damaged"):
             write({"w": wrong})
-    with pytest.raises(ValueError, match="no named tensors"):
-        write({"epoch": 3})
     with pytest.raises(ValueError, match="several sets"):
         write({"a": {"w": tensor(0, (1,), (1,))}, "b": {"w": tensor(0, (1,), (1,))}})
+    if zipped:
+        with pytest.raises(ValueError, match="no named tensors"):
+            write({"epoch": 3})
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_whole_network_without_pytorch_or_its_classes(tmp_path, stand_in, monkeypatch, zipped):
+    def network(parameters, children):
+        made = stand_in.net()
+        made.__dict__.update(
+            _parameters=collections.OrderedDict(parameters),
+            _buffers=collections.OrderedDict(empty=None),
+            _modules=collections.OrderedDict(children),
+            training=True,
+        )
+        return made
+
+    inner = network({"weight": stand_in.tensor(0, (2, 3), (3, 1)), "bias": None}, {})
+    outer = network({"scale": stand_in.tensor(5, (1,), (1,))}, {"conv": inner, "none": None})
+    stand_in.write(tmp_path / "unet_030000.model", outer, zipped=zipped)
+    for name in ("torch", "torch._utils", "unet"):
+        monkeypatch.delitem(sys.modules, name)
+    found = read_checkpoint(tmp_path / "unet_030000.model")
+    expected = {"scale": np.array([5.0]), "conv.weight": np.arange(6.0).reshape(2, 3)}
+    assert_same(found, expected)
 
 
 def test_other_files(tmp_path):
@@ -290,7 +370,7 @@ def test_files_that_pytorch_writes(tmp_path, zipped):
 
 
 def test_command(tmp_path, narrow, monkeypatch, capsys):
-    monkeypatch.setattr(command, "read_checkpoint", lambda path: narrow)
+    monkeypatch.setattr(command, "read", lambda path: narrow)
     out = tmp_path / "unet.safetensors"
     assert command.main(["import", "unet.model", "--as", "segmenter", str(out)]) == 0
     loaded, expected = weights.load(out), convert(narrow, "segmenter")
@@ -298,11 +378,3 @@ def test_command(tmp_path, narrow, monkeypatch, capsys):
     assert "weights" in capsys.readouterr().out
     assert command.main(["import", "unet.model", "--as", "arcface", str(out)]) == 1
     assert "do not fit" in capsys.readouterr().err
-
-
-def test_load_refuses_other_files(tmp_path):
-    (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"focus_jax\.weights import"):
-        weights.load(tmp_path / "a.safetensors")
-    with pytest.raises(FileNotFoundError):
-        weights.load(tmp_path / "none.safetensors")

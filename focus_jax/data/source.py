@@ -45,7 +45,15 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
 
     def with_features(name: str, records: Records, versions: int) -> Records:
         paste = data.paste if versions else 0.0
-        key = (_fingerprint(records), data.size, data.record_size, versions, paste, config.seed)
+        key = (
+            _fingerprint(records),
+            _fingerprint(recognizer),
+            data.size,
+            data.record_size,
+            versions,
+            paste,
+            config.seed,
+        )
         return cached(
             config,
             f"{data.name}-{name}-features",

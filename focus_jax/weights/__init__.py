@@ -1,26 +1,28 @@
 """Weights of others, read into ours, and ours kept as plain files."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-__all__ = ["flatten", "load", "save", "unflatten"]
+__all__ = ["check_shapes", "flatten", "load", "load_like", "save", "unflatten"]
 
 
-def flatten(variables: dict, prefix: str = "") -> dict[str, np.ndarray]:
+def flatten(variables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested Flax variables as one dictionary, 'params/conv1/kernel' and so on."""
     flat = {}
     for name, value in variables.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{name}/"))
         else:
-            flat[f"{prefix}{name}"] = np.asarray(value)
+            flat[f"{prefix}{name}"] = value
     return flat
 
 
-def unflatten(flat: dict[str, np.ndarray]) -> dict:
+def unflatten(flat: Mapping[str, Any]) -> dict:
     """The inverse of `flatten`."""
     variables: dict = {}
     for name, value in flat.items():
@@ -52,3 +54,31 @@ def load(path: str | Path) -> dict:
             f"{path} is not a safetensors file ({error}); a PyTorch checkpoint becomes one by "
             "`python -m focus_jax.weights import`"
         ) from error
+
+
+def load_like(path: str | Path, like: dict, *, what: str) -> dict:
+    """`load`, for the network that has the variables or the `jax.eval_shape` tree `like`.
+
+    Raises ValueError with every name that differs; `what` names the network in it.
+    """
+    flat, expected = flatten(load(path)), flatten(like)
+    try:
+        check_shapes(flat, {name: tuple(value.shape) for name, value in expected.items()})
+    except ValueError as error:
+        raise ValueError(f"{path} is not for {what}: {error}") from None
+    return unflatten({name: flat[name].astype(value.dtype) for name, value in expected.items()})
+
+
+def check_shapes(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ValueError with all names that are unknown, missing or of another shape."""
+    problems = [f"unknown: {name}" for name in found if name not in expected]
+    problems += [f"missing: {name}" for name in expected if name not in found]
+    problems += [
+        f"shape of {name}: {np.shape(found[name])}, not {shape}"
+        for name, shape in expected.items()
+        if name in found and np.shape(found[name]) != shape
+    ]
+    if problems:
+        raise ValueError(
+            f"the weights do not fit the network ({len(problems)}): " + "; ".join(problems)
+        )

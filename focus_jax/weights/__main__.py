@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from focus_jax import weights
-from focus_jax.weights.torch import NETWORKS, convert, read_checkpoint
+from focus_jax.weights.torch import NETWORKS, convert, read
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,13 +13,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m focus_jax.weights", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("import", help="convert a PyTorch checkpoint; PyTorch not needed")
-    command.add_argument("file", help="the checkpoint: .pth, .pt, .model")
+    command.add_argument("file", help="the checkpoint: .pth, .pt, .model; .onnx of ArcFace")
     command.add_argument("--as", dest="network", choices=NETWORKS, required=True)
     command.add_argument("--outputs", type=int, help="width of the encoder's output; default 257")
     command.add_argument("out", help="the safetensors file to write")
     options = parser.parse_args(arguments)
     try:
-        state = read_checkpoint(options.file)
+        state = read(options.file)
         variables = convert(state, options.network, outputs=options.outputs)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,11 +1,12 @@
 """PyTorch weights to Flax variables and back, for the paper's three networks.
 
-`convert` takes torchvision's ResNet-50 or the authors' encoder, the authors' U-Net, and
-insightface's iResNet-50 and -100. The names our networks give their parts determine PyTorch's names
-one by one, so the table below is all there is to know.
+`read` opens a file as a state dict. `convert` takes torchvision's ResNet-50 or the authors'
+encoder, the authors' U-Net, and insightface's iResNet-50 and -100. The names our networks give
+their parts determine PyTorch's names one by one, so the table below is all there is to know.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -15,10 +16,11 @@ import numpy as np
 from focus_jax.encoder import Encoder
 from focus_jax.recognizer import IResNet
 from focus_jax.segmenter import Segmenter
-from focus_jax.weights import flatten, unflatten
+from focus_jax.weights import check_shapes, flatten, unflatten
+from focus_jax.weights.onnx import read_arcface
 from focus_jax.weights.torch_file import read_checkpoint
 
-__all__ = ["RELEASE_OUTPUTS", "convert", "convert_back", "read_checkpoint"]
+__all__ = ["RELEASE_OUTPUTS", "convert", "convert_back", "read", "read_checkpoint"]
 
 Network = Literal["encoder", "segmenter", "arcface"]
 NETWORKS = ("encoder", "segmenter", "arcface")
@@ -31,6 +33,14 @@ RELEASE_OUTPUTS = np.r_[0:80, 199:263, 299:379, 498:504, 504:531]
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 _SEGMENTER_STACK = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4"}
 _SEGMENTER_UP = {"conv": "1", "bn": "2"}
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The state dict in a file: `.onnx` of ArcFace (read with `onnx`), or a PyTorch checkpoint.
+
+    Raises ValueError for any other content, FileNotFoundError for none.
+    """
+    return read_arcface(path) if Path(path).suffix == ".onnx" else read_checkpoint(path)
 
 
 def convert(
@@ -51,7 +61,7 @@ def convert(
     elif outputs is not None:
         raise ValueError(f"outputs={outputs} is a choice for the encoder, not for {network}")
     table = _table(network, *_variant(state, network))
-    _compare(state, {name: _torch_shape(path, shape) for name, (path, shape) in table.items()})
+    check_shapes(state, {name: _torch_shape(path, shape) for name, (path, shape) in table.items()})
     flat = {
         path: _to_flax(np.asarray(state[name], np.float32), path, shape)
         for name, (path, shape) in table.items()
@@ -65,7 +75,7 @@ def convert_back(variables: dict, network: Network | str) -> dict[str, np.ndarra
     state = {}
     for path, value in flatten(variables).items():
         name = _torch_name(path, network)
-        state[name] = _to_torch(value, path)
+        state[name] = _to_torch(np.asarray(value), path)
         if name.endswith("running_var"):
             counter = name.removesuffix("running_var") + "num_batches_tracked"
             state[counter] = np.zeros((), np.int64)
@@ -92,7 +102,7 @@ def _encoder_head(
 ) -> dict[str, np.ndarray]:
     weight, bias = state.get("fc.weight"), state.get("fc.bias")
     if weight is None or bias is None or weight.ndim != 2:
-        return state  # `_compare` will say so
+        return state  # `check_shapes` will say so
     if released and len(weight) > RELEASE_WIDTH:
         weight, bias = weight[:RELEASE_WIDTH], bias[:RELEASE_WIDTH]
     if len(weight) == RELEASE_WIDTH and outputs == len(RELEASE_OUTPUTS):
@@ -123,18 +133,9 @@ def _table(network: str, *variant: int) -> dict[str, tuple[str, tuple[int, ...]]
     images = [jnp.zeros((1, *sizes, 3))] * count
     shapes = jax.eval_shape(module.init, jax.random.key(0), *images)
     return {
-        _torch_name(path, network): (path, shape) for path, shape in _flat_shapes(shapes).items()
+        _torch_name(path, network): (path, tuple(leaf.shape))
+        for path, leaf in flatten(shapes).items()
     }
-
-
-def _flat_shapes(tree: dict, prefix: str = "") -> dict[str, tuple[int, ...]]:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat_shapes(value, f"{prefix}{name}/")
-        else:
-            flat[f"{prefix}{name}"] = value.shape
-    return flat
 
 
 def _torch_name(path: str, network: str) -> str:
@@ -195,17 +196,3 @@ def _to_torch(value: np.ndarray, path: str) -> np.ndarray:
 def _reads_map(path: str, shape: tuple[int, ...]) -> bool:
     """Whether this is the last layer of ArcFace, which reads a map of 512 channels."""
     return path == "params/fc/kernel" and shape[0] == 7 * 7 * 512
-
-
-def _compare(state: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> None:
-    problems = [f"unknown: {name}" for name in state if name not in expected]
-    problems += [f"missing: {name}" for name in expected if name not in state]
-    problems += [
-        f"shape of {name}: {np.shape(state[name])}, not {shape}"
-        for name, shape in expected.items()
-        if name in state and np.shape(state[name]) != shape
-    ]
-    if problems:
-        raise ValueError(
-            f"the weights do not fit the network ({len(problems)}): " + "; ".join(problems)
-        )

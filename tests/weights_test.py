@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from focus_jax import weights
+
+
+@pytest.fixture
+def variables():
+    rng = np.random.default_rng(0)
+    kernel, mean = rng.random((3, 2), dtype=np.float32), rng.random(2, dtype=np.float32)
+    return {"params": {"fc": {"kernel": kernel}}, "batch_stats": {"bn": {"mean": mean}}}
+
+
+def test_flat_and_back(variables):
+    flat = weights.flatten(variables)
+    assert list(flat) == ["params/fc/kernel", "batch_stats/bn/mean"]
+    assert weights.unflatten(flat) == variables
+
+
+def test_files_keep_every_number(variables, tmp_path):
+    weights.save(tmp_path / "a.safetensors", variables)
+    found = weights.load(tmp_path / "a.safetensors")
+    like = weights.load_like(tmp_path / "a.safetensors", variables, what="a network")
+    for one in (found, like):
+        assert weights.flatten(one).keys() == weights.flatten(variables).keys()
+        np.testing.assert_array_equal(
+            one["params"]["fc"]["kernel"], variables["params"]["fc"]["kernel"]
+        )
+        np.testing.assert_array_equal(
+            one["batch_stats"]["bn"]["mean"], variables["batch_stats"]["bn"]["mean"]
+        )
+
+
+def test_half_precision_widens_to_the_networks(variables, tmp_path):
+    halves = {"params": {"fc": {"kernel": variables["params"]["fc"]["kernel"].astype(np.float16)}}}
+    weights.save(tmp_path / "a.safetensors", halves)
+    like = {"params": variables["params"]}
+    found = weights.load_like(tmp_path / "a.safetensors", like, what="a network")
+    assert found["params"]["fc"]["kernel"].dtype == np.float32
+
+
+def test_a_file_of_another_network_is_refused_with_all_names(variables, tmp_path):
+    other = {
+        "params": {"fc": {"kernel": np.zeros((3, 4), np.float32), "bias": np.zeros(4, np.float32)}}
+    }
+    weights.save(tmp_path / "a.safetensors", other)
+    with pytest.raises(ValueError) as caught:
+        weights.load_like(tmp_path / "a.safetensors", variables, what="the encoder")
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (
+        "a.safetensors is not for the encoder",
+        "(3)",
+        "unknown: params/fc/bias",
+        "missing: batch_stats/bn/mean",
+        "params/fc/kernel: (3, 4), not (3, 2)",
+    ):
+        assert part in message
+
+
+def test_load_refuses_other_files(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"focus_jax\.weights import"):
+        weights.load(tmp_path / "a.safetensors")
+    with pytest.raises(FileNotFoundError):
+        weights.load(tmp_path / "none.safetensors")
