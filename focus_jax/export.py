@@ -122,11 +122,14 @@ def glb(
         doubleSided=True,
     )
     scale = METRES.get(units, 1.0)
-    mesh = _mesh(vertices[atlas.vertex] * scale, atlas.triangles)
-    mesh.visual = trimesh.visual.TextureVisuals(uv=atlas.uv, material=material)
     # Normals of the uncut mesh: on the cuts, those of the pieces would show as lines.
     whole = _mesh(vertices, atlas.vertex[atlas.triangles])
-    mesh.vertex_normals = whole.vertex_normals[atlas.vertex]
+    mesh = _mesh(
+        vertices[atlas.vertex] * scale,
+        atlas.triangles,
+        vertex_normals=whole.vertex_normals[atlas.vertex],
+        visual=trimesh.visual.TextureVisuals(uv=atlas.uv, material=material),
+    )
     return trimesh.exchange.gltf.export_glb(trimesh.Scene(mesh), include_normals=True)
 
 

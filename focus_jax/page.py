@@ -61,7 +61,7 @@ def _card(numbers: dict[str, Any], folder: str) -> str:
 <h2>{name}</h2>
 <img src="{place}/strip.jpg" alt="photo, overlay, rendering, mask, occlusion" loading="lazy">
 <div class="view"><button>3D</button></div>
-<p>hidden {occlusion["total"]:.0%} ({parts}); confidence {numbers["confidence"]:.2f}<br>{links}</p>
+<p>hidden {occlusion["total"]:.0%} ({parts}); confidence {numbers["confidence"]:.2f}; {links}</p>
 </article>
 """
 
@@ -88,7 +88,7 @@ _HEAD = """<!DOCTYPE html>
 body { font: 14px/1.4 system-ui, sans-serif; margin: 0; background: #f4f4f2; color: #222; }
 header { position: sticky; top: 0; padding: 8px 16px; background: #fffe; z-index: 1; }
 main { display: grid; gap: 12px; padding: 12px 16px; }
-article { display: grid; grid-template-columns: auto 224px 1fr; gap: 4px 12px; padding: 10px;
+article { display: grid; grid-template-columns: minmax(0, max-content) 224px; gap: 4px 12px; padding: 10px;
   background: #fff; border-radius: 6px; align-items: start; }
 h2 { grid-column: 1 / -1; font-size: 14px; margin: 0; overflow-wrap: anywhere; }
 article img { max-width: 100%; height: auto; }
@@ -96,7 +96,7 @@ article img { max-width: 100%; height: auto; }
 .view canvas { position: absolute; inset: 0; }
 .view button { position: absolute; inset: 0; width: 100%; border: 0; background: none;
   font-size: 24px; cursor: pointer; }
-p { margin: 0; }
+p { grid-column: 1 / -1; margin: 0; }
 @media (max-width: 1000px) { article { grid-template-columns: 1fr; } }
 </style></head><body>
 <header><label>Sort by <select id="order">
