@@ -54,9 +54,7 @@ def test_obj_comes_back(written, model, atlas, name):
     loaded = trimesh.load_mesh(folder / f"{name}.obj", process=False)
     corners = loaded.vertices[loaded.faces]
     np.testing.assert_allclose(corners, arrays[name][np.asarray(model.triangles)], atol=1e-4)
-    np.testing.assert_allclose(
-        loaded.visual.uv[loaded.faces], atlas.uv[atlas.triangles], atol=1e-5
-    )
+    np.testing.assert_allclose(loaded.visual.uv[loaded.faces], atlas.uv[atlas.triangles], atol=1e-5)
     np.testing.assert_array_equal(np.asarray(loaded.visual.material.image), arrays["texture"])
 
 
@@ -78,9 +76,7 @@ def test_glb_comes_back_in_metres(written, model, atlas, name):
     (loaded,) = scene.geometry.values()
     corners = 1000 * loaded.vertices[loaded.faces]
     np.testing.assert_allclose(corners, arrays[name][np.asarray(model.triangles)], atol=1e-3)
-    np.testing.assert_allclose(
-        loaded.visual.uv[loaded.faces], atlas.uv[atlas.triangles], atol=1e-5
-    )
+    np.testing.assert_allclose(loaded.visual.uv[loaded.faces], atlas.uv[atlas.triangles], atol=1e-5)
     assert loaded.visual.material.baseColorTexture.size == (64, 64)
     # Normals agree across the cuts: they are those of the closed surface.
     normals = loaded.vertex_normals
