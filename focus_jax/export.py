@@ -13,6 +13,10 @@ import numpy as np
 import trimesh
 from jaxtyping import Float, Int
 from PIL import Image
+from trimesh.exchange.gltf import export_glb
+from trimesh.exchange.ply import export_ply
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
 
 from focus_jax.types import FaceModel
 
@@ -86,7 +90,7 @@ def write_meshes(
         (folder / f"{name}.obj").write_text(_obj(vertices, atlas))
         (folder / f"{name}.glb").write_bytes(glb(vertices, atlas, texture, units=units))
         plain = _mesh(vertices, triangles, vertex_colors=rgb)
-        ply = trimesh.exchange.ply.export_ply(plain, vertex_normal=False)
+        ply = export_ply(plain, vertex_normal=False)
         (folder / f"{name}.ply").write_bytes(ply)
 
 
@@ -115,7 +119,7 @@ def glb(
 ) -> bytes:
     """A textured mesh as glTF binary, with smooth normals, in metres."""
     # Without light: the photo's is in the texture. A rough white surface looks right everywhere.
-    material = trimesh.visual.material.PBRMaterial(
+    material = PBRMaterial(
         baseColorTexture=_jpeg(texture),
         metallicFactor=0.0,
         roughnessFactor=1.0,
@@ -128,9 +132,9 @@ def glb(
         vertices[atlas.vertex] * scale,
         atlas.triangles,
         vertex_normals=whole.vertex_normals[atlas.vertex],
-        visual=trimesh.visual.TextureVisuals(uv=atlas.uv, material=material),
+        visual=TextureVisuals(uv=atlas.uv, material=material),
     )
-    return trimesh.exchange.gltf.export_glb(trimesh.Scene(mesh), include_normals=True)
+    return export_glb(trimesh.Scene(mesh), include_normals=True)
 
 
 def _mesh(vertices, triangles, **options) -> trimesh.Trimesh:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from focus_jax import camera, forward, fragments, geometry, morphable, rasterize, shading
 from focus_jax.refine import Errors, refine, start, threshold_mask
@@ -27,7 +27,6 @@ class Inference(NamedTuple):
     albedo: Float[Array, "b v 3"]
     colours: Float[Array, "b v 3"]  # albedo in the light of the photo
     facing: Float[Array, "b v"]  # cosine between the normal and the direction to the camera
-    visible: Bool[Array, "b v"]
     screen: Float[Array, "b v 3"]  # x, y in pixels of the fine crop, depth
     landmarks: Float[Array, "b 68 2"]  # of the fitted face, pixels of the fine crop
     image: Float[Array, "b f f 3"]  # the rendering
@@ -48,7 +47,7 @@ def infer(model: Model, batch: Batch, steps: int = 0) -> Inference:
         raw = start(image, landmarks, model.face_model, START_STEPS, decoding=decoding)
     else:
         raw, _ = _encode(model.variables, batch, method=model.method)
-    mask = _mask(model, raw, image)[0]
+    mask, coverage = _mask(model, raw, image)
     if steps:
         raw, errors, refined = refine(
             raw,
@@ -61,8 +60,6 @@ def infer(model: Model, batch: Batch, steps: int = 0) -> Inference:
             decoding=decoding,
             kind=model.method.recognizer if model.method else "dlib",
         )
-        mask, coverage = _mask(model, raw, image)
-    else:
         mask, coverage = _mask(model, raw, image)
     found = _draw(raw, mask, coverage, model.face_model, decoding=decoding)
     return found._replace(errors=errors, refined=refined)
@@ -120,7 +117,6 @@ def _draw(raw, mask, coverage, face_model: FaceModel, *, decoding) -> Inference:
         albedo,
         shading.shade(albedo, normals, code.light),
         facing,
-        fragments.visible_vertices(seen, screen, triangles),
         screen,
         face.landmarks,
         face.rendering.image,

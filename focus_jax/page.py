@@ -6,13 +6,15 @@ face's files (`fitted.glb.js`), which a page opened from disk may load, unlike o
 
 import functools
 import html
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from trimesh import resources, util
+from trimesh import resources
 
 
 def write_page(out: Path) -> int:
@@ -72,8 +74,8 @@ def viewer_library() -> str:
 
     Raises ValueError when the installed trimesh has another viewer than this one knows.
     """
-    archive = util.decompress(resources.get_bytes("templates/viewer.zip"), file_type="zip")
-    template = archive["viewer.html.template"].read().decode()
+    with zipfile.ZipFile(io.BytesIO(resources.get_bytes("templates/viewer.zip"))) as archive:
+        template = archive.read("viewer.html.template").decode()
     begin, end = template.find("<script>"), template.find("var camera,controls,scene,renderer")
     library = template[begin + len("<script>") : end]
     if begin < 0 or end < 0 or "THREE.GLTFLoader=" not in library:
@@ -88,8 +90,8 @@ _HEAD = """<!DOCTYPE html>
 body { font: 14px/1.4 system-ui, sans-serif; margin: 0; background: #f4f4f2; color: #222; }
 header { position: sticky; top: 0; padding: 8px 16px; background: #fffe; z-index: 1; }
 main { display: grid; gap: 12px; padding: 12px 16px; }
-article { display: grid; grid-template-columns: minmax(0, max-content) 224px; gap: 4px 12px; padding: 10px;
-  background: #fff; border-radius: 6px; align-items: start; }
+article { display: grid; grid-template-columns: minmax(0, max-content) 224px; gap: 4px 12px;
+  padding: 10px; background: #fff; border-radius: 6px; align-items: start; }
 h2 { grid-column: 1 / -1; font-size: 14px; margin: 0; overflow-wrap: anywhere; }
 article img { max-width: 100%; height: auto; }
 .view { width: 224px; height: 228px; background: #e8e8e6; position: relative; }

@@ -6,7 +6,7 @@ each queue is short, so memory does not grow with the number of photos.
 
 import errno
 import json
-import logging
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +22,6 @@ from focus_jax.data.faces import Face, Photo, ahead, read_faces
 from focus_jax.data.photos import UnreadablePhoto
 from focus_jax.inference import Inference, infer
 from focus_jax.trained import Model, make_batch
-
-log = logging.getLogger(__name__)
 
 AHEAD = 4  # photos that are read before they are needed
 HELD = 150_000_000  # pixels of photos that wait for a batch to fill; more empty it early
@@ -108,7 +106,7 @@ def process(
                 found = _result(photo, future)
                 if isinstance(found, str):
                     skipped.append(found)
-                    tqdm.write(f"skipped {found}")
+                    tqdm.write(f"skipped {found}", file=sys.stderr)
                 else:
                     faces += len(found[1])
                     waiting.append(Waiting(photo, *found, []))

@@ -5,7 +5,7 @@ The landmarks anchor it: without them the colours improve and the landmarks get 
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ def _descend(raw, image, landmarks, mask, face_model, frozen, steps, decoding, w
     """The best code on the way, and the errors at the start and of that code."""
     size, widths = image.shape[1], forward.widths(face_model)
     schedule = optax.cosine_decay_schedule(RATE, 1)
-    optimizer = optax.scale_by_adam()
+    optimizer: Any = optax.scale_by_adam()
     look = functools.partial(recognizer.features, frozen, kind=kind, shallow_only=True)
     seen = look(image * mask).shallow if "perceptual" in weights else None
 

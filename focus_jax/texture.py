@@ -6,7 +6,7 @@ surface from where both are known, so that no seam shows.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import jax.numpy as jnp
@@ -53,8 +53,8 @@ def make_texels(atlas: Atlas, size: int = SIZE) -> Texels:
     barycentric = np.zeros((size, size, 3), np.float32)
     np.put_along_axis(barycentric, order[triangle], np.asarray(found.barycentric[0]), -1)
     empty = (triangle < 0).astype(np.uint8)
-    _, labels = cv2.distanceTransformWithLabels(
-        empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    labels: Any = np.asarray(
+        cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
     )
     rows, columns = np.nonzero(empty == 0)
     nearest = np.zeros(labels.max() + 1, np.int64)

@@ -15,7 +15,7 @@ from focus_jax import checkpoint, forward, recognizer
 from focus_jax.data.features import shrink
 from focus_jax.face_models import load_face_model
 from focus_jax.train import initial_state, make_method
-from focus_jax.types import Batch, FaceModel
+from focus_jax.types import Batch, Config, FaceModel
 from focus_jax.updates import Method
 
 # Without a model: the bounds on light and tone that `configs/em.py:photos` trains with.
@@ -71,7 +71,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
             f"{path} is not a trained model; give the folder of a training run (it holds "
             "config.json and checkpoints), or none together with --refine"
         )
-    config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
+    config: Config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
     faces = _arrays(load_face_model(config.face_model.name, **config.face_model.modes))
     method = make_method(config, faces)
     decoding = method.decoding  # JSON knows lists, not tuples, and jit wants to hash these
@@ -97,7 +97,7 @@ def _arrays(face_model: FaceModel) -> FaceModel:
     return jax.tree.map(jnp.asarray, face_model)
 
 
-def _restore(workdir: Path, method: Method, config: Any, frozen: dict | None) -> dict:
+def _restore(workdir: Path, method: Method, config: Config, frozen: dict | None) -> dict:
     """Variables of both networks, from the newest checkpoint."""
     size, features = config.data.size, None
     if frozen is not None:

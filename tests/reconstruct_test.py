@@ -177,7 +177,7 @@ def test_what_cannot_work_is_said_in_a_sentence(photos, tmp_path, capsys, argume
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-# --- masks alone -----------------------------------------------------------------------------------
+# --- masks alone ---------------------------------------------------------------------------------
 
 
 def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
@@ -210,7 +210,7 @@ def test_a_summary_counts_reasons():
     assert line == "9 photos, 7 faces, 2 done before, 3 skipped (2 truncated; 1 no face found)"
 
 
-# --- the page --------------------------------------------------------------------------------------
+# --- the page ------------------------------------------------------------------------------------
 
 
 def test_the_page_lists_every_face_and_loads_nothing_from_elsewhere(ran):
@@ -230,12 +230,12 @@ def test_a_browser_draws_the_face(ran, tmp_path):
     options = ["--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"]
     options += [
         "--enable-unsafe-swiftshader",
+        "--virtual-time-budget=6000",
         "--window-size=1500,900",
         "--force-color-profile=srgb",
     ]
     subprocess.run(
-        [browser, *options, "--virtual-time-budget=6000", f"--screenshot={shot}"]
-        + [(ran[0] / "index.html").as_uri()],
+        [browser, *options, f"--screenshot={shot}", (ran[0] / "index.html").as_uri()],
         check=True,
         capture_output=True,
         timeout=60,

@@ -13,8 +13,9 @@ from focus_jax.data.align import align_face
 from focus_jax.data.detect import Detection, Source
 from focus_jax.data.photos import UnreadablePhoto, read_photo
 
-PHOTO_SUFFIXES = tuple(
-    ".jpg .jpeg .jpe .png .bmp .tif .tiff .webp .ppm .pgm .gif .jp2 .avif .heic .heif".split()
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
+    *(".gif", ".jp2", ".avif", ".heic", ".heif"),  # those that OpenCV cannot read are counted
 )
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
