@@ -149,14 +149,14 @@ def random_variables(module, *inputs):
 
 @pytest.fixture
 def few_steps(config, tmp_path):
-    """One step of each kind, of an encoder from pixels; learning rates of zero."""
+    """One joint step of each network, of an encoder from pixels; learning rates of zero."""
     few = config.copy_and_resolve_references()
     few.encoder.kind = "small"
     few.data.update(size=32, batch_size=2, train_count=4, validation_count=2, test_count=2)
     few.log_every = 1
     few.losses.perceptual_features = "deep"
     few.schedule.update(
-        warmup=0, initialisation=1, pretraining=1, joint=2, period=2, segmenter_steps=1
+        warmup=0, initialisation=0, pretraining=0, joint=2, period=2, segmenter_steps=1
     )
     for rate in few.rates.values():
         rate.rate = 0.0
