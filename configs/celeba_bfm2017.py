@@ -60,6 +60,7 @@ def get_config(arguments: str = "") -> ConfigDict:
             "size": 224,
             "batch_size": 12,
             "augment": True,
+            "paste": 0.0,
             "train_count": 0,  # of synthetic faces: none
             "validation_count": 0,
             "test_count": 0,
@@ -106,5 +107,6 @@ def get_config(arguments: str = "") -> ConfigDict:
             "segmenter_steps": 5_000 if paper else 5_001,
         }
     )
+    c.correct_albedo = ()
     c.losses = presets.losses("paper" if paper else "release")
     return c

@@ -47,6 +47,7 @@ def _synthetic() -> ConfigDict:
     c.data.versions = 2  # augmented versions of each photo, for an encoder on such features
     c.data.batch_size = 32
     c.data.augment = True
+    c.data.paste = 0.0  # part of the training photos on which an occluder is pasted
     c.data.train_count = 3000  # synthetic faces
     c.data.validation_count = 200
     c.data.test_count = 400
@@ -77,6 +78,7 @@ def _synthetic() -> ConfigDict:
             "translation_scale": 10.0,
             "light_scale": 1.0,
             "light_colour": 0.3,
+            "light_colour_limit": 10.0,
             "light_bands": (1.0, 1.0, 0.5),
             "albedo_limit": 3.0,
         }
@@ -105,6 +107,7 @@ def _synthetic() -> ConfigDict:
             "segmenter_steps": 200,
         }
     )
+    c.correct_albedo = ()  # steps before which the mean albedo is corrected by the photos
     c.losses = presets.losses("release")
     c.losses.landmark = 1e-2  # pixels of a 64-pixel crop are 3.5 times as large
     c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better
@@ -119,22 +122,26 @@ def _photos(c: ConfigDict) -> None:
     c.data.name = "photos"
     c.data.record_size = 150
     c.data.versions = 6
+    c.data.paste = 0.3
     c.data.train_count = c.data.validation_count = 0  # all
     c.compare = False
-    # Light must not explain an occluder: grey, smooth, and weak.
-    c.decoding.light_colour = 0.1
+    # Light must not explain an occluder: nearly grey (8 % of the ambient light), smooth, and weak.
+    c.decoding.light_colour_limit = 0.35
     c.decoding.light_bands = (0.5, 0.5, 0.15)
     c.decoding.albedo_limit = 2.5
     # Real faces are met less closely than synthetic ones: more of the landmarks, and a mask that
     # forgives more.
-    c.schedule.warmup = 1500
+    c.schedule.update(warmup=1500, initialisation=600, joint=2700)
+    c.correct_albedo = (500, 1000, 1500)
+    c.rates.initialisation = ConfigDict({"rate": 1e-3, "decay": 0.7, "every": 500})
     c.losses.landmark = 2e-2
-    c.losses.area = 1.2
+    c.losses.area = 1.25
 
 
 def _smoke(c: ConfigDict) -> None:
     c.log_every = 1
     c.evaluate_every = 20
+    c.correct_albedo = tuple(step for step in (2, 4) if c.correct_albedo)
     c.checkpoint_every = 5
     c.data.batch_size = 4
     c.data.train_count, c.data.validation_count, c.data.test_count = 24, 8, 8

@@ -67,10 +67,11 @@ def random_people(count: int = 20, side: int = 192) -> np.ndarray:
 
 
 def find_landmarks(photo: np.ndarray) -> np.ndarray:
-    """dlib's 68 landmarks `[68 2]` of the one face in a photo."""
+    """dlib's 68 landmarks `[68 2]` of the largest face in a photo."""
     folder = Path(face_recognition_models.__file__).parent / "models"
     predictor = dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
-    (box,) = dlib.get_frontal_face_detector()(photo, 1)
+    boxes = dlib.get_frontal_face_detector()(photo, 1)
+    box = max(boxes, key=lambda b: b.area())
     return np.array([(p.x, p.y) for p in predictor(photo, box).parts()], np.float32)
 
 
@@ -94,6 +95,7 @@ def astronaut(workdir: Path) -> np.ndarray:
             record_size=config.data.record_size,
             size=config.data.size,
             versions=0,
+            paste=0.0,
             seed=0,
         )
     )
@@ -101,7 +103,7 @@ def astronaut(workdir: Path) -> np.ndarray:
     method = train.make_method(config, model)
     constants = updates.Constants(jax.tree.map(jnp.asarray, model), recognizer, jax.random.key(0))
     manager = checkpoint.open_checkpoints(workdir)
-    restored = checkpoint.restore(manager, train.initial_state(method, batch, 0))
+    restored = checkpoint.restore(manager, train.initial_state(method, model, batch, 0))
     if restored is None:
         raise FileNotFoundError(f"{workdir} holds no checkpoint; run configs/em.py:photos first")
     found = jax.device_get(updates.predict(restored[0], batch, constants, method=method))

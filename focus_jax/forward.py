@@ -41,7 +41,8 @@ class Decoding:
     depth_scale: float = 0.005
     translation_scale: float = 1.0  # of x and y, millimetres
     light_scale: float = 1.0
-    light_colour: float = 1.0  # 1: the channels are free; 0: grey light
+    light_colour: float = 1.0  # gain of the channels' departure from grey light
+    light_colour_limit: float = math.inf  # soft bound of that departure; AMBIENT is 4.4
     light_bands: tuple[float, float, float] = (1.0, 1.0, 1.0)  # gain of each order of harmonics
     albedo_limit: float = math.inf  # soft bound of albedo coefficients, in deviations
 
@@ -87,7 +88,10 @@ def _light(raw: Float[Array, "b 27"], decoding: Decoding) -> Float[Array, "b 27"
     low, middle, high = decoding.light_bands
     channels = channels * jnp.array([low] + [middle] * 3 + [high] * 5, raw.dtype)
     grey = jnp.mean(channels, axis=-2, keepdims=True)
-    channels = grey + decoding.light_colour * (channels - grey)
+    colour = decoding.light_colour * (channels - grey)
+    if math.isfinite(decoding.light_colour_limit):
+        colour = decoding.light_colour_limit * jnp.tanh(colour / decoding.light_colour_limit)
+    channels = grey + colour
     return channels.at[..., 0].add(AMBIENT).reshape(raw.shape)
 
 

@@ -28,6 +28,7 @@ def main(argv: list[str]) -> None:
             f"unknown arguments {argv[1:]}; settings are given as --config.field=value"
         )
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    logging.getLogger("absl").setLevel(logging.WARNING)  # orbax tells of every step of a save
     config = _CONFIG.value
     cache = Path("~/.cache/focus_jax/xla").expanduser()
     jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import math
@@ -18,11 +19,12 @@ from tqdm import tqdm
 from focus_jax import checkpoint, forward, pictures, sharding, updates, weights
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.data.pipeline import evaluation_batches, make_iterator
-from focus_jax.data.source import Splits, load_splits
+from focus_jax.data.source import Records, Splits, load_splits
 from focus_jax.encoder import make_encoder
 from focus_jax.evaluation import report
 from focus_jax.evaluation.evaluate import evaluate
 from focus_jax.face_models import load_face_model
+from focus_jax.mean_albedo import correct_mean_albedo
 from focus_jax.metrics import MetricWriter
 from focus_jax.optim import make_optimizer
 from focus_jax.recognizer import check_chip_size, load_recognizer
@@ -41,7 +43,10 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
     """Networks, formulas and optimizers named by a config."""
     outputs = forward.widths(face_model).outputs
     forms = {f.name: config.losses[f.name] for f in dataclasses.fields(updates.LossForms)}
-    decoding: dict[str, Any] = dict(config.decoding)
+    # A config that was read back from JSON has lists for tuples, which cannot be hashed.
+    decoding: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
+    }
     check_chip_size(
         config.recognizer.kind,
         config.recognizer.chip_size,
@@ -67,7 +72,9 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
     )
 
 
-def initial_state(method: updates.Method, batch: Batch, seed: int) -> TrainState:
+def initial_state(
+    method: updates.Method, face_model: FaceModel, batch: Batch, seed: int
+) -> TrainState:
     """Networks as they are before the first step. `batch` gives the shapes."""
 
     def create() -> TrainState:
@@ -82,6 +89,7 @@ def initial_state(method: updates.Method, batch: Batch, seed: int) -> TrainState
             segmenter=segmenter,
             encoder_optimizer=method.encoder_optimizer.init(encoder["params"]),
             segmenter_optimizer=method.segmenter_optimizer.init(segmenter["params"]),
+            albedo_mean=jnp.asarray(face_model.albedo_mean),
         )
 
     return jax.jit(create)()
@@ -111,6 +119,23 @@ def fresh_optimizers(state: TrainState, method: updates.Method) -> TrainState:
     )
 
 
+def correct_albedo(
+    state: TrainState,
+    splits: Splits,
+    constants: updates.Constants,
+    method: updates.Method,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+) -> TrainState:
+    """The state with its mean albedo corrected by the first 1,024 training photos."""
+    batches = evaluation_batches(
+        splits.train, batch_size=config.data.batch_size, size=config.data.size
+    )
+    first = itertools.islice(batches, math.ceil(1024 / config.data.batch_size))
+    mean = correct_mean_albedo(state, first, constants, method)
+    return dataclasses.replace(state, albedo_mean=sharding.replicate(mean, mesh))
+
+
 # --- one run -----------------------------------------------------------------------------------
 
 
@@ -138,6 +163,7 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
         seed=config.seed,
         # Records with features were augmented before these were computed.
         augmented=config.data.augment and config.encoder.kind != "recognizer",
+        paste=config.data.paste,
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
     )
@@ -150,7 +176,7 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
 
     # --- state: 1. a new one, 2. weights of others, 3. this workdir's newest checkpoint instead ---
     example, _ = next(evaluation_batches(splits.validation, batch_size=1, size=config.data.size))
-    state = initial_state(method, example, config.seed)
+    state = initial_state(method, face_model, example, config.seed)
     manager = checkpoint.open_checkpoints(workdir)
     if manager.latest_step() is None:
         state = start_from(state, config.init)
@@ -175,6 +201,8 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
             phase = phase_at(step, schedule)
             if step == phase.start and phase.stage in ("pre-training", "joint"):
                 state = fresh_optimizers(state, method)
+            if step in config.correct_albedo:
+                state = correct_albedo(state, splits, constants, method, config, mesh)
             terms = terms_at(step, schedule, config.losses, config.rates, masks=masks)
             batch = sharding.split(next(batches), mesh)
             update = (
@@ -196,13 +224,15 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
             if done % config.evaluate_every == 0 or ends:
                 summary = assess(splits, "validation", state, constants, method, config)
                 writer.write(done, "evaluation", flat(summary))
-                picture = picture_grid(splits, state, constants, method, config)
+                picture = picture_grid(splits.validation, state, constants, method, config)
                 pictures.write_png(workdir / "pictures" / f"{done:07d}.png", picture)
             if ends:
                 summary = assess(splits, "test", state, constants, method, config)
                 path = workdir / "scores" / f"{phase.stage}.json"
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(json.dumps(summary, indent=1) + "\n")
+                picture = picture_grid(splits.test, state, constants, method, config)
+                pictures.write_png(workdir / "pictures" / f"{done:07d}_test.png", picture)
             if done % config.checkpoint_every == 0 or ends or stop:
                 checkpoint.save(manager, state, batches.get_state())
             if stop:
@@ -267,17 +297,15 @@ def flat(summary: report.Summary) -> dict[str, float]:
 
 
 def picture_grid(
-    splits: Splits,
+    records: Records,
     state: TrainState,
     constants: updates.Constants,
     method: updates.Method,
     config: Config,
 ) -> np.ndarray:
-    """Photo, rendering, overlay, mask and, if known, true mask of the first validation photos."""
+    """Photo, rendering, overlay, mask and, if known, true mask of the first records."""
     data = config.data
-    batch, count = next(
-        evaluation_batches(splits.validation, batch_size=data.batch_size, size=data.size)
-    )
+    batch, count = next(evaluation_batches(records, batch_size=data.batch_size, size=data.size))
     count = min(count, 16)
     found = jax.device_get(updates.predict(state, batch, constants, method=method))
     rendering = found.face.rendering

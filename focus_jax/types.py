@@ -96,6 +96,7 @@ class TrainState:
     segmenter: dict
     encoder_optimizer: optax.OptState
     segmenter_optimizer: optax.OptState
+    albedo_mean: Float[Array, "v 3"]  # the face model's, or corrected (`mean_albedo`)
 
 
 PRNGKey = jax.Array

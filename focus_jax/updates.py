@@ -19,7 +19,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from focus_jax import forward, losses, recognizer
-from focus_jax.types import Batch, FaceCode, FaceModel, PRNGKey, TrainState
+from focus_jax.types import Batch, FaceModel, PRNGKey, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +95,14 @@ def _recognize(
     return recognizer.features(constants.recognizer, chips, kind=kind, shallow_only=shallow)
 
 
-def _reconstruct(
-    method: Method, constants: Constants, code: FaceCode, height: int, width: int
+def _decode(
+    method: Method, face_model: FaceModel, raw: jax.Array, height: int, width: int
 ) -> forward.Reconstruction:
+    """Code, face and picture from the encoder's output."""
+    code = forward.decode(raw, forward.widths(face_model), method.decoding)
     return forward.reconstruct(
         code,
-        constants.face_model,
+        face_model,
         height,
         width,
         backend=method.backend,
@@ -185,13 +187,13 @@ def update_autoencoder(
     """One step of the encoder with the segmenter held fixed (Eq. 8; the M step)."""
     height, width = batch.image.shape[1:3]
     key = jax.random.fold_in(constants.key, state.step)
+    face_model = _face_model(state, constants)
 
     def objective(parameters):
         raw, statistics = forward.encode(
             method.encoder, {**state.encoder, "params": parameters}, batch, train=True, dropout=key
         )
-        code = forward.decode(raw, forward.widths(constants.face_model), method.decoding)
-        face = _reconstruct(method, constants, code, height, width)
+        face = _decode(method, face_model, raw, height, width)
         values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
         kept = 1.0 - losses.area(mask, face.rendering.coverage)
         return _total(terms.weights, values), (statistics, {**values, "mask": kept})
@@ -316,11 +318,15 @@ class Prediction(NamedTuple):
     robust_mask: Float[Array, "b h w 1"]  # Eq. 10, the baseline without a network
 
 
+def _face_model(state: TrainState, constants: Constants) -> FaceModel:
+    return dataclasses.replace(constants.face_model, albedo_mean=state.albedo_mean)
+
+
 def _face(state: TrainState, batch: Batch, constants: Constants, method: Method):
     height, width = batch.image.shape[1:3]
+    face_model = _face_model(state, constants)
     raw, _ = forward.encode(method.encoder, state.encoder, batch, train=False)
-    code = forward.decode(raw, forward.widths(constants.face_model), method.decoding)
-    return _reconstruct(method, constants, code, height, width)
+    return _decode(method, face_model, raw, height, width)
 
 
 @functools.partial(jax.jit, static_argnames="method")

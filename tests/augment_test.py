@@ -56,6 +56,25 @@ def test_landmarks_move_as_the_pixels_do(seed):
     assert np.corrcoef(moved["mask"].ravel(), moved["image"][..., 0].ravel() > 30)[0, 1] > 0.8
 
 
+def test_a_pasted_occluder_hides_what_the_mask_loses():
+    size = 96
+    x, y = np.meshgrid(np.linspace(20, 75, 17), np.linspace(25, 80, 4))
+    points = np.stack([x.ravel(), y.ravel()], axis=-1).astype(np.float32)
+    record = {
+        "image": np.full((size, size, 3), 128, np.uint8),
+        "mask": np.full((size, size), 255, np.uint8),
+        "landmarks": points,
+    }
+    pasted = 0
+    for seed in range(12):
+        moved = augment(record, np.random.default_rng(seed), size, paste=0.5)
+        hidden = moved["mask"] == 0
+        touched = np.abs(moved["image"].astype(int) - 128).max(-1) > 0
+        assert (touched[hidden]).mean() > 0.9 if hidden.any() else True
+        pasted += hidden.any()
+    assert 2 <= pasted <= 10
+
+
 def test_mirror_is_an_involution_that_keeps_the_middle():
     np.testing.assert_array_equal(MIRROR[MIRROR], np.arange(68))
     middle = [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from bfm_files import write_bfm
+from face_model_files import write_bfm
 from train_test import load_config, one_device
 
 from focus_jax.data.synthetic import synthesize

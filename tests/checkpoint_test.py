@@ -21,6 +21,7 @@ def small_state(step, seed):
         segmenter=parameters,
         encoder_optimizer=moments,
         segmenter_optimizer=moments,
+        albedo_mean=jnp.ones((4, 3)),
     )
 
 

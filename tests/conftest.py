@@ -10,4 +10,6 @@ os.environ.setdefault(
     "--xla_llvm_disable_expensive_passes=true",
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# On a busy machine the threads of small matrix products wait for each other for seconds.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))

@@ -33,6 +33,17 @@ def test_grey_light_has_equal_channels_and_keeps_their_mean():
     np.testing.assert_allclose(channels[:, 1], mean, rtol=1e-4, atol=1e-5)
 
 
+def test_colour_of_light_is_bounded_and_free_when_small():
+    limited = decode(100 * raw(), SIZES, Decoding(light_colour_limit=0.35)).light
+    channels = np.array(limited).reshape(2, 3, 9)
+    free = np.array(decode(100 * raw(), SIZES, Decoding()).light).reshape(2, 3, 9)
+    grey = free.mean(1, keepdims=True)
+    assert np.abs(free - grey).max() > 1
+    assert np.abs(channels - grey).max() <= 0.3501
+    small = decode(1e-3 * raw(), SIZES, Decoding(light_colour_limit=0.35)).light
+    np.testing.assert_allclose(small, decode(1e-3 * raw(), SIZES, Decoding()).light, atol=1e-5)
+
+
 def test_light_bands_leave_what_they_weigh_one():
     code = decode(raw(), SIZES, Decoding(light_bands=(1.0, 0.0, 0.0)))
     channels = np.array(code.light).reshape(2, 3, 9)

@@ -64,8 +64,8 @@ def batch():
 
 
 @pytest.fixture
-def state(method, batch):
-    return initial_state(method, batch, 0)
+def state(method, face_model, batch):
+    return initial_state(method, face_model, batch, 0)
 
 
 def step(state, batch, constants, method, number):
@@ -136,13 +136,13 @@ def test_the_mask_carries_a_gradient_to_the_encoder_unless_detached(
     assert jnp.abs(jax.grad(area)(raw, True)).max() == 0
 
 
-def test_one_and_four_devices_take_the_same_step(batch, constants, method):
+def test_one_and_four_devices_take_the_same_step(batch, constants, face_model, method):
     if len(jax.devices()) < 4:
         pytest.skip("four virtual devices are needed: XLA_FLAGS was set otherwise")
     first, second = {}, {}
     for count in (1, 4):
         mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
-        state = sharding.replicate(initial_state(method, batch, 0), mesh)
+        state = sharding.replicate(initial_state(method, face_model, batch, 0), mesh)
         placed = sharding.replicate(constants, mesh)
         with jax.set_mesh(mesh):
             shared = sharding.split(batch, mesh)

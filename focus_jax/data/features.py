@@ -26,13 +26,15 @@ def recognized(
     record_size: int,
     size: int,
     versions: int,
+    paste: float,
     seed: int,
     batch_size: int = 32,
 ) -> Iterator[Record]:
     """Records at `size` pixels with the field `features`, from those at `record_size` pixels.
 
     With `versions` above zero each record comes as that many augmented versions, drawn from
-    (seed, version, record); with zero, once and as it is.
+    (seed, version, record) and with an occluder pasted on a part `paste` of them; with zero, once
+    and as it is.
     """
 
     @jax.jit
@@ -55,7 +57,9 @@ def recognized(
             rng = np.random.default_rng((seed, version, index))
             record = records[index]
             pending.append(
-                augment(record, rng, record_size) if versions else crop(record, record_size)
+                augment(record, rng, record_size, paste=paste)
+                if versions
+                else crop(record, record_size)
             )
             if len(pending) == batch_size:
                 yield from flush()

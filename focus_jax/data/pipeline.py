@@ -43,11 +43,12 @@ def make_iterator(
     size: int,
     seed: int,
     augmented: bool,
+    paste: float = 0.0,
     shard_index: int = 0,
     shard_count: int = 1,
     threads: int = 2,
 ) -> grain.DatasetIterator[Batch]:
-    """Endless batches: every epoch a new order and new augmentations.
+    """Endless batches: every epoch a new order and new augmentations (`augment.augment`).
 
     All is fixed by `seed`, and the iterator's `get_state` (JSON) and `set_state` continue bit for
     bit. Each of `shard_count` processes gets every `shard_count`-th photo of one common stream, so
@@ -64,7 +65,7 @@ def make_iterator(
 
     def prepare(index: int, rng: np.random.Generator) -> dict[str, Any]:
         record = {**records[index], "index": index}
-        return augment(record, rng, size) if augmented else crop(record, size)
+        return augment(record, rng, size, paste=paste) if augmented else crop(record, size)
 
     examples = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat()
     mine = examples.random_map(prepare)[shard_index::shard_count]

@@ -44,12 +44,14 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
         return splits
 
     def with_features(name: str, records: Records, versions: int) -> Records:
+        paste = data.paste if versions else 0.0
         key = (
             _fingerprint(records),
             _fingerprint(recognizer),
             data.size,
             data.record_size,
             versions,
+            paste,
             config.seed,
         )
         return cached(
@@ -63,6 +65,7 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
                 record_size=data.record_size,
                 size=data.size,
                 versions=versions,
+                paste=paste,
                 seed=config.seed,
             ),
         )

@@ -3,29 +3,51 @@
 import dataclasses
 from pathlib import Path
 
-from focus_jax.face_models import bfm, ict, npz
+from focus_jax.face_models import bfm, bfm2009, flame, ict, npz
+from focus_jax.face_models.meshes import Mesh, check_mesh
 from focus_jax.types import FaceModel
 
 BUILTIN = Path(__file__).parent / "builtin.npz"
 
 
 def load_face_model(
-    name_or_path: str | Path, *, identity: int = 80, expression: int = 64, albedo: int = 80
+    name_or_path: str | Path,
+    *,
+    identity: int = 80,
+    expression: int = 64,
+    albedo: int = 80,
+    mesh: Mesh = "cropped",
 ) -> FaceModel:
-    """Face model with NumPy arrays: 'builtin', or a file whose format its content tells.
+    """Face model with NumPy arrays: 'builtin', or a file or folder as it is downloaded.
 
-    Formats: this project's npz, the HDF5 of Basel Face Model 2017 and 2019, ICT-FaceKit as npz
-    (`ict`). Keeps at most the given numbers of modes, those of the largest variance. Raises
+    Its content tells the format: this project's npz (`npz`), Basel Face Model 2017 and 2019
+    (`bfm`) and 2009 (`bfm2009`), FLAME (`flame`), ICT-FaceKit (`ict`). Keeps at most the given
+    numbers of modes, those of the largest variance. `mesh` is the face alone or, where the file has
+    more and for export and scans, the whole head; coefficients mean the same in both. Raises
     ValueError, in one sentence, for anything that is not a face model.
     """
-    path = BUILTIN if name_or_path == "builtin" else Path(name_or_path).expanduser()
-    if path.is_file() and bfm.is_hdf5(path):
-        return bfm.read(path, _builtin(), modes=(identity, expression, albedo))
+    check_mesh(mesh)
+    modes = (identity, expression, albedo)
+    if name_or_path == "builtin":
+        return _first_modes(_builtin(), modes)
+    path = Path(name_or_path).expanduser()
+    if folder := ict.folder_of(path):
+        return ict.from_folder(folder, _builtin(), modes=modes, mesh=mesh)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, but not ICT-FaceKit's; name the face model's file")
+    if not path.is_file():
+        raise ValueError(f"the face model {path} does not exist; give 'builtin' or a file's path")
+    for reader in (bfm, bfm2009, flame):
+        if reader.recognizes(path):
+            return reader.read(path, _builtin(), modes=modes, mesh=mesh)
     arrays = npz.read_arrays(path)
     if ict.is_ict(arrays):
-        model = ict.from_arrays(arrays, path, _builtin())
-    else:
-        model = npz.from_arrays(arrays, path)
+        return ict.from_arrays(arrays, path, _builtin(), modes=modes, mesh=mesh)
+    return _first_modes(npz.from_arrays(arrays, path), modes)
+
+
+def _first_modes(model: FaceModel, modes: tuple[int, int, int]) -> FaceModel:
+    identity, expression, albedo = modes
     return dataclasses.replace(
         model,
         identity_basis=model.identity_basis[..., :identity],

@@ -1,7 +1,8 @@
-"""What face models without albedo and regions borrow from the built-in one.
+"""What face models without landmarks, albedo or regions take over from the built-in one.
 
-The two mean faces are laid over each other by a similarity of their landmarks; then each vertex
-takes over what the nearest vertices of the built-in face have.
+The built-in face is laid over the other model's mean face: moved, turned and scaled, then changed
+in its first identity modes, until the two surfaces meet. Each vertex then takes what the nearest
+vertices of the built-in face have.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +12,11 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from focus_jax.types import FaceModel
+
+JAW = slice(0, 17)  # drawn elsewhere on the cheek by other people, so of no use for alignment
+INNER = slice(17, 68)
+IDENTITY_MODES = 40  # that the built-in face may use to become another
+STIFFNESS = 100.0  # of these modes: mm^2 of squared residual that one squared deviation is worth
 
 
 class Similarity(NamedTuple):
@@ -22,6 +28,10 @@ class Similarity(NamedTuple):
 
     def __call__(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         return self.scale * points @ self.rotation + self.translation
+
+    def back(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """The inverse."""
+        return (points - self.translation) @ self.rotation.T / self.scale
 
 
 def similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"]) -> Similarity:
@@ -36,25 +46,136 @@ def similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"
 
 def landmark_points(face_model: FaceModel) -> Float[np.ndarray, "68 3"]:
     """The mean face's landmarks."""
-    corners = np.asarray(face_model.shape_mean)[np.asarray(face_model.landmark_vertices)]
+    return _landmarks_of(np.asarray(face_model.shape_mean), face_model)
+
+
+def _landmarks_of(vertices: np.ndarray, face_model: FaceModel) -> np.ndarray:
+    corners = vertices[np.asarray(face_model.landmark_vertices)]
     return np.einsum("lkc,lk->lc", corners, np.asarray(face_model.landmark_weights))
 
 
+def normals(
+    vertices: Float[np.ndarray, "v 3"], triangles: Int[np.ndarray, "t 3"]
+) -> Float[np.ndarray, "v 3"]:
+    """Unit normals, weighted by area; zero for a vertex without triangles."""
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    crosses = np.cross(b - a, c - a)
+    total = np.zeros(vertices.shape)
+    for axis in range(3):
+        for k in range(3):
+            total[:, axis] += np.bincount(triangles[:, k], crosses[:, axis], len(vertices))
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+def lay_over(
+    vertices: Float[np.ndarray, "v 3"],
+    triangles: Int[np.ndarray, "t 3"],
+    builtin: FaceModel,
+    landmarks: Float[np.ndarray, "68 3"] | None = None,
+    *,
+    rigid: int = 30,
+    soft: int = 10,
+) -> Float[np.ndarray, "n 3"]:
+    """The built-in face's vertices, moved onto a mean face in millimetres that looks along +z.
+
+    Iterated closest points, trimmed, as both faces end somewhere else: `rigid` rounds of a
+    similarity, then `soft` rounds in which the identity changes too. Starts from the landmarks, and
+    holds on to them, where they are known; else from the tips of the noses, the foremost points.
+    Raises ValueError if the surfaces do not meet.
+    """
+    mean = np.asarray(builtin.shape_mean, np.float64)
+    basis = np.asarray(builtin.identity_basis, np.float64)[..., :IDENTITY_MODES]
+    front = np.flatnonzero(vertices[:, 2] > np.quantile(vertices[:, 2], 0.3))
+    if len(front) == 0:
+        raise ValueError("the mesh does not look like a face that looks along +z")
+    tree, facing = KDTree(vertices[front]), normals(vertices, triangles)
+    move = Similarity(1.0, np.eye(3), vertices[vertices[:, 2].argmax()] - mean[mean[:, 2].argmax()])
+    if landmarks is not None:
+        move, rigid = similarity(landmark_points(builtin)[INNER], landmarks[INNER]), 0
+    shape, code = mean, np.zeros(basis.shape[-1])
+    if landmarks is not None:
+        modes = np.stack([_landmarks_of(basis[..., k], builtin) for k in range(len(code))], -1)
+        modes = modes[INNER].reshape(-1, len(code))
+    for number in range(rigid + soft):
+        placed = move(shape)
+        distance, index = tree.query(placed)
+        index = front[np.asarray(index)]
+        own = normals(placed, builtin.triangles)
+        kept = distance <= np.quantile(distance, 0.8)
+        if number > 5:  # near enough for the sides of a surface to be told apart
+            kept &= (own * facing[index]).sum(axis=1) > 0.5
+        if kept.sum() < 100:
+            raise ValueError("the mesh does not look like a face that looks along +z")
+        source, target = shape[kept], vertices[index[kept]]
+        if landmarks is not None:
+            source, target = _landmarks_of(shape, builtin)[INNER], landmarks[INNER]
+        move = similarity(source, target)
+        if not 0.5 < move.scale < 2:  # all points meet in one, or a mesh that is no face
+            raise ValueError("the mesh does not look like a face that looks along +z")
+        if number >= rigid:
+            wanted = move.back(vertices[index[kept]]) - mean[kept]
+            along = normals(shape, builtin.triangles)[kept]
+            pulls = [_pull(basis[kept], wanted, along)]
+            if landmarks is not None:
+                gap = (move.back(landmarks) - landmark_points(builtin))[INNER].ravel()
+                pulls.append((10 * modes.T @ modes, 10 * modes.T @ gap))
+            matrix = sum(p[0] for p in pulls) + STIFFNESS * np.eye(len(code))
+            code = np.linalg.solve(matrix, sum(p[1] for p in pulls))
+            shape = mean + basis @ code
+    return move(shape)
+
+
+def _pull(basis: np.ndarray, wanted: np.ndarray, along: np.ndarray) -> tuple:
+    """Normal equations of the modes: mostly along the normals, for surfaces slide on each other."""
+    across, gap = np.einsum("nck,nc->nk", basis, along), (wanted * along).sum(axis=1)
+    flat = basis.reshape(-1, basis.shape[-1])
+    return across.T @ across + 0.1 * flat.T @ flat, across.T @ gap + 0.1 * flat.T @ wanted.ravel()
+
+
+def nearest_landmarks(
+    vertices: Float[np.ndarray, "v 3"], placed: Float[np.ndarray, "n 3"], builtin: FaceModel
+) -> Int[np.ndarray, "68"]:
+    """Vertices nearest to the landmarks of the built-in face that `lay_over` placed."""
+    return np.asarray(KDTree(vertices).query(_landmarks_of(placed, builtin))[1], np.int32)
+
+
+class Borrowed(NamedTuple):
+    albedo: Float[np.ndarray, "v 3"]
+    basis: Float[np.ndarray, "v 3 a"]
+    region: Int[np.ndarray, "v"]
+    uv: Float[np.ndarray, "v 2"]
+
+
 def borrowed(
-    placed: Float[np.ndarray, "n 3"], builtin: FaceModel
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3 a"], Int[np.ndarray, "n"]]:
-    """Mean albedo, its modes and the region for points placed over the built-in mean face.
+    vertices: Float[np.ndarray, "v 3"],
+    placed: Float[np.ndarray, "n 3"],
+    builtin: FaceModel,
+    *,
+    albedo: int | None = None,
+) -> Borrowed:
+    """Albedo with its first `albedo` modes, region and uv, from the placed built-in face.
 
     Skin between the built-in's vertices gets the mean of the three nearest, weighted by nearness.
     """
-    mean = np.asarray(builtin.shape_mean)
-    nearest: Any = KDTree(mean).query(placed, k=3)
+    nearest: Any = KDTree(placed).query(vertices, k=3)
     distance, index = nearest
     weight = 1 / np.maximum(distance, 1e-3)
     weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
-    albedo = np.einsum("nk,nkc->nc", weight, np.asarray(builtin.albedo_mean)[index])
-    basis = np.einsum("nk,nkca->nca", weight, np.asarray(builtin.albedo_basis)[index])
-    return albedo, basis, np.asarray(builtin.region)[index[:, 0]]
+
+    def mixed(values: Any) -> np.ndarray:
+        found = np.asarray(values, np.float32)
+        shares = weight.reshape(*weight.shape, *[1] * (found.ndim - 1))
+        total = shares[:, 0] * found[index[:, 0]]
+        for k in (1, 2):  # one after the other: all at once, they take three times the room
+            total += shares[:, k] * found[index[:, k]]
+        return total
+
+    return Borrowed(
+        mixed(builtin.albedo_mean),
+        mixed(np.asarray(builtin.albedo_basis)[..., :albedo]),
+        np.asarray(builtin.region)[index[:, 0]].astype(np.int32),
+        mixed(builtin.uv),
+    )
 
 
 def on_vertices(

@@ -4,12 +4,14 @@ Keys are the fields of `types.FaceModel`, and `format`. Bases are `[v 3 k]` with
 deviation per unit, in any float type; see `FaceModel` for the other shapes.
 """
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from focus_jax.types import REGIONS, FaceModel
 
@@ -26,6 +28,14 @@ SHAPES: dict[str, tuple[Any, ...]] = {  # letters stand for sizes that must agre
     "region": ("v",),
     "uv": ("v", 2),
 }
+_UNREADABLE = (
+    OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, KeyError,
+    IndexError, NotImplementedError,
+)  # fmt: skip
+
+
+class _MisfitError(Exception):
+    pass
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -38,10 +48,72 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             if isinstance(loaded, np.ndarray):  # a lone array, .npy, has no keys
                 raise ValueError("not an npz")
             return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError):
+    except _UNREADABLE:
         raise ValueError(
             f"{path} is not a face model: it cannot be read as npz, or is truncated"
         ) from None
+
+
+def names(path: Path) -> list[str]:
+    """Keys of an npz. ValueError for files that are broken."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        raise ValueError(f"{path} cannot be read as npz, or is truncated") from None
+
+
+def read_array(path: Path, key: str) -> np.ndarray:
+    """One array of an npz, the others unread. ValueError for keys that are missing or broken."""
+    if key not in names(path):
+        raise ValueError(f"{path} lacks the key {key!r}")
+    try:
+        with np.load(path, allow_pickle=False) as loaded:
+            return loaded[key]
+    except _UNREADABLE:
+        raise ValueError(f"{path}: {key!r} cannot be read, or is truncated") from None
+
+
+def read_rows(
+    path: Path, key: str, wanted: Int[np.ndarray, "n"], *, rows: int, width: int, count: int
+) -> np.ndarray:
+    """Rows of an array that is `rows` x `width` x modes, in whatever shape: `[n width count]`.
+
+    The texture models have a gigabyte, of which a face needs a fiftieth: it is read once through,
+    in pieces. ValueError if the array has another size.
+    """
+    if key not in names(path):
+        raise ValueError(f"{path} lacks the key {key!r}")
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read_header = np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read_header(file)
+            if dtype.hasobject or len(shape) < 2 or math.prod(shape[:-1]) != rows * width:
+                raise _MisfitError(
+                    f"{path}: {key!r} has the shape {shape} for {rows} x {width} values"
+                )
+            if fortran:  # the last axis is the slowest: nothing can be left out
+                whole = read_array(path, key).reshape(rows, width, shape[-1])
+                return whole[wanted, :, :count]
+            modes = shape[-1]
+            found = np.empty((len(wanted), width, min(count, modes)), dtype)
+            order = np.argsort(wanted, kind="stable")
+            start, step = 0, max(1, 2**24 // (width * modes * dtype.itemsize))
+            for first in range(0, rows, step):
+                stop = start + np.searchsorted(wanted[order[start:]], first + step)
+                piece = file.read(min(step, rows - first) * width * modes * dtype.itemsize)
+                if stop > start:
+                    values = np.frombuffer(piece, dtype).reshape(-1, width, modes)
+                    found[order[start:stop]] = values[wanted[order[start:stop]] - first, :, :count]
+                start = stop
+            return found
+    except _MisfitError as error:
+        raise ValueError(str(error)) from None
+    except _UNREADABLE:
+        raise ValueError(f"{path}: {key!r} cannot be read, or is truncated") from None
 
 
 def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:

@@ -1,0 +1,128 @@
+"""Photos on disk to aligned faces, read ahead of whoever consumes them."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from focus_jax.data.align import align_face
+from focus_jax.data.detect import Detection, Source
+from focus_jax.data.photos import UnreadablePhoto, read_photo
+
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
+    *(".gif", ".jp2", ".avif", ".heic", ".heif"),  # those that OpenCV cannot read are counted
+)
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Photo(NamedTuple):
+    path: Path
+    name: str  # relative to the folder that was given; results carry it
+
+
+class Found(NamedTuple):
+    """What a list of paths holds."""
+
+    photos: list[Photo]
+    videos: list[Path]
+    problems: list[str]  # folders and files that cannot be read, and why
+    others: int  # files of other kinds, left alone
+
+
+class Face(NamedTuple):
+    """A face of a photo, aligned for the networks."""
+
+    number: int  # within its photo, from 0
+    detection: Detection
+    crop: np.ndarray  # uint8 [r r 3]
+    landmarks: np.ndarray  # [68 2], pixels of the crop
+    transform: np.ndarray  # [2 3]: crop pixel = transform @ (photo x, photo y, 1)
+
+
+def find_photos(paths: Sequence[str]) -> Found:
+    """The photos and videos among files and, recursively, folders; sorted within a folder.
+
+    Raises ValueError when two photos would carry the same name.
+    """
+    photos: list[Photo] = []
+    videos: list[Path] = []
+    problems: list[str] = []
+    others = 0
+    for given in map(Path, paths):
+        if given.is_dir():
+
+            def unreadable(error: OSError) -> None:
+                problems.append(f"{error.filename} ({error.strerror})")
+
+            for folder, folders, files in os.walk(given, onerror=unreadable):
+                folders.sort()
+                for file in sorted(files):
+                    path = Path(folder) / file
+                    if path.suffix.lower() in PHOTO_SUFFIXES:
+                        photos.append(Photo(path, path.relative_to(given).as_posix()))
+                    elif path.suffix.lower() in VIDEO_SUFFIXES:
+                        videos.append(path)
+                    else:
+                        others += 1
+        elif given.suffix.lower() in VIDEO_SUFFIXES and given.is_file():
+            videos.append(given)
+        elif given.is_file():
+            photos.append(Photo(given, given.name))  # whatever its name ends on: it was asked for
+        else:
+            problems.append(f"{given} (no such file or folder)")
+    seen: dict[str, Path] = {}
+    for photo in photos:
+        if photo.name in seen:
+            raise ValueError(
+                f"{photo.path} and {seen[photo.name]} would write the same results; give their "
+                "common folder instead, or run them one after the other into two folders"
+            )
+        seen[photo.name] = photo.path
+    return Found(photos, videos, problems, others)
+
+
+def read_faces(photo: Photo, source: Source, size: int) -> tuple[np.ndarray, list[Face]]:
+    """The photo `[h w 3]` and its faces as crops of `size` pixels.
+
+    Raises UnreadablePhoto, or ValueError for landmarks that cannot be used.
+    """
+    try:
+        image = read_photo(photo.path)
+    except (MemoryError, OverflowError) as error:
+        raise UnreadablePhoto(f"{photo.path.name} (too large: {error})") from None
+    return image, align_faces(image, source(image, photo.path), size)
+
+
+def align_faces(image: np.ndarray, detections: Sequence[Detection], size: int) -> list[Face]:
+    """The detected faces as crops of `size` pixels, as training aligned them."""
+    faces = []
+    for detection in detections:
+        aligned = align_face(image, detection.landmarks, size)
+        faces.append(
+            Face(len(faces), detection, aligned.image, aligned.landmarks, aligned.transform)
+        )
+    return faces
+
+
+def ahead(
+    items: Iterable[Item], work: Callable[[Item], Result], pool: Executor, *, depth: int
+) -> Iterator[tuple[Item, "Future[Result]"]]:
+    """Each item with the future of its `work`, in order, with `depth` of them begun early.
+
+    Memory is bounded: unlike `Executor.map`, nothing further is read before it is asked for.
+    """
+    pending: deque[tuple[Any, Future]] = deque()
+    for item in items:
+        pending.append((item, pool.submit(work, item)))
+        if len(pending) > depth:
+            yield pending.popleft()
+    while pending:
+        yield pending.popleft()

@@ -1,0 +1,155 @@
+"""Meshes as files: OBJ with a material and a texture, PLY with vertex colours, GLB.
+
+OBJ and PLY keep the face model's units (millimetres); GLB is in metres, as glTF says. y is up and
+the face looks along +z.
+"""
+
+import functools
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, Int
+from PIL import Image
+from trimesh.exchange.gltf import export_glb
+from trimesh.exchange.ply import export_ply
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from focus_jax.types import FaceModel
+
+METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
+
+
+class Atlas(NamedTuple):
+    """A mesh cut open and laid flat: vertices on cuts occur more than once."""
+
+    vertex: Int[np.ndarray, "n"]  # the face model's vertex that each one is
+    triangles: Int[np.ndarray, "t 3"]  # in the order of the face model's
+    uv: Float[np.ndarray, "n 2"]  # in [0, 1], v upwards
+
+
+def make_atlas(face_model: FaceModel) -> Atlas:
+    """The face model's surface laid flat by xatlas, without overlaps.
+
+    The model's own texture coordinates are one a vertex, so that triangles across their cuts are
+    smeared over the whole texture; here such vertices are doubled.
+    """
+    vertices = np.ascontiguousarray(face_model.shape_mean, np.float32)
+    triangles = np.ascontiguousarray(face_model.triangles, np.uint32)
+    return _atlas(vertices.tobytes(), triangles.tobytes())
+
+
+@functools.lru_cache(maxsize=2)
+def _atlas(vertices: bytes, triangles: bytes) -> Atlas:
+    import xatlas
+
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(
+        np.frombuffer(vertices, np.float32).reshape(-1, 3),
+        np.frombuffer(triangles, np.uint32).reshape(-1, 3),
+    )
+    charts, pack = xatlas.ChartOptions(), xatlas.PackOptions()
+    charts.max_cost = 8.0  # few, large pieces
+    pack.resolution, pack.padding, pack.bilinear = 1024, 4, True
+    atlas.generate(charts, pack)
+    vertex, index, uv = atlas[0]
+    return Atlas(vertex.astype(np.int64), index.astype(np.int64), uv.astype(np.float32))
+
+
+def posed(
+    vertices: Float[np.ndarray, "v 3"], rotation: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "v 3"]:
+    """Vertices turned as the photo shows them, y up. `rotation` is `camera.extrinsics`'s."""
+    flip = np.array([1.0, -1.0, -1.0], np.float32)  # the camera's y points down
+    return (vertices @ rotation.T * flip).astype(np.float32)
+
+
+def write_meshes(
+    folder: Path,
+    shapes: dict[str, Float[np.ndarray, "v 3"]],
+    atlas: Atlas,
+    texture: np.ndarray,
+    colours: Float[np.ndarray, "v 3"],
+    triangles: Int[np.ndarray, "t 3"],
+    *,
+    units: str = "mm",
+) -> None:
+    """Each of `shapes`, NAME to vertices, as NAME.obj, NAME.ply and NAME.glb in `folder`.
+
+    The OBJs share texture.png and material.mtl. `texture` is uint8 `[s s 3]` over `atlas`,
+    `colours` are those of the vertices in [0, 1]. The PLY has the face model's vertices and
+    triangles in their order, the others the atlas's. OSError where a file cannot be written.
+    """
+    (folder / "texture.png").write_bytes(encode_png(texture))
+    (folder / "material.mtl").write_text(MATERIAL)
+    rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
+    for name, vertices in shapes.items():
+        (folder / f"{name}.obj").write_text(_obj(vertices, atlas))
+        (folder / f"{name}.glb").write_bytes(glb(vertices, atlas, texture, units=units))
+        plain = _mesh(vertices, triangles, vertex_colors=rgb)
+        ply = export_ply(plain, vertex_normal=False)
+        (folder / f"{name}.ply").write_bytes(ply)
+
+
+MATERIAL = """newmtl face
+Ka 1 1 1
+Kd 1 1 1
+Ks 0 0 0
+illum 1
+map_Kd texture.png
+"""
+
+
+def _obj(vertices: np.ndarray, atlas: Atlas) -> str:
+    """The face model's own vertices; only texture coordinates occur twice on the cuts."""
+    place = "\n".join(f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in vertices.tolist())
+    uv = "\n".join(f"vt {u:.6f} {v:.6f}" for u, v in atlas.uv.tolist())
+    corners = np.stack([atlas.vertex[atlas.triangles], atlas.triangles], -1) + 1
+    faces = "\n".join(
+        "f {}/{} {}/{} {}/{}".format(*numbers) for numbers in corners.reshape(-1, 6).tolist()
+    )
+    return f"mtllib material.mtl\nusemtl face\n{place}\n{uv}\n{faces}\n"
+
+
+def glb(
+    vertices: Float[np.ndarray, "v 3"], atlas: Atlas, texture: np.ndarray, *, units: str = "mm"
+) -> bytes:
+    """A textured mesh as glTF binary, with smooth normals, in metres."""
+    # Without light: the photo's is in the texture. A rough white surface looks right everywhere.
+    material = PBRMaterial(
+        baseColorTexture=_jpeg(texture),
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+        doubleSided=True,
+    )
+    scale = METRES.get(units, 1.0)
+    # Normals of the uncut mesh: on the cuts, those of the pieces would show as lines.
+    whole = _mesh(vertices, atlas.vertex[atlas.triangles])
+    mesh = _mesh(
+        vertices[atlas.vertex] * scale,
+        atlas.triangles,
+        vertex_normals=whole.vertex_normals[atlas.vertex],
+        visual=TextureVisuals(uv=atlas.uv, material=material),
+    )
+    return export_glb(trimesh.Scene(mesh), include_normals=True)
+
+
+def _mesh(vertices, triangles, **options) -> trimesh.Trimesh:
+    return trimesh.Trimesh(vertices, triangles, process=False, validate=False, **options)
+
+
+def _jpeg(texture: np.ndarray) -> Image.Image:
+    """The texture as a JPEG inside: a tenth of the size, which a page with many faces needs."""
+    file = io.BytesIO()
+    Image.fromarray(texture).save(file, "JPEG", quality=90)
+    return Image.open(file)
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """An RGB or grey uint8 picture as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=3)
+    return file.getvalue()

@@ -1,0 +1,66 @@
+"""`python -m focus_jax.face_models convert IN OUT.npz` and `... show MODEL [PICTURE.png]`"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from focus_jax import pictures
+from focus_jax.face_models import load_face_model, npz, show
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert or show a face model; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m focus_jax.face_models", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    convert = commands.add_parser("convert", help="write any face model as this project's npz")
+    convert.add_argument("model", help="'builtin', or the face model's file or folder")
+    convert.add_argument("out", type=Path, help="the npz to write")
+    for kind, kept in (("identity", 80), ("expression", 64), ("albedo", 80)):
+        convert.add_argument(f"--{kind}", type=int, default=kept, help=f"modes; default {kept}")
+    convert.add_argument("--full", action="store_true", help="the whole mesh, not only the face")
+    look = commands.add_parser("show", help="print what a face model has, and write a picture")
+    look.add_argument("model", help="'builtin', or the face model's file or folder")
+    look.add_argument("picture", type=Path, nargs="?", default=Path("face_model.png"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("jax").setLevel(logging.WARNING)
+    try:
+        if options.command == "convert":
+            _convert(options)
+        else:
+            _show(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> None:
+    if options.out.suffix != ".npz":
+        raise ValueError(f"{options.out} must end in .npz")
+    model = load_face_model(
+        options.model,
+        identity=options.identity,
+        expression=options.expression,
+        albedo=options.albedo,
+        mesh="full" if options.full else "cropped",
+    )
+    npz.write(options.out, model)
+    size = options.out.stat().st_size / 1e6
+    print(f"{options.out}: {len(model.shape_mean):,} vertices, {size:.1f} MB")
+    print(f"its licence stays that of {options.model}: {model.licence or 'not stated'}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    every = sys.maxsize
+    cropped = load_face_model(options.model, identity=every, expression=every, albedo=every)
+    full = load_face_model(options.model, identity=1, expression=1, albedo=1, mesh="full")
+    print(show.describe(cropped, full))
+    pictures.write_png(options.picture, show.picture(cropped, full))
+    print(f"picture: {options.picture}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

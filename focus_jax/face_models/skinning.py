@@ -1,0 +1,110 @@
+"""Linear blend skinning, by which FLAME turns neck, jaw and eyes (Loper et al. 2015, Eq. 2 to 10).
+
+Pure functions; they take any leading axes. Rotations are axis-angle vectors in radians.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+_EXACT = jax.lax.Precision.HIGHEST
+
+
+@struct.dataclass
+class SkinnedModel:
+    """A head of shape and expression modes, with joints. Lengths are millimetres."""
+
+    template: Float[Array, "v 3"]
+    identity_basis: Float[Array, "v 3 i"]
+    expression_basis: Float[Array, "v 3 e"]
+    pose_basis: Float[Array, "v 3 p"]  # nine for each joint but the root
+    joint_regressor: Float[Array, "j v"]
+    skin_weights: Float[Array, "v j"]
+    triangles: Int[Array, "t 3"]
+    parents: tuple[int, ...] = struct.field(pytree_node=False)  # -1: the root, which is first
+
+
+def rotation_matrices(rotations: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+    """Rodrigues' formula. At no rotation: the identity, with a finite gradient."""
+    squared = jnp.sum(rotations**2, axis=-1)[..., None, None]
+    small = squared < 1e-8  # below, the series is exact in float32, and the root has no gradient
+    angle = jnp.sqrt(jnp.where(small, 1.0, squared))
+    first = jnp.where(small, 1.0 - squared / 6.0, jnp.sin(angle) / angle)
+    second = jnp.where(small, 0.5 - squared / 24.0, (1.0 - jnp.cos(angle)) / angle**2)
+    x, y, z = jnp.moveaxis(rotations, -1, 0)
+    zero = jnp.zeros_like(x)
+    rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))
+    cross = jnp.stack([jnp.stack(row, -1) for row in rows], -2)
+    square = jnp.einsum("...ij,...jk->...ik", cross, cross, precision=_EXACT)
+    return jnp.eye(3, dtype=rotations.dtype) + first * cross + second * square
+
+
+def joint_motions(
+    joints: Float[Array, "*n j 3"], matrices: Float[Array, "*n j 3 3"], parents: tuple[int, ...]
+) -> tuple[Float[Array, "*n j 3 3"], Float[Array, "*n j 3"]]:
+    """Rotation and translation that each joint gives the points that follow it.
+
+    `parents` names the joint that each hangs on, an earlier one; the root's is -1.
+    """
+    turns, places = [matrices[..., 0, :, :]], [joints[..., 0, :]]
+    for joint, parent in enumerate(parents[1:], start=1):
+        if not 0 <= parent < joint:
+            raise ValueError(f"joint {joint} hangs on {parent}, which is no earlier joint")
+        arm = joints[..., joint, :] - joints[..., parent, :]
+        places.append(places[parent] + _turned(turns[parent], arm))
+        turns.append(
+            jnp.einsum(
+                "...ij,...jk->...ik", turns[parent], matrices[..., joint, :, :], precision=_EXACT
+            )
+        )
+    turn, place = jnp.stack(turns, -3), jnp.stack(places, -2)
+    return turn, place - _turned(turn, joints)
+
+
+def skin(
+    vertices: Float[Array, "*n v 3"],
+    weights: Float[Array, "v j"],
+    turns: Float[Array, "*n j 3 3"],
+    shifts: Float[Array, "*n j 3"],
+) -> Float[Array, "*n v 3"]:
+    """Each vertex moved by the weighted mean of the joints' motions."""
+    turn = jnp.einsum("vj,...jik->...vik", weights, turns, precision=_EXACT)
+    shift = jnp.einsum("vj,...ji->...vi", weights, shifts, precision=_EXACT)
+    return _turned(turn, vertices) + shift
+
+
+def posed(
+    model: SkinnedModel,
+    identity: Float[Array, "*n i"],
+    expression: Float[Array, "*n e"],
+    rotations: Float[Array, "*n j 3"],
+) -> Float[Array, "*n v 3"]:
+    """The head's vertices. Fewer coefficients than modes weigh the first ones.
+
+    The joints of FLAME: root, neck, jaw, left eye, right eye.
+    """
+    shaped = (
+        model.template
+        + _offsets(model.identity_basis, identity, "identity")
+        + _offsets(model.expression_basis, expression, "expression")
+    )
+    joints = jnp.einsum("jv,...vc->...jc", model.joint_regressor, shaped, precision=_EXACT)
+    matrices = rotation_matrices(rotations)
+    bent = matrices[..., 1:, :, :] - jnp.eye(3, dtype=matrices.dtype)
+    corrected = shaped + _offsets(
+        model.pose_basis, bent.reshape(*bent.shape[:-3], -1), "pose correction"
+    )
+    turns, shifts = joint_motions(joints, matrices, model.parents)
+    return skin(corrected, model.skin_weights, turns, shifts)
+
+
+def _turned(matrices: jax.Array, points: jax.Array) -> jax.Array:
+    return jnp.einsum("...ij,...j->...i", matrices, points, precision=_EXACT)
+
+
+def _offsets(basis: jax.Array, coefficients: jax.Array, kind: str) -> jax.Array:
+    count, available = coefficients.shape[-1], basis.shape[-1]
+    if count > available:
+        raise ValueError(f"{count} {kind} coefficients, but the head has {available} modes")
+    return jnp.einsum("vck,...k->...vc", basis[..., :count], coefficients, precision=_EXACT)

@@ -1,0 +1,160 @@
+"""From photos to faces: `focus-reconstruct PATH... --out DIR`, PATH being photos or folders.
+
+Finds every face, fits the face model and the mask, and writes for each face meshes, masks,
+pictures and numbers into DIR/PHOTO/NUMBER/, and DIR/index.html to look at them.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from focus_jax import page, process, results
+from focus_jax.data.detect import landmark_source
+from focus_jax.data.faces import Face, Found, Photo, find_photos
+from focus_jax.inference import Inference
+from focus_jax.trained import Model, load_model
+
+STEPS = 100  # of refinement, where no trained model has found the face
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = common_arguments(__doc__)
+    parser.add_argument(
+        "--refine",
+        type=int,
+        metavar="N",
+        help="steps of gradient descent on each face (default: 0, without a model 100)",
+    )
+    parser.add_argument(
+        "--face-model", help="without a trained model: builtin, or a face model's file"
+    )
+    return run(parser.parse_args(argv), _reconstruct)
+
+
+def common_arguments(description: str | None) -> argparse.ArgumentParser:
+    """What this command and `focus-segment` have in common."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="photos or folders of them")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
+    parser.add_argument(
+        "--model",
+        default="none",
+        help="folder of a training run; none (the default) fits each face by gradient descent",
+    )
+    parser.add_argument(
+        "--landmarks",
+        default="dlib",
+        help="dlib (the default), mediapipe, a .csv, or files: NAME.pts or NAME.npz beside a photo",
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="faces at a time (default: 8)")
+    parser.add_argument("--resume", action="store_true", help="pass over photos already done")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1 if a photo was skipped or has no face"
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace, job: Any) -> int:
+    """Run a command's job: errors as one sentence, an exit status at the end."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    cache = Path("~/.cache/focus_jax/xla").expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    out = Path(arguments.out)
+    try:
+        found = _photos(arguments)
+        summary = job(arguments, out, found)
+        _write_skipped(out, summary)
+    except KeyboardInterrupt:
+        print("stopped; run the same command with --resume to go on", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"error: {process.explain(error, out)}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(summary.line())
+    return int(arguments.strict and bool(summary.skipped))
+
+
+def _photos(arguments: argparse.Namespace) -> Found:
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
+    found = find_photos(arguments.paths)
+    for problem in found.problems:
+        print(f"skipped {problem}", file=sys.stderr)
+    if not found.photos and not found.videos:
+        why = f": {'; '.join(found.problems)}" if found.problems else ""
+        raise ValueError(f"no photos in {', '.join(arguments.paths)}{why}")
+    if found.others:
+        print(f"{found.others} other files left alone", file=sys.stderr)
+    return found
+
+
+def _write_skipped(out: Path, summary: process.Summary) -> None:
+    path = out / "skipped.txt"
+    path.write_text("".join(process.listed(summary)))
+
+
+def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summary:
+    model, steps = prepare(arguments)
+    shared = results.share(model)
+    process.claim_folder(out, settings(arguments, model, steps), resume=arguments.resume)
+
+    def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
+        folder = out / photo.name
+        for face, inference in faces:
+            where = folder / str(face.number)
+            results.write_face(where, photo.name, image, face, inference, shared)
+        # Last, since it says that the photo is done.
+        results.write_text(folder / "done.json", json.dumps({"faces": len(faces)}) + "\n")
+
+    summary = process.process(
+        found.photos,
+        model,
+        landmark_source(arguments.landmarks),
+        write,
+        steps=steps,
+        batch_size=arguments.batch_size,
+        done=lambda photo: arguments.resume and (out / photo.name / "done.json").is_file(),
+    )
+    summary = summary._replace(skipped=found.problems + summary.skipped)
+    page.write_page(out)
+    return summary
+
+
+def prepare(arguments: argparse.Namespace) -> tuple[Model, int]:
+    """The model, and the steps of refinement."""
+    steps = arguments.refine
+    if steps is None:
+        steps = STEPS if arguments.model == "none" else 0
+    if steps < 0:
+        raise ValueError(f"--refine must be 0 or more, not {steps}")
+    return load_model(arguments.model, arguments.face_model), steps
+
+
+def settings(arguments: argparse.Namespace, model: Model, steps: int) -> dict[str, Any]:
+    """What results depend on, for run.json."""
+    return {
+        "version": version("focus_jax"),
+        "model": model.name,
+        "weights": model.weights,
+        "face_model": model.face_model.name,
+        "landmarks": arguments.landmarks,
+        "refine": steps,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

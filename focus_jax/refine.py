@@ -1,0 +1,148 @@
+"""Refinement: gradient descent on a face's coefficients through the renderer, its mask fixed.
+
+It works on the encoder's raw output, so that `forward.decode` bounds light and tone as in training.
+The landmarks anchor it: without them the colours improve and the landmarks get worse.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from focus_jax import forward, losses, recognizer
+from focus_jax.types import FaceModel
+
+RATE = 0.03  # of Adam; decays to nothing along a cosine
+# Landmarks are in crop widths, whatever the crop's size. The rest as in `configs/em.py`.
+WEIGHTS = {"photometric": 0.5, "perceptual": 0.25, "landmark": 160.0, "prior": 1e-3}
+START_WEIGHTS = {"photometric": 0.1, "landmark": 160.0, "prior": 1e-3}
+THRESHOLD = 0.13  # of Eq. 10: three deviations of 0.043
+
+
+class Errors(NamedTuple):
+    """What refinement promises of, for each face: it lowers the first and keeps the second."""
+
+    photometric: Float[Array, "b"]  # mean colour distance inside the mask
+    landmark: Float[Array, "b"]  # mean squared distance, crop widths^2
+
+
+def _errors(face: forward.Reconstruction, image, landmarks, mask) -> Errors:
+    # A batch of one: the losses average over their batch, and each face is its own problem.
+    def one(rendered, coverage, found, image, landmarks, mask):
+        return Errors(
+            losses.masked_photometric(image[None], rendered[None], (mask * coverage)[None]),
+            losses.landmark(
+                found[None] / image.shape[1], landmarks[None] / image.shape[1], jnp.ones(68)
+            ),
+        )
+
+    rendering = face.rendering
+    return jax.vmap(one)(
+        rendering.image, rendering.coverage, face.landmarks, image, landmarks, mask
+    )
+
+
+def _descend(raw, image, landmarks, mask, face_model, frozen, steps, decoding, weights, kind):
+    """The best code on the way, and the errors at the start and of that code."""
+    size, widths = image.shape[1], forward.widths(face_model)
+    schedule = optax.cosine_decay_schedule(RATE, 1)
+    optimizer: Any = optax.scale_by_adam()
+    look = functools.partial(recognizer.features, frozen, kind=kind, shallow_only=True)
+    seen = look(image * mask).shallow if "perceptual" in weights else None
+
+    def objective(raw):
+        code = forward.decode(raw, widths, decoding)
+        face = forward.reconstruct(code, face_model, size, size)
+        errors = _errors(face, image, landmarks, mask)
+        total = sum(weights[name] * jnp.sum(getattr(errors, name)) for name in errors._fields)
+        coefficients = (code.identity, code.expression, code.albedo)
+        total += weights["prior"] * sum(jnp.sum(c**2) for c in coefficients)
+        if seen is not None:
+            rendered = look(face.rendering.image * mask * face.rendering.coverage).shallow
+            total += weights["perceptual"] * len(image) * losses.cosine(seen, rendered)
+        return total, errors
+
+    def step(i, carry):
+        raw, moments, best, lowest, start = carry
+        (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(raw)
+        start = jax.tree.map(lambda s, e: jnp.where(i == 0, e, s), start, errors)
+        better = (errors.landmark <= start.landmark) & (errors.photometric < lowest.photometric)
+        best = jnp.where(better[:, None], raw, best)
+        lowest = jax.tree.map(lambda old, new: jnp.where(better, new, old), lowest, errors)
+        change, moments = optimizer.update(gradient, moments)
+        return raw - schedule(i / steps) * change, moments, best, lowest, start
+
+    none = Errors(jnp.full(len(raw), jnp.inf), jnp.full(len(raw), jnp.inf))
+    # One more round than there are steps, for the errors after the last of them.
+    last, _, best, lowest, start = jax.lax.fori_loop(
+        0, steps + 1, step, (raw, optimizer.init(raw), raw, none, none)
+    )
+    return last, best, start, lowest
+
+
+@functools.partial(jax.jit, static_argnames=("decoding", "kind"))
+def refine(
+    raw: Float[Array, "b n"],
+    image: Float[Array, "b h w 3"],
+    landmarks: Float[Array, "b 68 2"],
+    mask: Float[Array, "b h w 1"],
+    face_model: FaceModel,
+    frozen: dict,
+    steps: int,
+    *,
+    decoding: forward.Decoding,
+    kind: str = "dlib",
+) -> tuple[Float[Array, "b n"], Errors, Errors]:
+    """Codes after `steps` of descent, and their errors before and after.
+
+    Of the codes on the way each face keeps the one of the lowest photometric error among those
+    whose landmark error is not above that of the start. `frozen` and `kind` are the recognizer's.
+    """
+    _, best, start, lowest = _descend(
+        raw, image, landmarks, mask, face_model, frozen, steps, decoding, WEIGHTS, kind
+    )
+    return best, start, lowest
+
+
+@functools.partial(jax.jit, static_argnames="decoding")
+def start(
+    image: Float[Array, "b h w 3"],
+    landmarks: Float[Array, "b 68 2"],
+    face_model: FaceModel,
+    steps: int,
+    *,
+    decoding: forward.Decoding,
+) -> Float[Array, "b n"]:
+    """A first code without any network: the mean face moved to the landmarks, roughly coloured."""
+    raw = jnp.zeros((len(image), forward.widths(face_model).outputs), image.dtype)
+    everywhere = jnp.ones_like(image[..., :1])
+    last, *_ = _descend(
+        raw, image, landmarks, everywhere, face_model, {}, steps, decoding, START_WEIGHTS, "dlib"
+    )
+    return last
+
+
+def threshold_mask(
+    image: Float[Array, "b h w 3"],
+    rendering: Float[Array, "b h w 3"],
+    coverage: Float[Array, "b h w 1"],
+) -> Float[Array, "b h w 1"]:
+    """Where a rendering meets the photo within a threshold: Eq. 10, for want of a segmenter.
+
+    The differences are smoothed over a twentieth of the width first, and the threshold is at least
+    2.5 times their median in the face, since the model of one face is met less well than another.
+    """
+    side = max(1, round(image.shape[2] / 20)) | 1
+    window = (1, side, side, 1)
+    squared = jnp.sum((image - rendering) ** 2, -1, keepdims=True) * coverage
+    total, count = (
+        jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1, 1, 1, 1), "SAME")
+        for x in (squared, coverage)
+    )
+    distance = jnp.sqrt(total / jnp.maximum(count, 1.0))
+    inside = jnp.where(coverage > 0, distance, jnp.nan).reshape(len(image), -1)
+    median = jnp.nan_to_num(jnp.nanmedian(inside, axis=1))[:, None, None, None]
+    return (distance < jnp.maximum(THRESHOLD, 2.5 * median)) * coverage

@@ -1,0 +1,158 @@
+"""A trained model as people use it: read from the folder of its training run, applied to photos."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from focus_jax import checkpoint, forward, recognizer
+from focus_jax.data.features import shrink
+from focus_jax.face_models import load_face_model
+from focus_jax.train import initial_state, make_method
+from focus_jax.types import Batch, Config, FaceModel
+from focus_jax.updates import Method
+
+# Without a model: the bounds on light and tone that `configs/em.py:photos` trains with.
+UNTRAINED = forward.Decoding(
+    albedo_scale=1.0,
+    depth_scale=30.0,
+    translation_scale=10.0,
+    light_colour=0.1,
+    light_bands=(0.5, 0.5, 0.15),
+    albedo_limit=2.5,
+)
+UNTRAINED_SIZE = 112
+UNTRAINED_MODES = {"identity": 40, "expression": 20, "albedo": 12}
+
+
+class Model(NamedTuple):
+    """What turns crops into faces and masks. `method` is None without a trained model."""
+
+    name: str
+    weights: str  # digest of the networks' weights; "" without
+    size: int  # pixels of the crop that the networks see
+    record_size: int  # of the crop that the recognizer sees first; `size` where none does
+    decoding: forward.Decoding
+    face_model: FaceModel
+    method: Method | None
+    variables: dict  # of the encoder and the segmenter
+    recognizer: dict  # frozen; the encoder reads its features, refinement compares them
+
+
+def load_model(path: str, face_model: str | None = None) -> Model:
+    """The model in the folder of a training run, or for "none" one without networks.
+
+    `face_model` names the face model of the latter ("builtin" unless told). ValueError, in one
+    sentence, for a folder that holds no finished checkpoint.
+    """
+    if path == "none":
+        return Model(
+            "none",
+            "",
+            UNTRAINED_SIZE,
+            UNTRAINED_SIZE,
+            UNTRAINED,
+            _arrays(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
+            None,
+            {},
+            recognizer.load_recognizer("dlib"),
+        )
+    if face_model is not None:
+        raise ValueError("--face-model goes with --model none; a trained model has its own")
+    workdir = Path(path).expanduser()
+    if not (workdir / "config.json").is_file() or not (workdir / "checkpoints").is_dir():
+        raise ValueError(
+            f"{path} is not a trained model; give the folder of a training run (it holds "
+            "config.json and checkpoints), or none together with --refine"
+        )
+    config: Config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
+    faces = _arrays(load_face_model(config.face_model.name, **config.face_model.modes))
+    method = make_method(config, faces)
+    decoding = method.decoding  # JSON knows lists, not tuples, and jit wants to hash these
+    decoding = dataclasses.replace(decoding, light_bands=tuple(decoding.light_bands))
+    method = dataclasses.replace(method, decoding=decoding)
+    frozen = recognizer.load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
+    reads_features = config.encoder.kind == "recognizer"
+    variables = _restore(workdir, method, config, frozen if reads_features else None)
+    return Model(
+        str(config.name),
+        _digest(variables),
+        config.data.size,
+        config.data.record_size if reads_features else config.data.size,
+        method.decoding,
+        faces,
+        method,
+        variables,
+        frozen,
+    )
+
+
+def _arrays(face_model: FaceModel) -> FaceModel:
+    return jax.tree.map(jnp.asarray, face_model)
+
+
+def _restore(workdir: Path, method: Method, config: Config, frozen: dict | None) -> dict:
+    """Variables of both networks, from the newest checkpoint."""
+    size, features = config.data.size, None
+    if frozen is not None:
+        chip = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+        kind = config.recognizer.kind
+        found = jax.eval_shape(
+            lambda v, x: recognizer.encoder_features(v, x, kind=kind), frozen, chip
+        )
+        features = jnp.zeros(found.shape)
+    batch = Batch(
+        jnp.zeros((1, size, size, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
+    )
+    shapes = jax.eval_shape(lambda: initial_state(method, batch, 0))
+    manager = checkpoint.open_checkpoints(workdir)
+    try:
+        restored = checkpoint.restore(
+            manager, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        )
+    finally:
+        manager.close()
+    if restored is None:
+        raise ValueError(f"{workdir} holds no checkpoint yet; wait for the training to save one")
+    return {"encoder": restored[0].encoder, "segmenter": restored[0].segmenter}
+
+
+def _digest(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
+    """A batch of uint8 crops `[b r r 3]` at `record_size`, with landmarks `[b 68 2]` in them.
+
+    The networks see them at `size`, the recognizer as they are, as in training.
+    """
+    small = [
+        shrink({"image": crop, "landmarks": points}, model.size)
+        for crop, points in zip(crops, landmarks, strict=True)
+    ]
+    features = None
+    if model.record_size != model.size and model.method is not None:
+        kind = model.method.recognizer
+        features = _look(model.recognizer, crops.astype(np.float32) / 255, kind)
+        features = features.astype(jnp.float16).astype(jnp.float32)  # as cached for training
+    return Batch(
+        image=np.stack([s["image"] for s in small]).astype(np.float32) / np.float32(255),
+        landmarks=np.stack([s["landmarks"] for s in small]).astype(np.float32),
+        index=np.arange(len(small), dtype=np.int32),
+        features=features,
+    )
+
+
+_look = jax.jit(
+    lambda variables, images, kind: recognizer.encoder_features(variables, images, kind=kind),
+    static_argnames="kind",
+)

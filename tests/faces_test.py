@@ -1,0 +1,86 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from focus_jax.data.detect import Detection
+from focus_jax.data.faces import Photo, ahead, find_photos, read_faces
+from focus_jax.data.photos import UnreadablePhoto
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def test_folders_are_searched_and_everything_is_accounted_for(tmp_path):
+    for name in ("b.JPG", "a.png", "deep/c.webp", "film.mp4", "notes.txt", "deep/x.csv"):
+        touch(tmp_path / name)
+    found = find_photos([str(tmp_path)])
+    assert [p.name for p in found.photos] == ["a.png", "b.JPG", "deep/c.webp"]
+    assert found.videos == [tmp_path / "film.mp4"] and found.others == 2 and not found.problems
+
+
+def test_a_file_that_was_asked_for_counts_whatever_it_is_called(tmp_path):
+    odd = touch(tmp_path / "scan.dat")
+    found = find_photos([str(odd), str(tmp_path / "gone.jpg")])
+    assert found.photos == [Photo(odd, "scan.dat")]
+    assert found.problems == [f"{tmp_path / 'gone.jpg'} (no such file or folder)"]
+
+
+def test_a_folder_without_rights_is_a_problem_and_no_end(tmp_path, monkeypatch):
+    touch(tmp_path / "locked" / "a.jpg")
+    touch(tmp_path / "open" / "b.jpg")
+    scandir = os.scandir
+
+    def refuse(path):  # the tests may run as root, whom no rights stop
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_photos([str(tmp_path)])
+    assert [p.name for p in found.photos] == ["open/b.jpg"]
+    assert found.problems == [f"{tmp_path / 'locked'} (Permission denied)"]
+
+
+def test_photos_whose_results_would_collide_are_refused(tmp_path):
+    one, two = touch(tmp_path / "1" / "a.jpg"), touch(tmp_path / "2" / "a.jpg")
+    with pytest.raises(ValueError, match="would write the same results"):
+        find_photos([str(one), str(two)])
+    assert len(find_photos([str(tmp_path)]).photos) == 2
+
+
+def test_faces_are_aligned_with_the_way_back(tmp_path):
+    landmarks = np.random.default_rng(1).uniform(30, 60, (68, 2))
+    landmarks[[36, 39, 42, 45]] = [(40, 30), (48, 30), (62, 30), (70, 30)]
+    landmarks[[30, 48, 54]] = [(55, 45), (46, 58), (64, 58)]
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((90, 120, 3), 7, np.uint8))
+    photo = Photo(tmp_path / "a.png", "a.png")
+    image, faces = read_faces(
+        photo, lambda image, path: [Detection(landmarks, 1.0, "test")] * 2, 48
+    )
+    assert image.shape == (90, 120, 3) and [f.number for f in faces] == [0, 1]
+    assert faces[0].crop.shape == (48, 48, 3)
+    led = landmarks @ faces[0].transform[:, :2].T + faces[0].transform[:, 2]
+    np.testing.assert_allclose(led, faces[0].landmarks, atol=0.01)
+    with pytest.raises(UnreadablePhoto):
+        read_faces(Photo(tmp_path / "b.png", "b.png"), lambda image, path: [], 48)
+
+
+def test_work_is_begun_ahead_but_not_far():
+    begun = []
+
+    def items():
+        for i in range(100):
+            begun.append(i)
+            yield i
+
+    with ThreadPoolExecutor(1) as pool:
+        stream = ahead(items(), lambda i: i * i, pool, depth=3)
+        first, future = next(stream)
+        assert (first, future.result()) == (0, 0) and len(begun) == 4
+        assert [future.result() for _, future in stream] == [i * i for i in range(1, 100)]

@@ -1,0 +1,39 @@
+"""The folder of a training run that ended before its first step, for tests of what uses one."""
+
+import importlib.util
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from focus_jax import checkpoint
+from focus_jax.face_models import load_face_model
+from focus_jax.train import initial_state, make_method
+from focus_jax.types import Batch
+
+EM = Path(__file__).resolve().parents[1] / "configs" / "em.py"
+
+
+def untrained(workdir: Path, *, encoder: str = "small") -> Path:
+    """A workdir with the smallest networks, as `train` leaves it."""
+    spec = importlib.util.spec_from_file_location("em", EM)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config("photos,smoke")
+    config.data.size = config.data.record_size = 32
+    if encoder == "recognizer":
+        config.data.record_size = 48
+    config.encoder.kind = encoder
+    config.segmenter.width = 2
+    config.face_model.modes = {"identity": 4, "expression": 3, "albedo": 2}
+    checkpoint.claim_workdir(workdir, config)
+    method = make_method(config, load_face_model("builtin", **config.face_model.modes))
+    features = jnp.zeros((1, 4224)) if encoder == "recognizer" else None
+    batch = Batch(
+        jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
+    )
+    manager = checkpoint.open_checkpoints(workdir)
+    checkpoint.save(manager, initial_state(method, batch, 3), {})
+    manager.wait_until_finished()
+    manager.close()
+    return workdir

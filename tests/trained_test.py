@@ -1,0 +1,80 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import runs
+
+from focus_jax import checkpoint, train, trained, updates
+from focus_jax.data.features import shrink
+from focus_jax.inference import FINE, infer
+from focus_jax.trained import load_model, make_batch
+from focus_jax.types import Batch
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return runs.untrained(tmp_path_factory.mktemp("run"), encoder="recognizer")
+
+
+@pytest.fixture(scope="module")
+def model(workdir):
+    return load_model(str(workdir))
+
+
+@pytest.fixture(scope="module")
+def crops():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (2, 48, 48, 3)).astype(np.uint8), rng.uniform(10, 38, (2, 68, 2))
+
+
+def test_sizes_and_weights_are_those_of_the_run(model):
+    assert (model.name, model.size, model.record_size) == ("em-photos-smoke", 32, 48)
+    assert model.face_model.identity_basis.shape[-1] == 4 and len(model.weights) == 16
+    assert isinstance(model.decoding.light_bands, tuple)
+
+
+def test_batches_are_those_of_training(model, crops, monkeypatch):
+    seen = []
+
+    def look(variables, images, kind):
+        seen.append(images)
+        return jnp.full((len(images), 4224), 0.1234567, jnp.float32)
+
+    monkeypatch.setattr(trained, "_look", look)
+    batch = make_batch(model, *crops)
+    # The recognizer sees the larger crop; its features went through half precision in training.
+    np.testing.assert_array_equal(seen[0], crops[0].astype(np.float32) / 255)
+    np.testing.assert_array_equal(batch.features, np.float32(np.float16(0.1234567)))
+    small = [shrink({"image": i, "landmarks": p}, 32) for i, p in zip(*crops, strict=True)]
+    np.testing.assert_array_equal(batch.landmarks, [s["landmarks"] for s in small])
+    np.testing.assert_allclose(batch.image, [s["image"] / 255 for s in small], atol=1e-6)
+
+
+def test_faces_and_masks_are_those_of_training(model, crops):
+    rng = np.random.default_rng(1)
+    batch = Batch(
+        image=rng.random((2, 32, 32, 3), np.float32),
+        landmarks=crops[1].astype(np.float32),
+        index=np.arange(2, dtype=np.int32),
+        features=rng.random((2, 4224), np.float32),
+    )
+    constants = updates.Constants(model.face_model, model.recognizer, jax.random.key(0))
+    state = train.initial_state(model.method, batch, 3)  # the seed of the run
+    expected = updates.predict(state, batch, constants, method=model.method)
+    found = infer(model, batch)
+    np.testing.assert_allclose(found.coarse_mask, expected.mask, atol=1e-5)
+    np.testing.assert_allclose(found.code.pose, expected.face.code.pose, atol=1e-6)
+    # The fine crop shows the same at another size.
+    led = (np.asarray(expected.face.landmarks) + 0.5) * (FINE / 32) - 0.5
+    np.testing.assert_allclose(found.landmarks, led, atol=0.01)
+
+
+def test_folders_that_are_no_runs(tmp_path, workdir):
+    with pytest.raises(ValueError, match="is not a trained model; give the folder of a training"):
+        load_model(str(tmp_path))
+    (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
+    checkpoint.open_checkpoints(tmp_path).close()
+    with pytest.raises(ValueError, match="holds no checkpoint yet"):
+        load_model(str(tmp_path))
+    with pytest.raises(ValueError, match="--face-model goes with --model none"):
+        load_model(str(workdir), "builtin")
