@@ -132,9 +132,8 @@ def test_settings_that_cannot_work_are_named(config, tmp_path, changes, message)
 # --- weights of others ---------------------------------------------------------------------------
 
 
-def random_variables(module, *inputs):
-    """Variables of a network without running it: weights of unit gain, plain norms."""
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+def random_variables(shapes):
+    """Variables in the shapes of a network: convolutions of unit gain, plain norms."""
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):
@@ -149,14 +148,14 @@ def random_variables(module, *inputs):
 
 @pytest.fixture
 def few_steps(config, tmp_path):
-    """One step of each kind, of an encoder from pixels; learning rates of zero."""
+    """One joint step of each network, of an encoder from pixels; learning rates of zero."""
     few = config.copy_and_resolve_references()
     few.encoder.kind = "small"
     few.data.update(size=32, batch_size=2, train_count=4, validation_count=2, test_count=2)
     few.log_every = 1
     few.losses.perceptual_features = "deep"
     few.schedule.update(
-        warmup=0, initialisation=1, pretraining=1, joint=2, period=2, segmenter_steps=1
+        warmup=0, initialisation=0, pretraining=0, joint=2, period=2, segmenter_steps=1
     )
     for rate in few.rates.values():
         rate.rate = 0.0
@@ -164,46 +163,61 @@ def few_steps(config, tmp_path):
     return few
 
 
-def made_method(config):
+def fresh_state(config):
+    """The state that a run of the config would begin with, in shapes only, and its method."""
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
-    return train_module.make_method(config, face_model)
+    method = train_module.make_method(config, face_model)
+    zeros = np.zeros((1, config.data.size, config.data.size, 3), np.float32)
+    batch = Batch(zeros, np.zeros((1, 68, 2), np.float32), np.zeros(1, np.int32))
+    state = jax.eval_shape(lambda: train_module.initial_state(method, face_model, batch, 0))
+    return state, method
 
 
-def started_files(config, folder):
-    """Files with random networks of a config, named in its `init`."""
-    method = made_method(config)
-    image = np.zeros((1, 32, 32, 3), np.float32)
-    made = {
-        "encoder": random_variables(method.encoder, image),
-        "segmenter": random_variables(method.segmenter, image, image),
-    }
+def written_networks(config, folder):
+    """Random networks of a config in files that its `init` names."""
+    state, _ = fresh_state(config)
+    made = {name: random_variables(getattr(state, name)) for name in ("encoder", "segmenter")}
     for name, variables in made.items():
         config.init[name] = str(folder / f"{name}.safetensors")
         weights.save(config.init[name], variables)
     return made
 
 
-@pytest.mark.parametrize(
-    ("kind", "full"),
-    [
-        ("arcface_r50", False),
-        pytest.param("arcface_r50", True, marks=pytest.mark.slow),
-        pytest.param("arcface_r100", True, marks=pytest.mark.slow),
-    ],
-)
-def test_a_run_from_imported_weights_that_looks_through_arcface(
-    few_steps, tmp_path, monkeypatch, kind, full
-):
-    if not full:
-        small = recognizer.IResNet((1, 1, 1, 1), width=4, embedding=8)
-        monkeypatch.setitem(recognizer.ARCFACE, kind, small)
-    network = recognizer.ARCFACE[kind]
-    seen = random_variables(network, np.zeros((1, 112, 112, 3), np.float32))
-    weights.save(tmp_path / "arcface.safetensors", seen)
+def test_imported_weights_become_the_state(few_steps, tmp_path):
+    made = written_networks(few_steps, tmp_path)
+    state, _ = fresh_state(few_steps)
+    started = train_module.start_from(state, few_steps.init)
+    for name, variables in made.items():
+        jax.tree.map(np.testing.assert_array_equal, getattr(started, name), variables)
+    few_steps.init.segmenter = ""
+    assert train_module.start_from(state, few_steps.init).segmenter is state.segmenter
+
+
+def test_weights_of_another_network_are_refused(few_steps, tmp_path):
+    written_networks(few_steps, tmp_path)
+    state, _ = fresh_state(few_steps)
+    few_steps.init.encoder = few_steps.init.segmenter
+    message = r"not for the encoder of this config \(config\.init\.encoder\)"
+    with pytest.raises(ValueError, match=message) as caught:
+        train_module.start_from(state, few_steps.init)
+    ours, theirs = (weights.flatten(x).keys() for x in (state.encoder, state.segmenter))
+    for name in ours ^ theirs:
+        assert name in str(caught.value)
+    few_steps.init.encoder = str(tmp_path / "none.safetensors")
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        train_module.start_from(state, few_steps.init)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["arcface_r50", "arcface_r100"])
+def test_a_run_from_imported_weights_that_looks_through_arcface(few_steps, tmp_path, kind):
+    image = np.zeros((1, 112, 112, 3), np.float32)
+    seen = jax.eval_shape(recognizer.ARCFACE[kind].init, jax.random.key(0), image)
+    weights.save(tmp_path / "arcface.safetensors", random_variables(seen))
     few_steps.recognizer.update(
         kind=kind, chip_size=-1, weights=str(tmp_path / "arcface.safetensors")
     )
-    made = started_files(few_steps, tmp_path)
+    made = written_networks(few_steps, tmp_path)
     scores = train(few_steps, tmp_path / "run")
     state = final_state(tmp_path / "run")
     for name, variables in made.items():
@@ -217,25 +231,6 @@ def test_a_run_from_imported_weights_that_looks_through_arcface(
     for name in made:
         (tmp_path / f"{name}.safetensors").unlink()
     assert train(few_steps, tmp_path / "run") == scores
-
-
-def test_weights_of_another_network_are_refused(few_steps, tmp_path):
-    started_files(few_steps, tmp_path)
-    zeros = np.zeros((1, 32, 32, 3), np.float32)
-    batch = Batch(zeros, np.zeros((1, 68, 2), np.float32), np.zeros(1, np.int32))
-    state = train_module.initial_state(made_method(few_steps), batch, few_steps.seed)
-    few_steps.init.encoder = few_steps.init.segmenter
-    with pytest.raises(
-        ValueError, match=r"not for the encoder of this config \(config.init.enc"
-    ) as e:
-        train_module.start_from(state, few_steps.init)
-    ours = weights.flatten(state.encoder).keys() - weights.flatten(state.segmenter).keys()
-    theirs = weights.flatten(state.segmenter).keys() - weights.flatten(state.encoder).keys()
-    for name in (*ours, *theirs):
-        assert name in str(e.value)
-    few_steps.init.encoder = str(tmp_path / "none.safetensors")
-    with pytest.raises(FileNotFoundError, match="no weights at"):
-        train_module.start_from(state, few_steps.init)
 
 
 def test_configs_know_their_arguments():
