@@ -132,13 +132,17 @@ def _batches(
 def steady(raw: np.ndarray, track: Track, model: Model) -> np.ndarray:
     """Raw codes `[n k]` of one person: one shape and tone, the rest smoothed over time.
 
-    The detector's score says how much each frame counts for the person.
+    The detector's score says how much each frame counts for the person. Bridged frames, which may
+    show no face at all, count nothing and lie between their neighbours.
     """
     i, e, a = forward.widths(model.face_model)
-    weights = np.maximum(track.scores, 1e-3)[:, None] / np.maximum(track.scores, 1e-3).sum()
+    seen = track.scores > 0
+    weights = (track.scores * seen / track.scores[seen].sum())[:, None]
     result = np.array(raw)
     for piece in np.split(np.arange(len(raw)), 1 + np.nonzero(_breaks(track.frames))[0]):
-        result[piece] = smooth(raw[piece], SMOOTH_CODES)
+        known = piece[seen[piece]]
+        filled = np.stack([np.interp(piece, known, column) for column in raw[known].T], -1)
+        result[piece] = smooth(filled, SMOOTH_CODES)
     result[:, :i] = (weights * raw[:, :i]).sum(0)
     result[:, i + e : i + e + a] = (weights * raw[:, i + e : i + e + a]).sum(0)
     return result
