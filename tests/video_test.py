@@ -12,7 +12,7 @@ def shape():
 
 
 def detection(x, score=1.0):
-    return Detection((shape() + (x, 50)).astype(np.float32), score, "test")
+    return Detection((shape() + np.array([x, 50])).astype(np.float32), score, "test")
 
 
 def write(path, count, size=(64, 48)):
