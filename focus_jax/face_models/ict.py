@@ -76,14 +76,17 @@ def from_arrays(
     chosen = meshes.choose(path, mean, triangles, placed, builtin, found, mesh, albedo=modes[2])
     mean += meshes.centre(mean[landmarks], builtin)
     mean, kept = mean[chosen.vertices], kept[chosen.vertices]
-    expression = MILLIMETRES * EXPRESSION_SPREAD * arrays["exp_basis"][:, kept].astype(np.float32)
-    # As everywhere, the modes of the largest variance come first.
-    order = np.argsort(-(expression**2).sum(axis=(1, 2)), kind="stable")[: modes[1]]
+    # As everywhere, the modes of the largest variance come first: on the face, so that they are in
+    # the same order in both meshes.
+    on_face = arrays["exp_basis"][:, arrays["orig_index"] < FACE_VERTICES].astype(np.float32)
+    order = np.argsort(-(on_face**2).sum(axis=(1, 2)), kind="stable")[: modes[1]]
+    expression = arrays["exp_basis"][order][:, kept].astype(np.float32)
+    expression *= MILLIMETRES * EXPRESSION_SPREAD
     identity = MILLIMETRES * arrays["id_basis"][: modes[0], kept].astype(np.float32)
     return FaceModel(
         shape_mean=mean.astype(np.float32),
         identity_basis=np.ascontiguousarray(np.moveaxis(identity, 0, -1)),
-        expression_basis=np.ascontiguousarray(np.moveaxis(expression[order], 0, -1)),
+        expression_basis=np.ascontiguousarray(np.moveaxis(expression, 0, -1)),
         albedo_mean=chosen.borrowed.albedo,
         albedo_basis=chosen.borrowed.basis,
         triangles=chosen.triangles,
