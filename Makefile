@@ -14,7 +14,7 @@ em: $(VENV)/.ready
 	$(VENV)/bin/python -m focus_jax.main --config=configs/em.py $(ARGS)
 
 test: $(VENV)/.ready
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/ruff check .

@@ -100,7 +100,7 @@ def _synthetic() -> ConfigDict:
     c.schedule = ConfigDict(
         {
             "warmup": 400,
-            "initialisation": 600,
+            "initialisation": 300,
             "pretraining": 300,
             "joint": 1800,
             "period": 450,
@@ -112,7 +112,7 @@ def _synthetic() -> ConfigDict:
     c.losses.landmark = 1e-2  # pixels of a 64-pixel crop are 3.5 times as large
     c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better
     c.losses.perceptual_features = "shallow"
-    c.losses.area = 0.85
+    c.losses.area = 0.95
     c.losses.preserve = 2.5
     c.losses.binary = 1.0
     return c

@@ -41,28 +41,40 @@ class Inference(NamedTuple):
 
 def infer(model: Model, batch: Batch, steps: int = 0) -> Inference:
     """Faces and masks of a batch, refined by `steps` of gradient descent."""
+    raw, errors, refined = find_codes(model, batch, steps)
+    return show(model, batch, raw)._replace(errors=errors, refined=refined)
+
+
+def find_codes(
+    model: Model, batch: Batch, steps: int = 0
+) -> tuple[Float[Array, "b n"], Errors | None, Errors | None]:
+    """Raw codes (see `forward.decode`), and the errors before and after their refinement."""
     image, landmarks = jnp.asarray(batch.image), jnp.asarray(batch.landmarks)
-    decoding, errors, refined = model.decoding, None, None
+    decoding = model.decoding
     if model.method is None:
         raw = start(image, landmarks, model.face_model, START_STEPS, decoding=decoding)
     else:
         raw, _ = _encode(model.variables, batch, method=model.method)
-    mask, coverage = _mask(model, raw, image)
-    if steps:
-        raw, errors, refined = refine(
-            raw,
-            image,
-            landmarks,
-            mask,
-            model.face_model,
-            model.recognizer,
-            steps,
-            decoding=decoding,
-            kind=model.method.recognizer if model.method else "dlib",
-        )
-        mask, coverage = _mask(model, raw, image)
-    found = _draw(raw, mask, coverage, model.face_model, decoding=decoding)
-    return found._replace(errors=errors, refined=refined)
+    if not steps:
+        return raw, None, None
+    mask, _ = _mask(model, raw, image)
+    return refine(
+        raw,
+        image,
+        landmarks,
+        mask,
+        model.face_model,
+        model.recognizer,
+        steps,
+        decoding=decoding,
+        kind=model.method.recognizer if model.method else "dlib",
+    )
+
+
+def show(model: Model, batch: Batch, raw: Float[Array, "b n"]) -> Inference:
+    """Faces and masks of raw codes; without the errors of a refinement."""
+    mask, coverage = _mask(model, raw, jnp.asarray(batch.image))
+    return _draw(raw, mask, coverage, model.face_model, decoding=model.decoding)
 
 
 @functools.partial(jax.jit, static_argnames="method")

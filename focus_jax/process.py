@@ -37,6 +37,8 @@ class Summary(NamedTuple):
     faces: int
     before: int  # photos done by an earlier run
     skipped: list[str]
+    videos: int = 0
+    frames: int = 0  # of videos, with a face
 
     def line(self) -> str:
         """All of it in one line, without the photos' names."""
@@ -44,7 +46,8 @@ class Summary(NamedTuple):
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         done = f", {self.before} done before" if self.before else ""
         skipped = f"{len(self.skipped)} skipped" + (f" ({why})" if why else "")
-        return f"{self.photos} photos, {self.faces} faces{done}, {skipped}"
+        clips = f", {self.videos} videos ({self.frames} frames)" if self.videos else ""
+        return f"{self.photos} photos, {self.faces} faces{clips}{done}, {skipped}"
 
 
 def _reason(text: str) -> str:

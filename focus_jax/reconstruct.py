@@ -1,7 +1,8 @@
-"""From photos to faces: `focus-reconstruct PATH... --out DIR`, PATH being photos or folders.
+"""From photos to faces: `focus-reconstruct PATH... --out DIR`; a PATH is a photo, folder or video.
 
 Finds every face, fits the face model and the mask, and writes for each face meshes, masks,
-pictures and numbers into DIR/PHOTO/NUMBER/, and DIR/index.html to look at them.
+pictures and numbers into DIR/PHOTO/NUMBER/, and DIR/index.html to look at them. Of a video it
+follows one person: DIR/VIDEO/overlay.mp4, track.jsonl, and the best frame's face in DIR/VIDEO/0/.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from focus_jax import page, process, results
+from focus_jax import page, process, results, video
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Face, Found, Photo, find_photos
 from focus_jax.inference import Inference
@@ -45,7 +46,9 @@ def common_arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="photos or folders of them")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="photos, videos, or folders of them"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
     parser.add_argument(
         "--model",
@@ -120,16 +123,39 @@ def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> proc
         # Last, since it says that the photo is done.
         results.write_text(folder / "done.json", json.dumps({"faces": len(faces)}) + "\n")
 
+    def done(photo: Photo) -> bool:
+        return arguments.resume and (out / photo.name / "done.json").is_file()
+
+    source = landmark_source(arguments.landmarks)
     summary = process.process(
         found.photos,
         model,
-        landmark_source(arguments.landmarks),
+        source,
         write,
         steps=steps,
         batch_size=arguments.batch_size,
-        done=lambda photo: arguments.resume and (out / photo.name / "done.json").is_file(),
+        done=done,
     )
-    summary = summary._replace(skipped=found.problems + summary.skipped)
+    skipped = found.problems + summary.skipped
+    videos, frames = [v for v in found.videos if not done(v)], 0
+    for clip in videos:
+        try:
+            count = video.reconstruct_video(
+                clip.path,
+                out / clip.name,
+                clip.name,
+                shared,
+                source,
+                steps=steps,
+                batch_size=arguments.batch_size,
+            )
+        except ValueError as problem:
+            skipped.append(f"{clip.name} ({problem})")
+            continue
+        frames += count
+        results.write_text(out / clip.name / "done.json", json.dumps({"frames": count}) + "\n")
+    before = summary.before + len(found.videos) - len(videos)
+    summary = summary._replace(skipped=skipped, before=before, videos=len(videos), frames=frames)
     page.write_page(out)
     return summary
 

@@ -63,7 +63,8 @@ def _segment(arguments: argparse.Namespace, out: Path, found: Found) -> process.
         batch_size=arguments.batch_size,
         done=lambda photo: arguments.resume and (out / names[photo.name][0]).is_file(),
     )
-    return summary._replace(skipped=found.problems + summary.skipped)
+    videos = [f"{v.name} (a video; focus-reconstruct takes those)" for v in found.videos]
+    return summary._replace(skipped=found.problems + videos + summary.skipped)
 
 
 def _refuse_clashes(names: dict[str, list[str]]) -> None:

@@ -15,7 +15,7 @@ from focus_jax import checkpoint, forward, recognizer
 from focus_jax.data.features import shrink
 from focus_jax.face_models import load_face_model
 from focus_jax.train import initial_state, make_method
-from focus_jax.types import Batch, Config, FaceModel
+from focus_jax.types import Batch, Config, FaceModel, TrainState
 from focus_jax.updates import Method
 
 # Without a model: the bounds on light and tone that `configs/em.py:photos` trains with.
@@ -74,12 +74,11 @@ def load_model(path: str, face_model: str | None = None) -> Model:
     config: Config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
     faces = _arrays(load_face_model(config.face_model.name, **config.face_model.modes))
     method = make_method(config, faces)
-    decoding = method.decoding  # JSON knows lists, not tuples, and jit wants to hash these
-    decoding = dataclasses.replace(decoding, light_bands=tuple(decoding.light_bands))
-    method = dataclasses.replace(method, decoding=decoding)
     frozen = recognizer.load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
     reads_features = config.encoder.kind == "recognizer"
-    variables = _restore(workdir, method, config, frozen if reads_features else None)
+    state = _restore(workdir, method, faces, config, frozen if reads_features else None)
+    faces = dataclasses.replace(faces, albedo_mean=state.albedo_mean)
+    variables = {"encoder": state.encoder, "segmenter": state.segmenter}
     return Model(
         str(config.name),
         _digest(variables),
@@ -97,8 +96,10 @@ def _arrays(face_model: FaceModel) -> FaceModel:
     return jax.tree.map(jnp.asarray, face_model)
 
 
-def _restore(workdir: Path, method: Method, config: Config, frozen: dict | None) -> dict:
-    """Variables of both networks, from the newest checkpoint."""
+def _restore(
+    workdir: Path, method: Method, face_model: FaceModel, config: Config, frozen: dict | None
+) -> TrainState:
+    """The state of the newest checkpoint."""
     size, features = config.data.size, None
     if frozen is not None:
         chip = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
@@ -110,7 +111,7 @@ def _restore(workdir: Path, method: Method, config: Config, frozen: dict | None)
     batch = Batch(
         jnp.zeros((1, size, size, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
     )
-    shapes = jax.eval_shape(lambda: initial_state(method, batch, 0))
+    shapes = jax.eval_shape(lambda: initial_state(method, face_model, batch, 0))
     manager = checkpoint.open_checkpoints(workdir)
     try:
         restored = checkpoint.restore(
@@ -120,7 +121,7 @@ def _restore(workdir: Path, method: Method, config: Config, frozen: dict | None)
         manager.close()
     if restored is None:
         raise ValueError(f"{workdir} holds no checkpoint yet; wait for the training to save one")
-    return {"encoder": restored[0].encoder, "segmenter": restored[0].segmenter}
+    return restored[0]
 
 
 def _digest(tree: Any) -> str:

@@ -114,6 +114,24 @@ def test_files_that_are_no_model_are_named(content, tmp_path):
         load_face_model(path)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_rows_of_a_large_array_are_read_alone(save, tmp_path):
+    array = np.random.default_rng(0).normal(size=(50, 3, 8))
+    flat, fortran = array.reshape(150, 8), np.asfortranarray(array)
+    save(tmp_path / "arrays.npz", array=array, flat=flat, fortran=fortran)
+    wanted = np.array([7, 0, 49, 7, 20])
+    for key in ("array", "flat", "fortran"):
+        rows = npz.read_rows(tmp_path / "arrays.npz", key, wanted, rows=50, width=3, count=5)
+        np.testing.assert_array_equal(rows, array[wanted, :, :5])
+    with pytest.raises(ValueError, match=r"'flat' has the shape \(150, 8\) for 50 x 4 values"):
+        npz.read_rows(tmp_path / "arrays.npz", "flat", wanted, rows=50, width=4, count=5)
+
+
+def test_a_wrong_mesh_is_said():
+    with pytest.raises(ValueError, match="mesh must be 'cropped' or 'full', not 'half'"):
+        load_face_model("builtin", mesh="half")
+
+
 def test_a_lone_array_is_no_model(tmp_path):
     np.save(tmp_path / "mean.npy", np.zeros(3))
     with pytest.raises(ValueError, match=r"mean\.npy is not a face model"):

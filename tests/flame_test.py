@@ -3,6 +3,7 @@ import pickle
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 from face_model_files import (
     MODES,
     basis,
@@ -70,6 +71,19 @@ def test_an_npz_is_the_same_model(path, tmp_path):
     for field in ("template", "identity_basis", "joint_regressor", "skin_weights", "triangles"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
     assert one.parents == other.parents == (-1, 0, 1, 1, 1)
+
+
+def test_an_npz_may_hold_pickled_arrays(tmp_path):
+    arrays = flame_arrays()
+    sparse = np.empty((), object)
+    sparse[()] = scipy.sparse.csc_matrix(arrays["J_regressor"])
+    np.savez(tmp_path / "flame.npz", **(arrays | {"J_regressor": sparse}))
+    found = flame.read_head(tmp_path / "flame.npz").joint_regressor
+    np.testing.assert_allclose(found, arrays["J_regressor"], rtol=1e-6)
+    content = (tmp_path / "flame.npz").read_bytes()
+    (tmp_path / "flame.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"flame\.npz"):
+        load_face_model(tmp_path / "flame.npz")
 
 
 def test_landmarks_lie_inside_triangles(complete):

@@ -52,6 +52,9 @@ def test_numbers_and_arrays_of_objects_come_back(read):
     inner = np.arange(3)
     objects = np.empty((2, 1), object)
     objects[0, 0], objects[1, 0] = inner, {"k": inner}
+    equal = np.empty(2, object)
+    equal[0], equal[1] = inner, inner + 1
+    np.testing.assert_array_equal(read(pickle.dumps(equal))[1], inner + 1)
     found = read(pickle.dumps({"o": objects, "n": np.float32(2.5), "s": {1, 2}, "b": b"x"}))
     assert found["n"] == 2.5 and found["s"] == {1, 2} and found["b"] == b"x"
     np.testing.assert_array_equal(found["o"][1, 0]["k"], inner)
@@ -164,6 +167,9 @@ def test_npy_files_with_and_without_objects(tmp_path):
     np.testing.assert_array_equal(pickles.read_npy(tmp_path / "dict.npy")["k"], np.arange(3))
     (tmp_path / "short.npy").write_bytes((tmp_path / "plain.npy").read_bytes()[:-4])
     (tmp_path / "other.npy").write_bytes(b"other")
+    np.savez(tmp_path / "both.npz", a=np.arange(3), b=np.array({"k": 1}))
+    both = pickles.read_npz(tmp_path / "both.npz")
+    assert both["b"] == {"k": 1} and both["a"].sum() == 3
     for name in ("short", "other"):
         with pytest.raises(ValueError, match=rf"{name}\.npy cannot be read as \.npy"):
             pickles.read_npy(tmp_path / f"{name}.npy")

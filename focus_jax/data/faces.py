@@ -24,6 +24,8 @@ Result = TypeVar("Result")
 
 
 class Photo(NamedTuple):
+    """A file, photo or video."""
+
     path: Path
     name: str  # relative to the folder that was given; results carry it
 
@@ -32,7 +34,7 @@ class Found(NamedTuple):
     """What a list of paths holds."""
 
     photos: list[Photo]
-    videos: list[Path]
+    videos: list[Photo]
     problems: list[str]  # folders and files that cannot be read, and why
     others: int  # files of other kinds, left alone
 
@@ -53,7 +55,7 @@ def find_photos(paths: Sequence[str]) -> Found:
     Raises ValueError when two photos would carry the same name.
     """
     photos: list[Photo] = []
-    videos: list[Path] = []
+    videos: list[Photo] = []
     problems: list[str] = []
     others = 0
     for given in map(Path, paths):
@@ -66,20 +68,21 @@ def find_photos(paths: Sequence[str]) -> Found:
                 folders.sort()
                 for file in sorted(files):
                     path = Path(folder) / file
+                    named = Photo(path, path.relative_to(given).as_posix())
                     if path.suffix.lower() in PHOTO_SUFFIXES:
-                        photos.append(Photo(path, path.relative_to(given).as_posix()))
+                        photos.append(named)
                     elif path.suffix.lower() in VIDEO_SUFFIXES:
-                        videos.append(path)
+                        videos.append(named)
                     else:
                         others += 1
         elif given.suffix.lower() in VIDEO_SUFFIXES and given.is_file():
-            videos.append(given)
+            videos.append(Photo(given, given.name))
         elif given.is_file():
             photos.append(Photo(given, given.name))  # whatever its name ends on: it was asked for
         else:
             problems.append(f"{given} (no such file or folder)")
     seen: dict[str, Path] = {}
-    for photo in photos:
+    for photo in photos + videos:
         if photo.name in seen:
             raise ValueError(
                 f"{photo.path} and {seen[photo.name]} would write the same results; give their "

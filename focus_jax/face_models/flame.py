@@ -183,7 +183,7 @@ def jaw_mode(head: SkinnedModel) -> Float[np.ndarray, "v 3"] | None:
 def _content(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
-    content = npz.read_arrays(path) if zipped else pickles.read_pickle(path)
+    content = pickles.read_npz(path) if zipped else pickles.read_pickle(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not the keys of FLAME")
     return content
@@ -219,10 +219,9 @@ def _landmarks(
 def _embedding(path: Path, triangles: np.ndarray) -> Landmarks:
     """Vertices and weights of 68 or 51 landmarks."""
     if path.suffix == ".npz":
-        content = npz.read_arrays(path)
+        content = pickles.read_npz(path)
     else:
-        read_file = pickles.read_npy if path.suffix == ".npy" else pickles.read_pickle
-        content = read_file(path)
+        content = pickles.read_npy(path) if path.suffix == ".npy" else pickles.read_pickle(path)
     present = set(content) if isinstance(content, dict) else set()
     keys = [pair for pair in EMBEDDING_KEYS if present.issuperset(pair)]
     if not keys:

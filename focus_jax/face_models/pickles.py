@@ -13,6 +13,8 @@ import math
 import pickle
 import re
 import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -64,21 +66,35 @@ def read_pickle(path: Path) -> Any:
 def read_npy(path: Path) -> Any:
     """The content of an .npy file, pickled objects too, as `read_pickle` reads them."""
     with path.open("rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                header = np.lib.format.read_array_header_1_0(file)
-            else:
-                header = np.lib.format.read_array_header_2_0(file)
-        except _DAMAGED:
-            raise ValueError(f"{path} cannot be read as .npy, or is truncated") from None
-        if header[2].hasobject:
-            return _read(file, path)
-        file.seek(0)
-        try:
-            return np.load(file, allow_pickle=False)
-        except _DAMAGED:
-            raise ValueError(f"{path} cannot be read as .npy, or is truncated") from None
+        return _read_npy(file, path)
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    """All arrays of an npz by their keys, each as `read_npy` reads them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = {}
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    found[name.removesuffix(".npy")] = _read_npy(file, path)
+            return found
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        raise ValueError(f"{path} cannot be read as npz, or is truncated") from None
+
+
+def _read_npy(file: Any, path: Path) -> Any:
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            header = np.lib.format.read_array_header_1_0(file)
+        else:
+            header = np.lib.format.read_array_header_2_0(file)
+        if not header[2].hasobject:
+            file.seek(0)
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except _DAMAGED:
+        raise ValueError(f"{path} cannot be read as .npy, or is truncated") from None
+    return _read(file, path)
 
 
 def _read(file: BinaryIO, path: Path) -> Any:
@@ -131,7 +147,8 @@ class _Array:
         dtype = kind.dtype()
         if dtype is None:
             objects = np.empty(math.prod(shape), object)
-            objects[:] = [_plain(item) for item in raw]
+            for place, item in zip(range(len(objects)), raw, strict=True):
+                objects[place] = _plain(item)  # one by one: arrays of equal shape would be joined
             return objects[0] if shape == () else objects.reshape(shape, order=order)
         data = raw.encode("latin1") if isinstance(raw, str) else raw  # str: from Python 2
         if len(data) != math.prod(shape) * dtype.itemsize:

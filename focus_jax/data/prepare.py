@@ -1,0 +1,223 @@
+"""A folder of photos made ready for training: `python -m focus_jax.data.prepare FOLDER OUT`.
+
+OUT becomes what `--config.data.root` reads: crops around each face in Dataset/, and their landmarks
+in train_landmarks.csv and val_landmarks.csv. Beside them: the same faces aligned as ArrayRecord in
+records/train and records/validation (`data.records.open_records`), report.txt with all that was
+dropped and why, and contact.jpg, a sheet of faces with their landmarks to look over.
+"""
+
+import argparse
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from focus_jax.data.align import crop_transform, invert_transform, transform_points
+from focus_jax.data.augment import MARGIN
+from focus_jax.data.detect import Source, landmark_source
+from focus_jax.data.faces import Found, Photo, ahead, find_photos
+from focus_jax.data.landmarks import LandmarkRow
+from focus_jax.data.photos import CSV, UnreadablePhoto, photo_records, read_photo
+from focus_jax.data.records import write_records
+
+CROP = 400  # pixels of a crop's longer side, at most
+AROUND = MARGIN + 0.1  # of the aligned crop's width, on every side of it
+SMALLEST = 24.0  # pixels between the outer corners of the eyes
+VALIDATION = 0.1  # of the photos
+THUMBNAIL, COLUMNS, ROWS = 80, 20, 20  # of the contact sheet
+
+
+class Kept(NamedTuple):
+    row: LandmarkRow
+    split: str
+    thumbnail: np.ndarray
+
+
+def crop_face(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a photo that training can see of a face, at most CROP wide, and its landmarks.
+
+    It ends where the photo ends. ValueError for faces that are too small or cannot be aligned.
+    """
+    eyes = float(np.linalg.norm(landmarks[36] - landmarks[45]))
+    if eyes < SMALLEST:
+        raise ValueError(f"the face is too small: {eyes:.0f} pixels between the eyes")
+    back = invert_transform(crop_transform(landmarks, 100))
+    corners = 100 * np.array([[-AROUND, -AROUND], [1 + AROUND, 1 + AROUND]])
+    corners = transform_points(back, corners)
+    size = np.array(photo.shape[1::-1])
+    low = np.clip(np.floor(corners[0]).astype(int), 0, size)
+    high = np.clip(np.ceil(corners[1]).astype(int), 0, size)
+    if (high - low < 16).any():
+        raise ValueError("the face lies outside the photo")
+    piece = photo[low[1] : high[1], low[0] : high[0]]
+    factor = min(1.0, CROP / max(piece.shape[:2]))
+    width, height = (round(n * factor) for n in piece.shape[1::-1])
+    scale = np.array([width, height]) / (high - low)
+    if factor < 1:
+        piece = cv2.resize(piece, (width, height), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(piece), (landmarks - low + 0.5) * scale - 0.5
+
+
+def split_of(name: str) -> str:
+    """The split of a photo, by its name alone, so that adding photos moves none."""
+    number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
+    return "validation" if number < VALIDATION else "train"
+
+
+def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict[str, int], int]:
+    """Fill `out`; returns the number of faces of each split, and of photos dropped.
+
+    ValueError when `out` holds a data set already or no face was found.
+    """
+    if any((out / name).exists() for name in (*CSV.values(), "Dataset")):
+        raise ValueError(f"{out} holds a data set already; choose another folder")
+    (out / "Dataset").mkdir(parents=True)
+    dropped: list[str] = list(found.problems)
+    rows: dict[str, list[LandmarkRow]] = {name: [] for name in CSV}
+    sheet: list[np.ndarray] = []
+    total = 0
+    for kept in _faces(found.photos, source, out / "Dataset", dropped):
+        rows[kept.split].append(kept.row)
+        total += 1
+        # A fixed number of them, spread over all that come: the sheet's memory does not grow.
+        if len(sheet) < COLUMNS * ROWS:
+            sheet.append(kept.thumbnail)
+        else:
+            place = int(hashlib.sha256(kept.row.filename.encode()).hexdigest()[:8], 16) % total
+            if place < len(sheet):
+                sheet[place] = kept.thumbnail
+    (out / "report.txt").write_text(_report(rows, dropped, found))
+    if not total:
+        raise ValueError(f"no faces to train on; {out / 'report.txt'} says why for each photo")
+    _fill_splits(rows)
+    for split, name in CSV.items():
+        lines = (
+            ",".join([row.filename, *(f"{v:.2f}" for v in row.landmarks.ravel())])
+            for row in rows[split]
+        )
+        (out / name).write_text("\n".join(lines) + "\n")
+    cv2.imwrite(str(out / "contact.jpg"), contact_sheet(sheet)[..., ::-1])
+    for split in CSV:
+        if rows[split]:
+            write_records(out / "records" / split, photo_records(out, split, size))
+    return {split: len(found) for split, found in rows.items()}, len(dropped)
+
+
+def _fill_splits(rows: dict[str, list[LandmarkRow]]) -> None:
+    """Training needs both: of a few photos chance may have put all into one."""
+    for here, there in (("train", "validation"), ("validation", "train")):
+        if not rows[here] and len(rows[there]) > 1:
+            rows[here].append(rows[there].pop())
+
+
+def _faces(
+    photos: Sequence[Photo], source: Source, folder: Path, dropped: list[str]
+) -> Iterator[Kept]:
+    """The faces of the photos, written into `folder`; what is not usable goes into `dropped`."""
+
+    def read(photo: Photo) -> tuple[np.ndarray, list, str]:
+        image = read_photo(photo.path)
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        return image, source(image, photo.path), digest
+
+    seen: dict[str, str] = {}
+    with ThreadPoolExecutor(2) as pool, tqdm(total=len(photos), unit="photo") as bar:
+        for photo, future in ahead(photos, read, pool, depth=4):
+            bar.update()
+            try:
+                image, detections, digest = future.result()
+                if digest in seen:
+                    raise ValueError(f"the same picture as {seen[digest]}")
+                seen[digest] = photo.name
+                if not detections:
+                    raise ValueError("no face found")
+            except UnreadablePhoto as problem:
+                dropped.append(
+                    f"{photo.name}: {str(problem).removeprefix(photo.path.name).strip(' ()')}"
+                )
+                continue
+            except ValueError as problem:
+                dropped.append(f"{photo.name}: {problem}")
+                continue
+            for number, detection in enumerate(detections):
+                try:
+                    crop, landmarks = crop_face(image, detection.landmarks)
+                except ValueError as problem:
+                    dropped.append(f"{photo.name}, face {number}: {problem}")
+                    continue
+                name = f"{photo.name.replace('/', '_').replace(',', '_')}_{number}.jpg"
+                done, encoded = cv2.imencode(
+                    ".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92]
+                )
+                assert done  # any uint8 picture can be encoded
+                (folder / name).write_bytes(encoded.tobytes())
+                row = LandmarkRow(name, landmarks.astype(np.float32), 0)
+                yield Kept(row, split_of(photo.name), _thumbnail(crop, landmarks))
+
+
+def _thumbnail(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    transform = crop_transform(landmarks, THUMBNAIL)
+    small = cv2.warpAffine(crop, transform, (THUMBNAIL, THUMBNAIL), flags=cv2.INTER_AREA)
+    for x, y in transform_points(transform, landmarks):
+        cv2.circle(small, (round(float(x)), round(float(y))), 1, (0, 255, 0), -1)
+    return small
+
+
+def contact_sheet(thumbnails: Sequence[np.ndarray]) -> np.ndarray:
+    """Thumbnails in rows of COLUMNS."""
+    count = -(-len(thumbnails) // COLUMNS) * COLUMNS
+    filled = [*thumbnails, *[np.zeros_like(thumbnails[0])] * (count - len(thumbnails))]
+    rows = [np.concatenate(filled[i : i + COLUMNS], 1) for i in range(0, count, COLUMNS)]
+    return np.concatenate(rows, 0)
+
+
+def _report(rows: dict[str, list[LandmarkRow]], dropped: list[str], found: Found) -> str:
+    counts = Counter(text.partition(": ")[2].partition(":")[0] for text in dropped)
+    lines = [
+        f"{len(found.photos)} photos; {len(rows['train'])} faces to train, "
+        f"{len(rows['validation'])} to validate; {len(dropped)} dropped",
+        *(f"{count} {reason}" for reason, count in counts.most_common()),
+        f"{found.others} files that are no photos left alone; {len(found.videos)} videos too",
+        "",
+        *dropped,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("--landmarks", default="dlib", help="as for focus-reconstruct")
+    parser.add_argument(
+        "--size", type=int, default=224, help="pixels of the records (default: 224)"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        found = find_photos([arguments.folder])
+        if not found.photos:
+            raise ValueError(f"no photos in {arguments.folder}")
+        source, out = landmark_source(arguments.landmarks), Path(arguments.out)
+        counts, dropped = prepare(found, source, out, size=arguments.size)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"{counts['train']} faces to train, {counts['validation']} to validate, {dropped} dropped "
+        f"({out / 'report.txt'}); train with --config.data.root={out}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+import cv2
+import numpy as np
+import pytest
+
+from focus_jax.data import prepare as module
+from focus_jax.data.detect import Detection
+from focus_jax.data.faces import find_photos
+from focus_jax.data.landmarks import read_landmarks
+from focus_jax.data.photos import photo_records
+from focus_jax.data.prepare import contact_sheet, crop_face, main, prepare, split_of
+from focus_jax.data.records import open_records
+
+
+def face(scale=1.0, at=(0.0, 0.0)):
+    points = np.random.default_rng(1).uniform(30, 60, (68, 2))
+    points[[36, 39, 42, 45]] = [(40, 30), (48, 30), (62, 30), (70, 30)]
+    points[[30, 48, 54]] = [(55, 45), (46, 58), (64, 58)]
+    return points * scale + at
+
+
+def picture(seed, height=200, width=240):
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 3.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / "in" / f"{number}.png"), picture(number))
+    cv2.imwrite(str(tmp_path / "in" / "deep" / "a,b.png"), picture(50))
+    cv2.imwrite(str(tmp_path / "in" / "again.png"), picture(3))
+    cv2.imwrite(str(tmp_path / "in" / "empty.png"), picture(60))
+    (tmp_path / "in" / "text.jpg").write_text("no photo")
+    return tmp_path / "in"
+
+
+def source(photo, path):
+    if path.name == "empty.png":
+        return []
+    faces = [Detection(face(1.5).astype(np.float32), 1.0, "test")]
+    if path.name == "1.png":  # a second one, too small
+        faces.append(Detection(face(0.3).astype(np.float32), 1.0, "test"))
+    return faces
+
+
+def test_what_is_written_is_what_training_reads(folder, tmp_path):
+    out = tmp_path / "out"
+    counts, dropped = prepare(find_photos([str(folder)]), source, out, size=32)
+    assert sum(counts.values()) == 13 and counts["train"] > counts["validation"] > 0
+    assert dropped == 4
+    for split, name in (("train", "train_landmarks.csv"), ("validation", "val_landmarks.csv")):
+        rows = read_landmarks(out / name)
+        assert len(rows) == counts[split]
+        expected = list(photo_records(out, split, 32))
+        stored = open_records(out / "records" / split)
+        assert len(expected) == len(stored) == counts[split]
+        for before, after in zip(expected, stored, strict=True):
+            np.testing.assert_array_equal(before["image"], after["image"])
+            np.testing.assert_array_equal(before["landmarks"], after["landmarks"])
+    assert cv2.imread(str(out / "contact.jpg")).shape == (80, 20 * 80, 3)
+
+
+def test_the_report_says_what_was_dropped_and_why(folder, tmp_path):
+    prepare(find_photos([str(folder)]), source, tmp_path / "out", size=32)
+    report = (tmp_path / "out" / "report.txt").read_text()
+    for line in (
+        "again.png: the same picture as 3.png",
+        "empty.png: no face found",
+        "1.png, face 1: the face is too small: 9 pixels between the eyes",
+        "text.jpg: not a whole image that OpenCV can read",
+    ):
+        assert line in report.splitlines(), report
+
+
+def test_a_crop_shows_what_the_photo_showed():
+    photo, landmarks = picture(0, 600, 700), face(4.0, (60, 80))
+    crop, moved = crop_face(photo, landmarks)
+    assert max(crop.shape) <= 400
+    scale = np.linalg.norm(moved[36] - moved[45]) / np.linalg.norm(landmarks[36] - landmarks[45])
+    for (x, y), (u, v) in zip(landmarks[27:60], moved[27:60], strict=True):
+        near = photo[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2].mean((0, 1))
+        assert np.abs(crop[round(v), round(u)] - near).max() < 60 * max(scale, 1)
+    with pytest.raises(ValueError, match="too small"):
+        crop_face(photo, face(0.2))
+    with pytest.raises(ValueError, match="outside the photo"):
+        crop_face(photo, face(2.0, (3000, 0)))
+
+
+def test_splits_depend_on_names_alone():
+    splits = [split_of(f"{i}.jpg") for i in range(2000)]
+    assert splits == [split_of(f"{i}.jpg") for i in range(2000)]
+    assert 0.07 < splits.count("validation") / 2000 < 0.13
+
+
+def test_nothing_is_overwritten_and_nothing_found_is_an_error(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(module, "landmark_source", lambda name: lambda photo, path: [])
+    assert main([str(folder), str(tmp_path / "none")]) == 1
+    assert "no faces to train on" in capsys.readouterr().err.splitlines()[-1]
+    assert main([str(folder), str(tmp_path / "none")]) == 1
+    assert "holds a data set already" in capsys.readouterr().err.splitlines()[-1]
+    (tmp_path / "bare").mkdir()
+    assert main([str(tmp_path / "bare"), str(tmp_path / "other")]) == 1
+    assert "no photos in" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_sheet_has_rows_of_thumbnails():
+    sheet = contact_sheet([np.full((80, 80, 3), i, np.uint8) for i in range(21)])
+    assert sheet.shape == (160, 1600, 3) and sheet[85, 5, 0] == 20 and sheet[85, 95, 0] == 0
