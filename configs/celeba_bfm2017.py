@@ -15,9 +15,9 @@ encoder starts from random numbers. The argument `paper` (`configs/celeba_bfm201
 the text where it differs from the authors' code, the source of the published numbers.
 
 Cost, as published: 300k iterations of initialisation in 120 hours and 200k of the joint training in
-80 hours, on one RTX 2080 Ti (11 GB). The 30k of pre-training between them are the release's. Here,
-3 steps at batch 2 are a test (`tests/celeba_config_test.py`, marked slow), whose peak memory it
-prints; on two CPU cores the whole would take years.
+80 hours, on one RTX 2080 Ti (11 GB). The 30k of pre-training between them are the release's. The
+first steps at batch 2, with a face model of BFM's full size, are a test marked slow
+(`tests/celeba_config_test.py`); on a CPU they peak at 4.9 GiB.
 
 Published results of FOCUS, without the misfit prior:
 

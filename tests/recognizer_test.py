@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from train_test import random_variables
 
 from focus_jax import chips, recognizer, weights
 
@@ -141,7 +142,8 @@ def test_encoder_features(dlib_variables):
 def small_arcface(monkeypatch, blocks=(1, 1, 1, 1)):
     network = recognizer.IResNet(blocks, width=4, embedding=8)
     monkeypatch.setitem(recognizer.ARCFACE, "arcface_r50", network)
-    return network.init(jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
+    return random_variables(shapes)
 
 
 def test_weights_of_another_depth_are_refused(tmp_path, monkeypatch):
