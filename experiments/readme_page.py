@@ -1,7 +1,7 @@
 """The README's picture of a results page: `python -m experiments.readme_page MODEL`.
 
 Runs `focus-reconstruct` with a trained MODEL (the folder of a run, or none) on scikit-image's
-astronaut (NASA, public domain) and a few synthetic faces, and lets Chromium take docs/page.png.
+astronaut (NASA, public domain) and a few synthetic faces, and lets Chromium take docs/page.jpg.
 """
 
 import shutil
@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cv2
 import skimage.data
 
 from focus_jax import pictures, reconstruct
@@ -41,12 +42,15 @@ def main(model: str) -> None:
             [
                 browser,
                 *options,
-                "--window-size=1420,1190",
-                f"--screenshot={Path('docs/page.png').resolve()}",
+                "--window-size=1420,930",
+                f"--screenshot={out / 'page.png'}",
                 (out / "index.html").as_uri(),
             ],
             check=True,
         )
+        # A seventh of the size of the PNG.
+        shot = cv2.imread(str(out / "page.png"))
+        cv2.imwrite("docs/page.jpg", shot, [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace, job: Any) -> int:
 def _photos(arguments: argparse.Namespace) -> Found:
     if arguments.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
-    found = find_photos(arguments.paths)
+    found = find_photos(arguments.paths, Path(arguments.out))
     for problem in found.problems:
         print(f"skipped {problem}", file=sys.stderr)
     if not found.photos and not found.videos:
@@ -111,6 +111,9 @@ def _write_skipped(out: Path, summary: process.Summary) -> None:
 
 
 def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summary:
+    for photo in found.photos + found.videos:
+        if (out / photo.name).is_file():
+            raise ValueError(f"{out} holds {photo.name} itself; give another folder as --out")
     model, steps = prepare(arguments)
     shared = results.share(model)
     process.claim_folder(out, settings(arguments, model, steps), resume=arguments.resume)

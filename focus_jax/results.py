@@ -2,6 +2,7 @@
 
 import base64
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,6 +124,7 @@ def describe(
         "photo": photo_name,
         "photo_size": [shape[1], shape[0]],
         "face": face.number,
+        "version": version("focus_jax"),
         "model": {
             "name": model.name,
             "weights": model.weights,

@@ -26,6 +26,13 @@ def test_folders_are_searched_and_everything_is_accounted_for(tmp_path):
     )
 
 
+def test_pictures_that_a_run_wrote_are_no_photos(tmp_path):
+    for name in ("a.png", "out/a.png/0/mask.png", "deep/out/b.png"):
+        touch(tmp_path / name)
+    found = find_photos([str(tmp_path)], tmp_path / "deep" / ".." / "out")
+    assert [p.name for p in found.photos] == ["a.png", "deep/out/b.png"]
+
+
 def test_a_file_that_was_asked_for_counts_whatever_it_is_called(tmp_path):
     odd = touch(tmp_path / "scan.dat")
     found = find_photos([str(odd), str(tmp_path / "gone.jpg")])

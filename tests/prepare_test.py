@@ -49,6 +49,8 @@ def test_what_is_written_is_what_training_reads(folder, tmp_path):
     counts, dropped = prepare(find_photos([str(folder)]), source, out, size=32)
     assert sum(counts.values()) == 13 and counts["train"] > counts["validation"] > 0
     assert dropped == 4
+    first = (out / "report.txt").read_text().splitlines()[0]
+    assert f"{counts['train']} faces to train, {counts['validation']} to validate" in first
     for split, name in (("train", "train_landmarks.csv"), ("validation", "val_landmarks.csv")):
         rows = read_landmarks(out / name)
         assert len(rows) == counts[split]

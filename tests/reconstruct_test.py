@@ -177,6 +177,11 @@ def test_what_cannot_work_is_said_in_a_sentence(photos, tmp_path, capsys, argume
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_results_do_not_go_where_the_photos_are(photos, capsys):
+    assert reconstruct.main([str(photos / "one.png"), "--out", str(photos)]) == 1
+    assert "holds one.png itself; give another folder as --out" in capsys.readouterr().err
+
+
 # --- masks alone ---------------------------------------------------------------------------------
 
 
@@ -208,6 +213,35 @@ def test_a_summary_counts_reasons():
     skipped = ["a.jpg (truncated)", "b (1).jpg (truncated)", "c (no face found)"]
     line = process.Summary(9, 7, 2, skipped).line()
     assert line == "9 photos, 7 faces, 2 done before, 3 skipped (2 truncated; 1 no face found)"
+
+
+# --- video ---------------------------------------------------------------------------------------
+
+
+def test_a_video_gives_an_overlay_a_track_and_a_face(tmp_path, capsys):
+    writer = cv2.VideoWriter(
+        str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 20, (300, 300)
+    )
+    face = skimage.data.astronaut()[:300, 100:400, ::-1]
+    for number in range(5):
+        writer.write(np.roll(face, 3 * number, 1) if number != 2 else np.zeros_like(face))
+    writer.release()
+    arguments = [str(tmp_path / "clip.mp4"), "--out", str(tmp_path / "out"), "--batch-size", "2"]
+    assert reconstruct.main(arguments) == 0
+    assert "1 videos (5 frames)" in capsys.readouterr().out
+    folder = tmp_path / "out" / "clip.mp4"
+    lines = [json.loads(line) for line in (folder / "track.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1, 2, 3, 4]
+    assert all(
+        line["coefficients"]["identity"] == lines[0]["coefficients"]["identity"] for line in lines
+    )
+    noses = np.array([line["landmarks"][30] for line in lines])
+    assert 6 < noses[4, 0] - noses[0, 0] < 15  # it moves 12 pixels to the right
+    assert (folder / "0" / "fitted.glb").is_file()
+    capture = cv2.VideoCapture(str(folder / "overlay.mp4"))
+    drawn = [capture.read()[1] for _ in range(5)]
+    assert not capture.read()[0]
+    assert np.abs(drawn[0].astype(int) - face).mean() > 1  # the face is drawn over
 
 
 # --- the page ------------------------------------------------------------------------------------

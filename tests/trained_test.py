@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import runs
 
-from focus_jax import checkpoint, train, trained, updates
+from focus_jax import checkpoint, forward, inference, train, trained, updates
 from focus_jax.data.features import shrink
-from focus_jax.inference import FINE, infer
 from focus_jax.trained import load_model, make_batch
 from focus_jax.types import Batch
 
@@ -61,12 +60,13 @@ def test_faces_and_masks_are_those_of_training(model, crops):
     constants = updates.Constants(model.face_model, model.recognizer, jax.random.key(0))
     state = train.initial_state(model.method, batch, 3)  # the seed of the run
     expected = updates.predict(state, batch, constants, method=model.method)
-    found = infer(model, batch)
-    np.testing.assert_allclose(found.coarse_mask, expected.mask, atol=1e-5)
-    np.testing.assert_allclose(found.code.pose, expected.face.code.pose, atol=1e-6)
-    # The fine crop shows the same at another size.
-    led = (np.asarray(expected.face.landmarks) + 0.5) * (FINE / 32) - 0.5
-    np.testing.assert_allclose(found.landmarks, led, atol=0.01)
+    raw, errors, _ = inference.find_codes(model, batch)
+    assert errors is None
+    code = forward.decode(raw, forward.widths(model.face_model), model.decoding)
+    np.testing.assert_allclose(code.pose, expected.face.code.pose, atol=1e-6)
+    mask, coverage = inference._mask(model, raw, jnp.asarray(batch.image))
+    np.testing.assert_allclose(mask, expected.mask, atol=1e-5)
+    np.testing.assert_array_equal(coverage, expected.face.rendering.coverage)
 
 
 def test_folders_that_are_no_runs(tmp_path, workdir):

@@ -49,15 +49,17 @@ class Face(NamedTuple):
     transform: np.ndarray  # [2 3]: crop pixel = transform @ (photo x, photo y, 1)
 
 
-def find_photos(paths: Sequence[str]) -> Found:
+def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
     """The photos and videos among files and, recursively, folders; sorted within a folder.
 
-    Raises ValueError when two photos would carry the same name.
+    The folder `out`, which holds the pictures that a run wrote, is passed over. Raises
+    ValueError when two photos would carry the same name.
     """
     photos: list[Photo] = []
     videos: list[Photo] = []
     problems: list[str] = []
     others = 0
+    results = out.resolve() if out is not None else None
     for given in map(Path, paths):
         if given.is_dir():
 
@@ -65,7 +67,7 @@ def find_photos(paths: Sequence[str]) -> Found:
                 problems.append(f"{error.filename} ({error.strerror})")
 
             for folder, folders, files in os.walk(given, onerror=unreadable):
-                folders.sort()
+                folders[:] = sorted(f for f in folders if (Path(folder) / f).resolve() != results)
                 for file in sorted(files):
                     path = Path(folder) / file
                     named = Photo(path, path.relative_to(given).as_posix())

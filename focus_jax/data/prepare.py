@@ -93,10 +93,10 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
             place = int(hashlib.sha256(kept.row.filename.encode()).hexdigest()[:8], 16) % total
             if place < len(sheet):
                 sheet[place] = kept.thumbnail
+    _fill_splits(rows)
     (out / "report.txt").write_text(_report(rows, dropped, found))
     if not total:
         raise ValueError(f"no faces to train on; {out / 'report.txt'} says why for each photo")
-    _fill_splits(rows)
     for split, name in CSV.items():
         lines = (
             ",".join([row.filename, *(f"{v:.2f}" for v in row.landmarks.ravel())])
