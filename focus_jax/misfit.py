@@ -111,7 +111,8 @@ def compare(
     prior: Float[np.ndarray, "v 3"],
 ) -> Comparison:
     """Shape errors after rigid alignment on faces with known shape, with and without the prior."""
-    without, corrected = [], []
+    without: list[np.ndarray] = []
+    corrected: list[np.ndarray] = []
     measure = jax.jit(shape_error)
     for batch, count in batches:
         if batch.neutral is None:
@@ -120,6 +121,8 @@ def compare(
         neutral = jnp.asarray(found.face.neutral)
         without.append(np.asarray(measure(neutral, batch.neutral))[:count])
         corrected.append(np.asarray(measure(correct(neutral, prior), batch.neutral))[:count])
+    if not without:
+        raise ValueError("there are no faces to test the misfit prior on")
     return paired(np.concatenate(without), np.concatenate(corrected))
 
 
@@ -127,6 +130,17 @@ def paired(without: np.ndarray, corrected: np.ndarray) -> Comparison:
     """Means of paired errors `[n]`, and the two-sided p-value that they are equal."""
     p = float(scipy.stats.ttest_rel(without, corrected).pvalue)
     return Comparison(float(without.mean()), float(corrected.mean()), p, len(without))
+
+
+def compare_on_test(trained: Any, prior: Float[np.ndarray, "v 3"]) -> Comparison:
+    """`compare` on the test faces of a finished run (`evaluation.trained.load_trained`)."""
+    from focus_jax.data.pipeline import evaluation_batches
+    from focus_jax.data.source import load_splits
+
+    data = trained.config.data
+    splits = load_splits(trained.config, trained.constants.recognizer)
+    batches = evaluation_batches(splits.test, batch_size=data.batch_size, size=data.size)
+    return compare(batches, trained.state, trained.constants, trained.method, prior)
 
 
 # --- picture -----------------------------------------------------------------------------------
@@ -211,11 +225,8 @@ def run(config: Any, workdir: Path, *, apply: Path | None = None) -> dict[str, C
     tests = {"own": compare(evaluation_batches(faces.test, **sizes), *network, prior)}
     if apply is not None:
         other = load_trained(apply)
-        splits = load_splits(other.config, other.constants.recognizer)
-        data = other.config.data
-        batches = evaluation_batches(splits.test, batch_size=data.batch_size, size=data.size)
         theirs = load(workdir / "misfit.npz", other.constants.face_model)
-        tests[str(apply)] = compare(batches, other.state, other.constants, other.method, theirs)
+        tests[str(apply)] = compare_on_test(other, theirs)
     numbers = {name: t._asdict() for name, t in tests.items()}
     (workdir / "misfit.json").write_text(json.dumps(numbers, indent=1) + "\n")
     return tests

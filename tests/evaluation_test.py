@@ -199,7 +199,7 @@ def test_subsets_come_from_a_csv_column(tmp_path):
     assert set(summary) == {"all", "glasses", "scarf"}
     assert summary["glasses"]["segmenter_f1"] == pytest.approx(0.3)
     assert "0.300 ± 0.100" in report.subset_table(summary, ["segmenter"])
-    with pytest.raises(ValueError, match="1 photos not, such as e.jpg"):
+    with pytest.raises(ValueError, match=r"1 photos not, such as e\.jpg"):
         report.read_subsets(path, ["e.jpg"], "kind")
     with pytest.raises(ValueError, match="not filename and group"):
         report.read_subsets(path, names, "group")

@@ -101,7 +101,7 @@ def test_tables_and_plots_are_written(result, tmp_path):
 
 
 def test_what_cannot_be_used_is_named(folders, tmp_path):
-    with pytest.raises(ValueError, match="line 1: 'a.jpg' is not SUBJECT/CHALLENGE/IMAGE"):
+    with pytest.raises(ValueError, match=r"line 1: 'a\.jpg' is not SUBJECT/CHALLENGE/IMAGE"):
         (tmp_path / "list.txt").write_text("a.jpg\n")
         now.read_images(tmp_path / "list.txt")
     with pytest.raises(ValueError, match="no prediction for any of the 4 photos"):
