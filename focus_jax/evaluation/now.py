@@ -4,7 +4,7 @@
         --images=NOW/imagepathsvalidation.txt [--out=results/now] [--metrical --unit=1]
 
 The data set holds `scans/SUBJECT/*.obj` and `scans_lmks_onlypp/SUBJECT/*.pp`; the list has a line
-`SUBJECT/CHALLENGE/IMAGE.jpg` per photo; a prediction is `SUBJECT/CHALLENGE/IMAGE.obj` or `.ply` with
+`SUBJECT/CHALLENGE/IMAGE.jpg` per photo; a prediction: `SUBJECT/CHALLENGE/IMAGE.obj` or `.ply` with
 seven landmarks in `IMAGE.npy` or `.txt`. `evaluation.now_predict` writes such folders. Errors are
 pooled over all vertices of all photos, as the benchmark does. Photos without a prediction are
 counted, in every row. Writes a table, the numbers, the cumulative curve and, where the predictions

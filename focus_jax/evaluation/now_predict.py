@@ -1,6 +1,6 @@
 """Write the prediction folder of the NoW benchmark from a trained model and a list of photos.
 
-    python -m focus_jax.evaluation.now_predict --workdir=runs/em-photos --photos=NOW/final_release \\
+    python -m focus_jax.evaluation.now_predict --workdir=runs/em-photos --photos=NOW/photos \\
         --images=NOW/imagepathsvalidation.txt --out=predictions/em [--landmarks=landmarks.csv]
 
 The list has a line `SUBJECT/CHALLENGE/IMAGE.jpg` per photo, below the folder of photos. Landmarks
