@@ -76,13 +76,19 @@ def _stage(config: Config, **lengths: int) -> Config:
 
 def share(config: Config, root: Path) -> tuple[Path | None, Path]:
     """Workdirs of a seed's warm-up, if its schedule has one, and of its initialisation."""
-    warm = None
+    warm, initialised = root / "warm-up", root / "initialised"
     if config.schedule.warmup:
-        warm = root / "warm-up"
-        train(_stage(config, initialisation=0, pretraining=0, joint=0), warm)
-        begin(warm, root / "initialised")
-    train(_stage(config, joint=0), root / "initialised")
-    return warm, root / "initialised"
+        _once(_stage(config, initialisation=0, pretraining=0, joint=0), warm)
+        begin(warm, initialised)
+    _once(_stage(config, joint=0), initialised)
+    return warm if config.schedule.warmup else None, initialised
+
+
+def _once(config: Config, workdir: Path) -> None:
+    # A finished run starts nothing, but it loads its data to find that out.
+    if not (workdir / "finished").exists():
+        train(config, workdir)
+        (workdir / "finished").touch()
 
 
 def begin(source: Path, workdir: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_prior_of_another_face_model_is_refused(tmp_path):
         misfit.correct(np.zeros((2, 59, 3)), np.zeros((60, 3)))
 
 
+@pytest.mark.slow
 def test_the_whole_job_leaves_prior_picture_and_test(tmp_path):
     config = load_config("misfit_prior", "smoke")
     assert config.data.occluded == 0

@@ -32,7 +32,7 @@ def load_trained(workdir: Path) -> Trained:
     path = workdir / "config.json"
     if not path.is_file():
         raise ValueError(f"{workdir} holds no config.json; give the workdir of a training run")
-    config = ConfigDict(json.loads(path.read_text()))
+    config = ConfigDict(_tuples(json.loads(path.read_text())))
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
@@ -51,6 +51,13 @@ def load_trained(workdir: Path) -> Trained:
     if restored is None:
         raise ValueError(f"{workdir} holds no checkpoint; train first, or give another workdir")
     return Trained(config, method, constants, restored[0])
+
+
+def _tuples(tree: Any) -> Any:
+    """Lists, which JSON made of tuples, back: what a program is compiled for must be hashable."""
+    if isinstance(tree, dict):
+        return {key: _tuples(value) for key, value in tree.items()}
+    return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
 
 
 def crop_size(config: Config) -> int:
