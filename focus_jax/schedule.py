@@ -94,13 +94,15 @@ def terms_at(
     rates: Mapping[str, Any],
     *,
     masks: bool = True,
+    true_masks: bool = False,
 ) -> Terms:
     """Loss weights, learning rate and mask source of a step.
 
     `rates` holds, for "initialisation", "pretraining", "autoencoder" and "segmenter", the initial
     rate, its decay factor and after how many steps of the stage it is applied. Without `masks` the
-    autoencoder always fits the whole rendered face.
+    autoencoder always fits the whole rendered face, and with `true_masks` always their part of it.
     """
+    masks = masks and not true_masks
     phase = phase_at(step, schedule)
     active = ACTIVE[phase.stage, phase.network]
     if not masks:
@@ -124,4 +126,5 @@ def terms_at(
         np.float32(learning_rate),  # type: ignore[arg-type]
         robust=np.float32(masks and phase.stage == "initialisation"),  # type: ignore[arg-type]
         segmenter_mask=masks and phase.stage == "joint",
+        true_mask=true_masks,
     )

@@ -139,16 +139,19 @@ def correct_albedo(
 # --- one run -----------------------------------------------------------------------------------
 
 
-def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any]:
+def train(
+    config: Config, workdir: Path, *, masks: bool = True, true_masks: bool = False
+) -> dict[str, Any]:
     """Train to the end of the schedule, resuming what `workdir` holds; returns the test summaries.
 
     Without `masks` the autoencoder fits the whole rendered face for as many steps, which is the
-    method's baseline. Raises ValueError for settings or data that cannot work, and Interrupted
-    after saving when a signal asked to stop.
+    method's baseline; with `true_masks` it fits their part of it, the upper bound. Raises
+    ValueError for settings or data that cannot work, and Interrupted after saving when a signal
+    asked to stop.
     """
     checkpoint.claim_workdir(workdir, config)
     schedule = Schedule(**config.schedule)
-    schedule = schedule if masks else schedule.without_masks()
+    schedule = schedule if masks and not true_masks else schedule.without_masks()
 
     # --- model and data --------------------------------------------------------------------
     mesh = sharding.make_mesh()
@@ -203,7 +206,9 @@ def train(config: Config, workdir: Path, *, masks: bool = True) -> dict[str, Any
                 state = fresh_optimizers(state, method)
             if step in config.correct_albedo:
                 state = correct_albedo(state, splits, constants, method, config, mesh)
-            terms = terms_at(step, schedule, config.losses, config.rates, masks=masks)
+            terms = terms_at(
+                step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
+            )
             batch = sharding.split(next(batches), mesh)
             update = (
                 updates.update_autoencoder

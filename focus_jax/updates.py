@@ -77,6 +77,7 @@ class Terms:
     # The autoencoder's mask: the segmenter's, or else Eq. 10's (1) or the whole rendered face (0).
     robust: Float[Array, ""]
     segmenter_mask: bool = struct.field(pytree_node=False, default=False)
+    true_mask: bool = struct.field(pytree_node=False, default=False)  # the upper bound of them all
 
 
 def _recognize(
@@ -147,7 +148,11 @@ def autoencoder_terms(
         deviations=forms.robust_deviations,
     )
 
-    if wanted.segmenter_mask:
+    if wanted.true_mask:
+        if batch.mask is None:
+            raise ValueError("training with true masks needs photos that have them")
+        mask = batch.mask * rendering.coverage
+    elif wanted.segmenter_mask:
         seen = jax.lax.stop_gradient(rendering) if forms.detach_mask else rendering
         mask, _, _ = forward.segment(method.segmenter, segmenter, seen, batch.image, train=False)
     else:

@@ -2,11 +2,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+import scipy.stats
 
 from focus_jax.evaluation import report
-from focus_jax.evaluation.masks import mask_scores
-from focus_jax.evaluation.photometric import landmark_error, rmse
-from focus_jax.evaluation.shape import align, shape_error
+from focus_jax.evaluation.masks import image_iou, mask_scores
+from focus_jax.evaluation.photometric import landmark_error, mae, rmse
+from focus_jax.evaluation.shape import (
+    align,
+    by_region,
+    coefficients_of,
+    rank_correlation,
+    shape_error,
+)
 
 
 def random_mask(seed, size=12):
@@ -100,9 +107,99 @@ def test_subsets_are_means_over_their_photos():
         "segmenter_f1": np.array([1.0, 0.8, 0.6, 0.2]),
     }
     summary = report.summarize(columns, ("none", "glasses", "mask"))
-    assert summary["unoccluded"] == {"count": 2, "segmenter_f1": pytest.approx(0.9)}
-    assert summary["occluded"] == {"count": 2, "segmenter_f1": pytest.approx(0.4)}
+    assert summary["unoccluded"]["count"] == 2 and summary["occluded"]["count"] == 2
+    assert summary["unoccluded"]["segmenter_f1"] == pytest.approx(0.9)
+    assert summary["occluded"]["segmenter_f1"] == pytest.approx(0.4)
+    assert summary["occluded"]["segmenter_f1_std"] == pytest.approx(0.2)
     assert summary["mask"]["segmenter_f1"] == pytest.approx(0.2)
     assert "glasses" in report.kind_table(summary, ("none", "glasses", "mask"))
     table = report.mask_table([("ours", summary, "segmenter")])
     assert "0.400" in table and "0.900" in table and "| - |" in table
+
+
+def test_soft_masks_score_between_the_rounded_ones():
+    """A prediction of one half everywhere hits half of the face, and is half wrong beside it."""
+    true, half = random_mask(0), np.full((3, 12, 12, 1), 0.5, np.float32)
+    scores = mask_scores(true, half, np.ones_like(half))
+    np.testing.assert_allclose(scores["recall"], 0.5, rtol=1e-5)
+    np.testing.assert_allclose(scores["accuracy"], 0.5, rtol=1e-5)
+    np.testing.assert_allclose(scores["precision"], true.mean((1, 2, 3)), rtol=1e-5)
+
+
+def test_whole_image_iou_is_the_mean_of_face_and_rest():
+    true, predicted = np.zeros((1, 4, 4, 1), np.float32), np.zeros((1, 4, 4, 1), np.float32)
+    true[:, :2], predicted[:, :1] = 1, 1
+    scores = image_iou(true, predicted)
+    np.testing.assert_allclose(scores["image_iou"], [4 / 8])
+    np.testing.assert_allclose(scores["image_rest_iou"], [8 / 12])
+    np.testing.assert_allclose(scores["image_miou"], [(4 / 8 + 8 / 12) / 2])
+
+
+def test_mae_is_the_mean_where_rmse_weighs_outliers():
+    image = np.zeros((1, 4, 4, 3), np.float32)
+    other, region = image.copy(), np.ones((1, 4, 4, 1), np.float32)
+    other[0, 0] = 40 / 255
+    np.testing.assert_allclose(mae(image, other, region), [10], rtol=1e-5)
+    np.testing.assert_allclose(rmse(image, other, region), [20], rtol=1e-5)
+    region[0, 0] = 0
+    np.testing.assert_allclose(mae(image, other, region), [0], atol=1e-6)
+
+
+def test_scale_counts_unless_alignment_scales():
+    target = np.random.default_rng(0).normal(size=(1, 50, 3)).astype(np.float32)
+    assert shape_error(1.1 * target, target)[0] > 0.05
+    np.testing.assert_allclose(shape_error(1.1 * target, target, scale=True), [0], atol=1e-5)
+
+
+def test_regions_are_means_over_their_vertices():
+    errors = jnp.array([[1.0, 3.0, 5.0]])
+    found = np.asarray(by_region(errors, jnp.array([0, 0, 2]), 3))
+    np.testing.assert_allclose(found[0, [0, 2]], [2, 5])
+    assert np.isnan(found[0, 1])
+
+
+def test_coefficients_of_a_shape_are_those_it_was_made_of():
+    rng = np.random.default_rng(0)
+    mean, basis = rng.normal(size=(40, 3)), rng.normal(size=(40, 3, 5))
+    true = rng.normal(size=(3, 5))
+    found = coefficients_of(jnp.asarray(mean + np.einsum("vci,bi->bvc", basis, true)), mean, basis)
+    np.testing.assert_allclose(found, true, atol=1e-4)
+
+
+def test_rank_correlation_is_scipys():
+    rng = np.random.default_rng(0)
+    a = np.round(rng.normal(size=(30, 3)), 1)  # with ties
+    b = a + rng.normal(size=a.shape)
+    expected = [scipy.stats.spearmanr(a[:, i], b[:, i]).statistic for i in range(3)]
+    np.testing.assert_allclose(rank_correlation(a, b), expected, atol=1e-9)
+    np.testing.assert_allclose(rank_correlation(a, np.exp(a)), 1)
+    assert np.isnan(rank_correlation(np.zeros((5, 1)), np.arange(5.0)[:, None]))
+    with pytest.raises(ValueError, match="three faces"):
+        rank_correlation(a[:2], b[:2])
+
+
+def test_the_heavy_half_is_the_more_hidden_one():
+    columns = {
+        "index": np.arange(5),
+        "occluder": np.array([0, 1, 1, 2, 2]),
+        "hidden": np.array([0.9, 0.1, 0.2, 0.3, 0.4]),
+        "rmse": np.array([9.0, 1.0, 2.0, 3.0, 5.0]),
+    }
+    heavy = report.summarize(columns, ("none", "glasses", "mask"))["heavy"]
+    assert heavy["count"] == 2 and heavy["rmse"] == 4.0 and heavy["rmse_std"] == 1.0
+
+
+def test_subsets_come_from_a_csv_column(tmp_path):
+    path = tmp_path / "subsets.csv"
+    path.write_text("filename,kind\na.jpg,glasses\nb.jpg,\nc.jpg,scarf\nd.jpg,glasses\n")
+    names = ["a.jpg", "c.jpg", "b.jpg", "d.jpg"]
+    subsets = report.read_subsets(path, names, "kind")
+    columns = {"index": np.arange(4), "segmenter_f1": np.array([0.2, 0.5, 1.0, 0.4])}
+    summary = report.summarize_subsets(columns, subsets)
+    assert set(summary) == {"all", "glasses", "scarf"}
+    assert summary["glasses"]["segmenter_f1"] == pytest.approx(0.3)
+    assert "0.300 ± 0.100" in report.subset_table(summary, ["segmenter"])
+    with pytest.raises(ValueError, match=r"1 photos not, such as e\.jpg"):
+        report.read_subsets(path, ["e.jpg"], "kind")
+    with pytest.raises(ValueError, match="not filename and group"):
+        report.read_subsets(path, names, "group")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from focus_jax.data.cutting import cut_records
 from focus_jax.data.features import recognized
 from focus_jax.data.occluders import OCCLUDERS, paste_occluder
 from focus_jax.data.photos import fingerprint, photo_records
@@ -40,6 +41,15 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
     if data.name not in kinds:
         raise ValueError(f"config.data.name must be one of {sorted(kinds)}, not {data.name!r}")
     splits = kinds[data.name](config)
+    if data.get("cut", ""):
+        key = (_fingerprint(splits.train), data.cut, config.seed)
+        train = cached(
+            config,
+            f"{data.name}-train-{data.cut}",
+            key,
+            lambda: cut_records(splits.train, data.cut, seed=config.seed),
+        )
+        splits = splits._replace(train=train)
     if config.encoder.kind != "recognizer":
         return splits
 
@@ -105,7 +115,9 @@ def _fingerprint(tree: Any) -> str:
 def _synthetic(config: Config) -> Splits:
     face_model = load_face_model(config.face_model.name)
     data = config.data
+    occluded = data.get("occluded", 0.5)
     key = (_fingerprint(face_model), _side(config), config.seed)
+    key += () if occluded == 0.5 else (occluded,)
 
     def split(name: str, count: int, noise: bool) -> Records:
         return cached(
@@ -118,6 +130,7 @@ def _synthetic(config: Config) -> Splits:
                 size=_side(config),
                 seed=config.seed,
                 split=name,
+                occluded=occluded,
                 noise=noise,
                 progress=True,
             ),

@@ -36,3 +36,22 @@ def mask_scores(
         "f1": 2 * precision * recall / jnp.maximum(precision + recall, 1e-6),
         "iou": hit / jnp.maximum(hit + false_alarm + miss, 1.0),
     }
+
+
+def image_iou(
+    true: Float[Array, "b h w 1"], predicted: Float[Array, "b h w 1"]
+) -> dict[str, Float[Array, "b"]]:
+    """IoU of the face, of the rest, and their mean (mIoU), over each whole image.
+
+    What the literature on occlusion segmentation reports (Voo et al. 2022). Face that the rendering
+    does not reach, such as ears and forehead, counts as missed.
+    """
+    if true.shape != predicted.shape:
+        raise ValueError(f"masks must have one shape: {true.shape} and {predicted.shape}")
+
+    def iou(a: jax.Array, b: jax.Array) -> jax.Array:
+        hit, both = jnp.sum(a * b, axis=(-3, -2, -1)), jnp.sum(a + b, axis=(-3, -2, -1))
+        return hit / jnp.maximum(both - hit, 1.0)
+
+    face, rest = iou(true, predicted), iou(1 - true, 1 - predicted)
+    return {"image_iou": face, "image_rest_iou": rest, "image_miou": (face + rest) / 2}

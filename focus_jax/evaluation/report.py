@@ -1,34 +1,116 @@
 """Tables of scores: a summary of each subset as JSON, and the markdown that people read."""
 
+import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Summary = dict[str, dict[str, float]]  # subset -> column -> mean over its photos
+from focus_jax.evaluation.shape import rank_correlation
+from focus_jax.types import REGIONS
+
+Summary = dict[str, dict[str, float]]  # subset -> column -> mean over photos
 
 
 def summarize(columns: Mapping[str, np.ndarray], occluders: Sequence[str]) -> Summary:
     """Means of every column over all photos, over the occluded and the unoccluded, and by kind.
 
-    Photos without `occluder` truth form the one subset "all". Each subset has its size as `count`.
+    Photos without `occluder` truth form the one subset "all". "heavy" is the half of the occluded
+    photos of which more is `hidden`. Each subset has its size as `count`, the deviation over its
+    photos of each column as `COLUMN_std`, and, from three photos on, `rank`, the mean rank
+    correlation of the identity coefficients.
     """
     count = len(columns["index"])
     subsets = {"all": np.ones(count, bool)}
     if "occluder" in columns:
         kind = columns["occluder"]
         subsets |= {"unoccluded": kind == 0, "occluded": kind > 0}
+        if "hidden" in columns and (kind > 0).any():
+            hidden = columns["hidden"]
+            subsets["heavy"] = (kind > 0) & (hidden >= np.median(hidden[kind > 0]))
         subsets |= {name: kind == i for i, name in enumerate(occluders) if i > 0}
-    means = {}
-    for subset, chosen in subsets.items():
-        if chosen.any():
-            values = {
-                k: float(np.mean(v[chosen]))
-                for k, v in columns.items()
-                if k not in ("index", "occluder")
-            }
-            means[subset] = {"count": int(chosen.sum()), **values}
+    return {name: _means(columns, chosen) for name, chosen in subsets.items() if chosen.any()}
+
+
+def _means(columns: Mapping[str, np.ndarray], chosen: np.ndarray) -> dict[str, float]:
+    means: dict[str, float] = {"count": int(chosen.sum())}
+    for name, values in columns.items():
+        if name in ("index", "occluder") or values.ndim > 1:
+            continue
+        means[name] = float(np.mean(values[chosen]))
+        means[f"{name}_std"] = float(np.std(values[chosen]))
+    if "identity" in columns and chosen.sum() >= 3:
+        ranks = rank_correlation(columns["identity"][chosen], columns["true_identity"][chosen])
+        # Coefficients that the model does not predict at all tell nobody apart: zero.
+        means["rank"] = float(np.mean(np.nan_to_num(ranks)))
     return means
+
+
+def read_subsets(path: Path, names: Sequence[str], column: str) -> dict[str, np.ndarray]:
+    """Photos of each value of a csv's column, as masks `[n]` over `names`.
+
+    The csv has a header with `filename` and `column`. ValueError for a missing file or column and
+    for photos that it does not list.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; write a csv with the header filename,{column}")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not {"filename", column} <= set(rows.fieldnames or ()):
+            raise ValueError(f"{path} has the columns {rows.fieldnames}, not filename and {column}")
+        values = {row["filename"]: row[column] for row in rows}
+    unknown = [name for name in names if name not in values]
+    if unknown:
+        raise ValueError(f"{path} lists {len(unknown)} photos not, such as {unknown[0]}")
+    found = np.array([values[name] for name in names])
+    return {value: found == value for value in sorted(set(values.values())) if value}
+
+
+def summarize_subsets(
+    columns: Mapping[str, np.ndarray], subsets: Mapping[str, np.ndarray]
+) -> Summary:
+    """As `summarize`, over given photos (masks `[n]`) and over all."""
+    chosen = {"all": np.ones(len(columns["index"]), bool), **subsets}
+    return {name: _means(columns, photos) for name, photos in chosen.items() if photos.any()}
+
+
+def subset_table(summary: Summary, predictors: Sequence[str]) -> str:
+    """The paper's Tables 1 and 4: masks by predictor and colours of each subset, mean ± deviation.
+
+    RMSE and MAE (which the release prints) are in grey levels inside the visible true mask.
+    """
+    metrics = ("accuracy", "precision", "recall", "f1", "iou", "image_miou")
+    header = ["subset", "photos", "mask", *metrics, "RMSE", "MAE"]
+    rows = []
+    for subset, means in summary.items():
+        for predictor in predictors:
+            rows.append(
+                [subset, int(means["count"]), predictor]
+                + [_spread(means, f"{predictor}_{m}") for m in metrics]
+                + [_spread(means, m, ".2f") for m in ("rmse", "mae")]
+            )
+    return table(header, rows)
+
+
+def _spread(means: Mapping[str, float], name: str, form: str = ".3f") -> str | None:
+    if name not in means:
+        return None
+    return f"{means[name]:{form}} ± {means[name + '_std']:{form}}"
+
+
+def shape_table(summary: Summary) -> str:
+    """Shape of each subset: rigid and similarity alignment, regions, ranks, the mean face."""
+    names = {n for means in summary.values() for n in means if n.startswith("shape_")}
+    regions = [f"shape_{r}" for r in REGIONS if f"shape_{r}" in names]
+    columns = ["shape", "mean_shape", "shape_scaled", "rank", "nme", *regions]
+    header = ["subset", "photos", "rigid mm", "mean face mm", "similarity mm", "rank", "NME %"]
+    header += [r.removeprefix("shape_") for r in regions]
+    rows = [
+        [subset, int(means["count"]), *(means.get(c) for c in columns)]
+        for subset, means in summary.items()
+    ]
+    return table(header, rows)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Float, Int
 
 
 def align(
@@ -19,14 +21,55 @@ def align(
     return factor * centred @ rotation.T + target_mean
 
 
-def shape_error(
+def vertex_errors(
     predicted: Float[Array, "b v 3"], true: Float[Array, "b v 3"], *, scale: bool = False
-) -> Float[Array, "b"]:
-    """Mean distance of corresponding vertices after alignment, in the model's units, per face."""
+) -> Float[Array, "b v"]:
+    """Distance of each vertex to its true place after alignment, in the model's units."""
     if predicted.shape != true.shape:
         raise ValueError(f"shapes must have one topology: {predicted.shape} and {true.shape}")
 
     def one(p: jax.Array, t: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.linalg.norm(align(p, t, scale=scale) - t, axis=-1))
+        return jnp.linalg.norm(align(p, t, scale=scale) - t, axis=-1)
 
     return jax.vmap(one)(predicted, true)
+
+
+def shape_error(
+    predicted: Float[Array, "b v 3"], true: Float[Array, "b v 3"], *, scale: bool = False
+) -> Float[Array, "b"]:
+    """Mean distance of corresponding vertices after alignment, in the model's units, per face."""
+    return jnp.mean(vertex_errors(predicted, true, scale=scale), axis=-1)
+
+
+def by_region(
+    errors: Float[Array, "b v"], region: Int[Array, "v"], count: int
+) -> Float[Array, "b r"]:
+    """Mean error over the vertices of each of `count` regions; NaN for one without vertices."""
+    member = (region[:, None] == jnp.arange(count)).astype(errors.dtype)  # [v, r]
+    return errors @ member / jnp.sum(member, axis=0)
+
+
+def coefficients_of(
+    shapes: Float[Array, "b v 3"], mean: Float[Array, "v 3"], basis: Float[Array, "v 3 i"]
+) -> Float[Array, "b i"]:
+    """The coefficients that come closest to shapes in the face model's own coordinates."""
+    modes = basis.reshape(-1, basis.shape[-1])
+    offsets = (shapes - mean).reshape(shapes.shape[0], -1)
+    # The modes of a face model are few and far from parallel: normal equations are exact enough.
+    return jnp.linalg.solve(modes.T @ modes, modes.T @ offsets.T).T
+
+
+def rank_correlation(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each coefficient `[n i]` over faces; NaN where one is constant.
+
+    It asks whether people are told apart, which a small error near the mean face does not.
+    """
+    if predicted.shape != true.shape or len(true) < 3:
+        raise ValueError(
+            "rank correlation needs three faces and as many coefficients of each: "
+            f"{predicted.shape} and {true.shape}"
+        )
+    a, b = (scipy.stats.rankdata(x, axis=0) for x in (predicted, true))
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    spread = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return np.divide((a * b).sum(axis=0), spread, out=np.full(a.shape[1], np.nan), where=spread > 0)
