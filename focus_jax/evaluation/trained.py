@@ -46,7 +46,7 @@ def load_trained(workdir: Path) -> Trained:
     }
     batch, _ = next(record_batches([example], config, recognizer))
     manager = checkpoint.open_checkpoints(workdir)
-    restored = checkpoint.restore(manager, initial_state(method, batch, config.seed))
+    restored = checkpoint.restore(manager, initial_state(method, face_model, batch, config.seed))
     manager.close()
     if restored is None:
         raise ValueError(f"{workdir} holds no checkpoint; train first, or give another workdir")
@@ -85,6 +85,7 @@ def record_batches(
                 record_size=config.data.record_size,
                 size=config.data.size,
                 versions=0,
+                paste=0.0,
                 seed=0,
             )
         )
