@@ -68,6 +68,7 @@ def test_no_steps_change_nothing(scene, face_model, frozen):
     np.testing.assert_array_equal(before.photometric, after.photometric)
 
 
+@pytest.mark.slow  # the command's tests go through it, too
 def test_a_start_without_a_network_finds_the_landmarks(scene, face_model):
     _, image, landmarks, _ = scene
     size = image.shape[1]
