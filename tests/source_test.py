@@ -83,3 +83,19 @@ def test_shrinking_moves_landmarks_with_the_pixels():
         ..., 0
     ].sum()
     np.testing.assert_allclose(record["landmarks"][0], [x, y], atol=0.1)
+
+
+def test_features_of_another_recognizer_are_made_anew(monkeypatch):
+    config, keys = load_config("em", "smoke"), []
+
+    def remember(config, name, key, make):
+        keys.append((name, key))
+        return []
+
+    monkeypatch.setattr(source, "cached", remember)
+    for value in (0.0, 1.0):
+        source.load_splits(config, {"params": {"kernel": np.full(3, value)}})
+    first, second = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+    for (name, before), (_, after) in zip(first, second, strict=True):
+        assert (before != after) == name.endswith("features"), name
+    assert any(name.endswith("features") for name, _ in first)
