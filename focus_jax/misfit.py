@@ -46,7 +46,7 @@ def build(
     method: updates.Method,
 ) -> tuple[Float[np.ndarray, "v 3"], int]:
     """Eq. 11: the mean of predicted minus true neutral shape, and the number of faces."""
-    total, faces = 0.0, 0
+    total, faces = np.zeros(()), 0
     for batch, count in batches:
         if batch.neutral is None:
             raise ValueError(
