@@ -46,7 +46,7 @@ def build(
     method: updates.Method,
 ) -> tuple[Float[np.ndarray, "v 3"], int]:
     """Eq. 11: the mean of predicted minus true neutral shape, and the number of faces."""
-    total, faces = 0.0, 0
+    total, faces = np.zeros(()), 0
     for batch, count in batches:
         if batch.neutral is None:
             raise ValueError(
@@ -181,10 +181,10 @@ def _render(
     none = jnp.zeros((1, 0))
     vertices = morphable.vertices(face_model, none, none)
     pose = jnp.zeros((1, 6)).at[0, 1].set(yaw)
-    # Pure ambient light shows colours as they are; the first band towards the camera models.
+    # Pure ambient light shows colours as they are; a lamp before the face shows its relief.
     light = np.zeros((1, 3, 9), np.float32)
     light[..., 0] = 2.6 if lit else 1 / 0.28209479
-    light[..., 3 if lit else 0] += -0.6 if lit else 0.0
+    light[..., 2] = -0.7 if lit else 0.0
     found = render_mesh(
         vertices,
         jnp.asarray(colours)[None],

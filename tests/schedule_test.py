@@ -77,3 +77,14 @@ def test_rates_decay_in_steps_of_their_stage():
     np.testing.assert_allclose(rates[:7], [0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125])
     np.testing.assert_allclose(rates[7:9], 0.1)
     np.testing.assert_allclose(rates[9:13], [0.1, 0.1, 0.05, 0.05])
+
+
+def test_true_masks_are_used_in_every_stage_and_no_others():
+    schedule = Schedule(2, 2, 0, 4, 4, 0)
+    rate = {"rate": 1.0, "decay": 1.0, "every": 10}
+    rates = dict.fromkeys(("initialisation", "pretraining", "autoencoder", "segmenter"), rate)
+    for step in range(schedule.total):
+        terms = terms_at(step, schedule, RELEASE, rates, true_masks=True)
+        assert terms.true_mask and not terms.segmenter_mask and terms.robust == 0
+        assert terms.weights["photometric"] > 0 and terms.weights["robust"] == 0
+    assert not terms_at(0, schedule, RELEASE, rates).true_mask

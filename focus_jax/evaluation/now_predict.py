@@ -11,8 +11,10 @@ the estimated yaw. `--misfit=misfit.npz` subtracts a misfit prior (see `focus_ja
 """
 
 import csv
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -129,7 +131,7 @@ def from_csv(path: Path) -> FindLandmarks:
 def from_dlib() -> FindLandmarks:
     """Landmarks that dlib finds in the largest face of the photo."""
     try:
-        import dlib
+        dlib: Any = importlib.import_module("dlib")
         import face_recognition_models
     except ImportError:
         raise ImportError(

@@ -32,7 +32,7 @@ def load_trained(workdir: Path) -> Trained:
     path = workdir / "config.json"
     if not path.is_file():
         raise ValueError(f"{workdir} holds no config.json; give the workdir of a training run")
-    config = ConfigDict(_tuples(json.loads(path.read_text())))
+    config: Config = ConfigDict(_tuples(json.loads(path.read_text())))
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
