@@ -29,10 +29,10 @@ from focus_jax import misfit
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.evaluation import plots, report
 from focus_jax.evaluation.command import in_one_sentence
-from focus_jax.evaluation.trained import load_trained
 from focus_jax.schedule import Schedule
 from focus_jax.train import Interrupted
 from focus_jax.types import Config
+from focus_jax.workdir import load_trained
 
 FULL = "full"
 WITH_PRIOR = "full + misfit prior"

@@ -4,7 +4,6 @@ Reads `runs/em` (configs/em.py) and `runs/em-photos` (configs/em.py:photos), wri
 photo shown is scikit-image's astronaut (NASA, public domain), whose landmarks dlib finds.
 """
 
-import json
 from pathlib import Path
 
 import cv2
@@ -15,15 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import skimage.data
 from absl import app, flags
-from ml_collections import ConfigDict
 
-from focus_jax import checkpoint, morphable, pictures, train, updates
-from focus_jax.data.align import align_face
-from focus_jax.data.features import recognized
+from focus_jax import morphable, pictures, updates
 from focus_jax.data.occluders import paste_occluder
-from focus_jax.data.pipeline import evaluation_batches
 from focus_jax.face_models import load_face_model
-from focus_jax.recognizer import load_recognizer
 from focus_jax.render import render_mesh
 
 _SYNTHETIC = flags.DEFINE_string("synthetic", "runs/em", "Workdir of configs/em.py.")
@@ -77,36 +71,17 @@ def find_landmarks(photo: np.ndarray) -> np.ndarray:
 
 def astronaut(workdir: Path) -> np.ndarray:
     """The photo, plain and with occluders pasted on, as a trained model sees it."""
-    config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+    trained = load_trained(workdir)
     photo = skimage.data.astronaut()
-    aligned = align_face(photo, find_landmarks(photo), config.data.record_size)
+    record = align(photo, find_landmarks(photo), trained.config)
     records = []
     for number, kind in enumerate(OCCLUDERS):
         rng = np.random.default_rng(number)
-        image = paste_occluder(aligned.image, aligned.landmarks, rng, kind).image
-        records.append({"image": image, "landmarks": aligned.landmarks})
-    model = load_face_model(config.face_model.name, **config.face_model.modes)
-    recognizer = load_recognizer(config.recognizer.kind)
-    records = list(
-        recognized(
-            records,
-            recognizer,
-            kind=config.recognizer.kind,
-            record_size=config.data.record_size,
-            size=config.data.size,
-            versions=0,
-            paste=0.0,
-            seed=0,
-        )
-    )
-    batch, _ = next(evaluation_batches(records, batch_size=len(records), size=config.data.size))
-    method = train.make_method(config, model)
-    constants = updates.Constants(jax.tree.map(jnp.asarray, model), recognizer, jax.random.key(0))
-    manager = checkpoint.open_checkpoints(workdir)
-    restored = checkpoint.restore(manager, train.initial_state(method, model, batch, 0))
-    if restored is None:
-        raise FileNotFoundError(f"{workdir} holds no checkpoint; run configs/em.py:photos first")
-    found = jax.device_get(updates.predict(restored[0], batch, constants, method=method))
+        image = paste_occluder(record["image"], record["landmarks"], rng, kind).image
+        records.append({**record, "image": image})
+    batch, count = next(record_batches(records, trained.config, trained.constants.recognizer))
+    found = updates.predict(trained.state, batch, trained.constants, method=trained.method)
+    batch, found = jax.tree.map(lambda x: np.asarray(x)[:count], (batch, found))
     rendering = found.face.rendering
     return pictures.grid(
         [

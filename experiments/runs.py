@@ -26,9 +26,9 @@ from focus_jax.data.pipeline import evaluation_batches
 from focus_jax.data.source import load_splits
 from focus_jax.evaluation import report
 from focus_jax.evaluation.evaluate import evaluate
-from focus_jax.evaluation.trained import Trained, load_trained
 from focus_jax.train import train
 from focus_jax.types import Config
+from focus_jax.workdir import Trained, load_trained
 
 log = logging.getLogger(__name__)
 

@@ -133,7 +133,7 @@ def paired(without: np.ndarray, corrected: np.ndarray) -> Comparison:
 
 
 def compare_on_test(trained: Any, prior: Float[np.ndarray, "v 3"]) -> Comparison:
-    """`compare` on the test faces of a finished run (`evaluation.trained.load_trained`)."""
+    """`compare` on the test faces of a finished run (`workdir.load_trained`)."""
     from focus_jax.data.pipeline import evaluation_batches
     from focus_jax.data.source import load_splits
 
@@ -204,8 +204,8 @@ def run(config: Any, workdir: Path, *, apply: Path | None = None) -> dict[str, C
     """Train, build, draw and test a prior into a workdir; resumes the training."""
     from focus_jax.data.pipeline import evaluation_batches
     from focus_jax.data.source import load_splits
-    from focus_jax.evaluation.trained import load_trained
     from focus_jax.train import train
+    from focus_jax.workdir import load_trained
 
     if config.data.name != "synthetic":
         raise ValueError("the misfit prior is built from synthetic faces: config.data.name")

@@ -1,29 +1,27 @@
 """A trained model as people use it: read from the folder of its training run, applied to photos."""
 
-import dataclasses
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-from focus_jax import checkpoint, forward, recognizer
+from focus_jax import forward, recognizer
 from focus_jax.data.features import shrink
 from focus_jax.face_models import load_face_model
-from focus_jax.train import initial_state, make_method
-from focus_jax.types import Batch, Config, FaceModel, TrainState
+from focus_jax.types import Batch, FaceModel
 from focus_jax.updates import Method
+from focus_jax.workdir import crop_size, load_trained
 
 # Without a model: the bounds on light and tone that `configs/em.py:photos` trains with.
 UNTRAINED = forward.Decoding(
     albedo_scale=1.0,
     depth_scale=30.0,
     translation_scale=10.0,
-    light_colour=0.1,
+    light_colour=0.3,
+    light_colour_limit=0.35,
     light_bands=(0.5, 0.5, 0.15),
     albedo_limit=2.5,
 )
@@ -65,63 +63,23 @@ def load_model(path: str, face_model: str | None = None) -> Model:
         )
     if face_model is not None:
         raise ValueError("--face-model goes with --model none; a trained model has its own")
-    workdir = Path(path).expanduser()
-    if not (workdir / "config.json").is_file() or not (workdir / "checkpoints").is_dir():
-        raise ValueError(
-            f"{path} is not a trained model; give the folder of a training run (it holds "
-            "config.json and checkpoints), or none together with --refine"
-        )
-    config: Config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
-    faces = _arrays(load_face_model(config.face_model.name, **config.face_model.modes))
-    method = make_method(config, faces)
-    frozen = recognizer.load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    reads_features = config.encoder.kind == "recognizer"
-    state = _restore(workdir, method, faces, config, frozen if reads_features else None)
-    faces = dataclasses.replace(faces, albedo_mean=state.albedo_mean)
+    config, method, constants, state = load_trained(Path(path).expanduser())
     variables = {"encoder": state.encoder, "segmenter": state.segmenter}
     return Model(
         str(config.name),
         _digest(variables),
         config.data.size,
-        config.data.record_size if reads_features else config.data.size,
+        crop_size(config),
         method.decoding,
-        faces,
+        constants.face_model,
         method,
         variables,
-        frozen,
+        constants.recognizer,
     )
 
 
 def _arrays(face_model: FaceModel) -> FaceModel:
     return jax.tree.map(jnp.asarray, face_model)
-
-
-def _restore(
-    workdir: Path, method: Method, face_model: FaceModel, config: Config, frozen: dict | None
-) -> TrainState:
-    """The state of the newest checkpoint."""
-    size, features = config.data.size, None
-    if frozen is not None:
-        chip = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-        kind = config.recognizer.kind
-        found = jax.eval_shape(
-            lambda v, x: recognizer.encoder_features(v, x, kind=kind), frozen, chip
-        )
-        features = jnp.zeros(found.shape)
-    batch = Batch(
-        jnp.zeros((1, size, size, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
-    )
-    shapes = jax.eval_shape(lambda: initial_state(method, face_model, batch, 0))
-    manager = checkpoint.open_checkpoints(workdir)
-    try:
-        restored = checkpoint.restore(
-            manager, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        )
-    finally:
-        manager.close()
-    if restored is None:
-        raise ValueError(f"{workdir} holds no checkpoint yet; wait for the training to save one")
-    return restored[0]
 
 
 def _digest(tree: Any) -> str:

@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 
 from focus_jax.evaluation import now, now_predict
 from focus_jax.evaluation.scans import check_landmarks
-from focus_jax.evaluation.trained import Trained
 from focus_jax.face_models import load_face_model
 from focus_jax.forward import Reconstruction
 from focus_jax.types import FaceCode
 from focus_jax.updates import Constants, Prediction
+from focus_jax.workdir import Trained
 
 # Read off the picture by eye: enough for a crop.
 EYES, MOUTH = ((203, 101), (247, 102)), ((206, 141), (243, 141))

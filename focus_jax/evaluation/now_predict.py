@@ -28,8 +28,8 @@ from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.evaluation.command import in_one_sentence
 from focus_jax.evaluation.now import read_images
 from focus_jax.evaluation.scans import SEVEN
-from focus_jax.evaluation.trained import Trained, align, load_trained, record_batches
 from focus_jax.types import FaceModel
+from focus_jax.workdir import Trained, align, load_trained, record_batches
 
 CHUNK = 64  # photos in memory at once
 

@@ -21,7 +21,7 @@ from focus_jax.data.source import load_splits
 from focus_jax.evaluation import report
 from focus_jax.evaluation.command import in_one_sentence
 from focus_jax.evaluation.evaluate import PREDICTORS, evaluate
-from focus_jax.evaluation.trained import Trained, load_trained
+from focus_jax.workdir import Trained, load_trained
 
 
 def tables(

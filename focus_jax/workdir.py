@@ -1,5 +1,7 @@
 """A finished training run, ready to look at new photos."""
 
+import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +17,9 @@ from focus_jax.data.align import align_face
 from focus_jax.data.features import recognized
 from focus_jax.data.pipeline import evaluation_batches
 from focus_jax.face_models import load_face_model
-from focus_jax.recognizer import load_recognizer
+from focus_jax.recognizer import encoder_features, load_recognizer
 from focus_jax.train import initial_state, make_method
-from focus_jax.types import Batch, Config, TrainState
+from focus_jax.types import Batch, Config, FaceModel, TrainState
 
 
 class Trained(NamedTuple):
@@ -28,29 +30,49 @@ class Trained(NamedTuple):
 
 
 def load_trained(workdir: Path) -> Trained:
-    """The newest checkpoint of a workdir with all it needs; ValueError if there is none."""
+    """The newest checkpoint of a workdir with all it needs; ValueError if there is none.
+
+    The face model of `constants` has the run's mean albedo.
+    """
     path = workdir / "config.json"
-    if not path.is_file():
-        raise ValueError(f"{workdir} holds no config.json; give the workdir of a training run")
+    if not path.is_file() or not (workdir / "checkpoints").is_dir():
+        raise ValueError(
+            f"{workdir} is not a trained model; give the folder of a training run (it holds "
+            "config.json and checkpoints)"
+        )
     config: Config = ConfigDict(_tuples(json.loads(path.read_text())))
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    constants = updates.Constants(
-        jax.tree.map(jnp.asarray, face_model), recognizer, jax.random.key(config.seed)
-    )
-    side = crop_size(config)
-    example = {
-        "image": np.zeros((side, side, 3), np.uint8),
-        "landmarks": np.zeros((68, 2), np.float32),
-    }
-    batch, _ = next(record_batches([example], config, recognizer))
     manager = checkpoint.open_checkpoints(workdir)
-    restored = checkpoint.restore(manager, initial_state(method, face_model, batch, config.seed))
-    manager.close()
+    try:
+        restored = checkpoint.restore(manager, _blank(method, face_model, config, recognizer))
+    finally:
+        manager.close()
     if restored is None:
-        raise ValueError(f"{workdir} holds no checkpoint; train first, or give another workdir")
-    return Trained(config, method, constants, restored[0])
+        raise ValueError(f"{workdir} holds no checkpoint yet; wait for the training to save one")
+    state = restored[0]
+    face_model = dataclasses.replace(
+        jax.tree.map(jnp.asarray, face_model), albedo_mean=state.albedo_mean
+    )
+    constants = updates.Constants(face_model, recognizer, jax.random.key(config.seed))
+    return Trained(config, method, constants, state)
+
+
+def _blank(
+    method: updates.Method, face_model: FaceModel, config: Config, recognizer: Any
+) -> TrainState:
+    """A state of zeros, for its shapes; no network runs."""
+    size, features = config.data.size, None
+    if config.encoder.kind == "recognizer":
+        chip = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+        look = functools.partial(encoder_features, kind=config.recognizer.kind)
+        features = jnp.zeros(jax.eval_shape(look, recognizer, chip).shape)
+    batch = Batch(
+        jnp.zeros((1, size, size, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
+    )
+    shapes = jax.eval_shape(lambda: initial_state(method, face_model, batch, 0))
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
 def _tuples(tree: Any) -> Any:
