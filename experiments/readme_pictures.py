@@ -7,8 +7,6 @@ photo shown is scikit-image's astronaut (NASA, public domain), whose landmarks d
 from pathlib import Path
 
 import cv2
-import dlib
-import face_recognition_models
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,9 +14,11 @@ import skimage.data
 from absl import app, flags
 
 from focus_jax import morphable, pictures, updates
+from focus_jax.data.detect import dlib_source
 from focus_jax.data.occluders import paste_occluder
 from focus_jax.face_models import load_face_model
 from focus_jax.render import render_mesh
+from focus_jax.workdir import align, load_trained, record_batches
 
 _SYNTHETIC = flags.DEFINE_string("synthetic", "runs/em", "Workdir of configs/em.py.")
 _PHOTOS = flags.DEFINE_string("photos", "runs/em-photos", "Workdir of configs/em.py:photos.")
@@ -60,20 +60,12 @@ def random_people(count: int = 20, side: int = 192) -> np.ndarray:
     return np.concatenate(cells)
 
 
-def find_landmarks(photo: np.ndarray) -> np.ndarray:
-    """dlib's 68 landmarks `[68 2]` of the largest face in a photo."""
-    folder = Path(face_recognition_models.__file__).parent / "models"
-    predictor = dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
-    boxes = dlib.get_frontal_face_detector()(photo, 1)
-    box = max(boxes, key=lambda b: b.area())
-    return np.array([(p.x, p.y) for p in predictor(photo, box).parts()], np.float32)
-
-
 def astronaut(workdir: Path) -> np.ndarray:
     """The photo, plain and with occluders pasted on, as a trained model sees it."""
     trained = load_trained(workdir)
     photo = skimage.data.astronaut()
-    record = align(photo, find_landmarks(photo), trained.config)
+    (face, *_) = dlib_source()(photo, Path())
+    record = align(photo, face.landmarks, trained.config)
     records = []
     for number, kind in enumerate(OCCLUDERS):
         rng = np.random.default_rng(number)
@@ -97,7 +89,7 @@ def main(argv: list[str]) -> None:
     del argv
     out = Path(_OUT.value)
     pictures.write_png(out / "face_model.png", random_people())
-    last = sorted((Path(_SYNTHETIC.value) / "pictures").glob("*.png"))[-1]
+    last = sorted((Path(_SYNTHETIC.value) / "pictures").glob("*_test.png"))[-1]
     grid = cv2.imread(str(last))[..., ::-1]
     # Sixteen rows as two columns of six: enough to see, and less to scroll.
     rows = grid.shape[0] // 16

@@ -172,7 +172,7 @@ def training():
         landmarks=np.repeat(points, COUNT, axis=0).astype(np.float32),
         index=np.arange(COUNT, dtype=np.int32),
     )
-    state = jax.device_get(initial_state(method, batch, 0))
+    state = jax.device_get(initial_state(method, model, batch, 0))
     return config, method, batch, state, recognizer.load_recognizer("dlib")
 
 
@@ -181,7 +181,9 @@ def test_training_takes_its_steps(model, training):
     # Names are part of what is compiled; with equal ones, one compilation serves all formats.
     placed = jax.tree.map(jnp.asarray, dataclasses.replace(model, name="", licence=""))
     constants = updates.Constants(placed, recognition, jax.random.key(0))
-    state = jax.tree.map(jnp.asarray, state)
+    state = dataclasses.replace(
+        jax.tree.map(jnp.asarray, state), albedo_mean=jnp.copy(placed.albedo_mean)
+    )
     for number, update in ((2, "segmenter"), (5, "autoencoder")):
         terms = terms_at(number, SCHEDULE, config.losses, config.rates)
         step = getattr(updates, f"update_{update}")

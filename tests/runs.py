@@ -27,13 +27,14 @@ def untrained(workdir: Path, *, encoder: str = "small") -> Path:
     config.segmenter.width = 2
     config.face_model.modes = {"identity": 4, "expression": 3, "albedo": 2}
     checkpoint.claim_workdir(workdir, config)
-    method = make_method(config, load_face_model("builtin", **config.face_model.modes))
+    face_model = load_face_model("builtin", **config.face_model.modes)
+    method = make_method(config, face_model)
     features = jnp.zeros((1, 4224)) if encoder == "recognizer" else None
     batch = Batch(
         jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
     )
     manager = checkpoint.open_checkpoints(workdir)
-    checkpoint.save(manager, initial_state(method, batch, 3), {})
+    checkpoint.save(manager, initial_state(method, face_model, batch, 3), {})
     manager.wait_until_finished()
     manager.close()
     return workdir

@@ -58,7 +58,8 @@ def test_faces_and_masks_are_those_of_training(model, crops):
         features=rng.random((2, 4224), np.float32),
     )
     constants = updates.Constants(model.face_model, model.recognizer, jax.random.key(0))
-    state = train.initial_state(model.method, batch, 3)  # the seed of the run
+    seed = 3  # of the run
+    state = train.initial_state(model.method, model.face_model, batch, seed)
     expected = updates.predict(state, batch, constants, method=model.method)
     raw, errors, _ = inference.find_codes(model, batch)
     assert errors is None

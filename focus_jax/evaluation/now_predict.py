@@ -11,10 +11,8 @@ the estimated yaw. `--misfit=misfit.npz` subtracts a misfit prior (see `focus_ja
 """
 
 import csv
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +21,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from focus_jax import misfit, morphable, updates
+from focus_jax.data.detect import dlib_source
 from focus_jax.data.landmarks import check_inside, read_landmarks
 from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.evaluation.command import in_one_sentence
@@ -130,28 +129,11 @@ def from_csv(path: Path) -> FindLandmarks:
 
 def from_dlib() -> FindLandmarks:
     """Landmarks that dlib finds in the largest face of the photo."""
-    try:
-        dlib: Any = importlib.import_module("dlib")
-        import face_recognition_models
-    except ImportError:
-        raise ImportError(
-            "finding landmarks needs dlib: pip install 'focus_jax[photos]', or give --landmarks"
-        ) from None
-    folder = Path(face_recognition_models.__file__).parent / "models"
-    detector = dlib.get_frontal_face_detector()
-    predictor = dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
+    source = dlib_source()
 
     def find(name: str, photo: np.ndarray) -> np.ndarray | None:
-        del name
-        # The detector needs no more than this, and is slow on a phone's twelve million pixels.
-        step = max(1, max(photo.shape[:2]) // 800)
-        boxes = detector(np.ascontiguousarray(photo[::step, ::step]), 1)
-        if not boxes:
-            return None
-        box = max(boxes, key=lambda b: b.area())
-        corners = (box.left(), box.top(), box.right(), box.bottom())
-        points = predictor(photo, dlib.rectangle(*(step * c for c in corners))).parts()
-        return np.array([(p.x, p.y) for p in points], np.float32)
+        faces = source(photo, Path(name))
+        return faces[0].landmarks if faces else None
 
     return find
 
