@@ -48,10 +48,14 @@ def restore(
 
 
 def claim_workdir(workdir: Path, config: Config) -> None:
-    """Write the config into a new workdir; refuse one that was begun with another config."""
+    """Write the config into a new workdir; refuse one that was begun with another config.
+
+    A run that failed before its first checkpoint has nothing to lose and may be corrected.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
     path, text = workdir / "config.json", config.to_json(sort_keys=True)
-    if not path.exists():
+    begun = any(child.name.isdecimal() for child in (workdir / "checkpoints").glob("*"))
+    if not path.exists() or not begun:
         path.write_text(text + "\n")
         return
     before, now = _flatten(json.loads(path.read_text())), _flatten(json.loads(text))

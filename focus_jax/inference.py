@@ -11,6 +11,7 @@ from focus_jax import camera, forward, fragments, geometry, morphable, rasterize
 from focus_jax.refine import Errors, refine, start, threshold_mask
 from focus_jax.trained import Model
 from focus_jax.types import Batch, FaceCode, FaceModel
+from focus_jax.updates import Method
 
 FINE = 448  # pixels of the crop in which results are drawn, whatever size the networks see
 START_STEPS = 100  # of the descent that stands for an encoder where there is none
@@ -68,13 +69,25 @@ def find_codes(
         steps,
         decoding=decoding,
         kind=model.method.recognizer if model.method else "dlib",
+        renormalize_normals=_renormalize(model.method),
     )
 
 
 def show(model: Model, batch: Batch, raw: Float[Array, "b n"]) -> Inference:
     """Faces and masks of raw codes; without the errors of a refinement."""
     mask, coverage = _mask(model, raw, jnp.asarray(batch.image))
-    return _draw(raw, mask, coverage, model.face_model, decoding=model.decoding)
+    return _draw(
+        raw,
+        mask,
+        coverage,
+        model.face_model,
+        decoding=model.decoding,
+        renormalize_normals=_renormalize(model.method),
+    )
+
+
+def _renormalize(method: Method | None) -> bool:
+    return method is not None and method.renormalize_normals
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -92,7 +105,8 @@ def _mask(model: Model, raw: jax.Array, image: jax.Array) -> tuple[jax.Array, ja
 @functools.partial(jax.jit, static_argnames=("decoding", "method"))
 def _masked(raw, image, face_model, variables, *, decoding, method):
     code = forward.decode(raw, forward.widths(face_model), decoding)
-    face = forward.reconstruct(code, face_model, *image.shape[1:3])
+    renormalize = _renormalize(method)
+    face = forward.reconstruct(code, face_model, *image.shape[1:3], renormalize_normals=renormalize)
     rendering = face.rendering
     if method is None:
         mask = threshold_mask(image, rendering.image, rendering.coverage)
@@ -103,16 +117,20 @@ def _masked(raw, image, face_model, variables, *, decoding, method):
     return mask, rendering.coverage
 
 
-@functools.partial(jax.jit, static_argnames="decoding")
-def _draw(raw, mask, coverage, face_model: FaceModel, *, decoding) -> Inference:
+@functools.partial(jax.jit, static_argnames=("decoding", "renormalize_normals"))
+def _draw(
+    raw, mask, coverage, face_model: FaceModel, *, decoding, renormalize_normals: bool
+) -> Inference:
     """The faces at the fine size, with all that exports and pictures need."""
     code = forward.decode(raw, forward.widths(face_model), decoding)
-    face = forward.reconstruct(code, face_model, FINE, FINE)
+    face = forward.reconstruct(
+        code, face_model, FINE, FINE, renormalize_normals=renormalize_normals
+    )
     screen, triangles = face.rendering.screen_vertices, face_model.triangles
     rotation, translation = camera.extrinsics(code.pose)
     vertices = morphable.vertices(face_model, code.identity, code.expression)
     albedo = morphable.albedo(face_model, code.albedo)
-    normals = geometry.vertex_normals(vertices, triangles)
+    normals = geometry.vertex_normals(vertices, triangles, renormalize_normals)
     normals = jnp.einsum("bij,bvj->bvi", rotation, normals, precision="highest")
     seen = rasterize.rasterize(screen, triangles, FINE, FINE)
     # A triangle shows the region that its first corner belongs to.

@@ -45,7 +45,19 @@ def _errors(face: forward.Reconstruction, image, landmarks, mask) -> Errors:
     )
 
 
-def _descend(raw, image, landmarks, mask, face_model, frozen, steps, decoding, weights, kind):
+def _descend(
+    raw,
+    image,
+    landmarks,
+    mask,
+    face_model,
+    frozen,
+    steps,
+    decoding,
+    weights,
+    kind="dlib",
+    renormalize_normals=False,
+):
     """The best code on the way, and the errors at the start and of that code."""
     size, widths = image.shape[1], forward.widths(face_model)
     schedule = optax.cosine_decay_schedule(RATE, 1)
@@ -55,7 +67,9 @@ def _descend(raw, image, landmarks, mask, face_model, frozen, steps, decoding, w
 
     def objective(raw):
         code = forward.decode(raw, widths, decoding)
-        face = forward.reconstruct(code, face_model, size, size)
+        face = forward.reconstruct(
+            code, face_model, size, size, renormalize_normals=renormalize_normals
+        )
         errors = _errors(face, image, landmarks, mask)
         total = sum(weights[name] * jnp.sum(getattr(errors, name)) for name in errors._fields)
         coefficients = (code.identity, code.expression, code.albedo)
@@ -83,7 +97,7 @@ def _descend(raw, image, landmarks, mask, face_model, frozen, steps, decoding, w
     return last, best, start, lowest
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "kind"))
+@functools.partial(jax.jit, static_argnames=("decoding", "kind", "renormalize_normals"))
 def refine(
     raw: Float[Array, "b n"],
     image: Float[Array, "b h w 3"],
@@ -95,6 +109,7 @@ def refine(
     *,
     decoding: forward.Decoding,
     kind: str = "dlib",
+    renormalize_normals: bool = False,
 ) -> tuple[Float[Array, "b n"], Errors, Errors]:
     """Codes after `steps` of descent, and their errors before and after.
 
@@ -102,7 +117,17 @@ def refine(
     whose landmark error is not above that of the start. `frozen` and `kind` are the recognizer's.
     """
     _, best, start, lowest = _descend(
-        raw, image, landmarks, mask, face_model, frozen, steps, decoding, WEIGHTS, kind
+        raw,
+        image,
+        landmarks,
+        mask,
+        face_model,
+        frozen,
+        steps,
+        decoding,
+        WEIGHTS,
+        kind,
+        renormalize_normals,
     )
     return best, start, lowest
 
@@ -120,7 +145,7 @@ def start(
     raw = jnp.zeros((len(image), forward.widths(face_model).outputs), image.dtype)
     everywhere = jnp.ones_like(image[..., :1])
     last, *_ = _descend(
-        raw, image, landmarks, everywhere, face_model, {}, steps, decoding, START_WEIGHTS, "dlib"
+        raw, image, landmarks, everywhere, face_model, {}, steps, decoding, START_WEIGHTS
     )
     return last
 

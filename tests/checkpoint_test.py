@@ -44,6 +44,11 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
 def test_a_workdir_belongs_to_one_config(tmp_path):
     config = ConfigDict({"seed": 0, "data": {"size": 64}})
     checkpoint.claim_workdir(tmp_path, config)
+    config.data.size = 64 // 2
+    checkpoint.claim_workdir(tmp_path, config)  # nothing was saved yet
+    config.data.size = 64
+    checkpoint.claim_workdir(tmp_path, config)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     checkpoint.claim_workdir(tmp_path, config)
     config.data.size = 112
     with pytest.raises(ValueError, match=r"data.size \(was 64, now 112\)"):
