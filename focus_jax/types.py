@@ -85,6 +85,7 @@ class Batch:
     pose: Float[Array, "b 6"] | None = None
     occluder: Int[Array, "b"] | None = None  # index into data.synthetic.OCCLUDERS; 0 none
     features: Float[Array, "b n"] | None = None  # cached recognizer features of the photo
+    clean: Float[Array, "b h w 3"] | None = None  # the photo before an occluder was pasted on
 
 
 @struct.dataclass

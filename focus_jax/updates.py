@@ -140,8 +140,9 @@ def autoencoder_terms(
 ) -> tuple[dict[str, jax.Array], jax.Array]:
     """Unweighted terms of Eq. 8 and of the initialisation, and the mask that was used."""
     forms, rendering = method.forms, face.rendering
+    target = batch.image if batch.clean is None else batch.clean
     robust, robust_mask = losses.robust_photometric(
-        batch.image,
+        target,
         rendering.image,
         rendering.coverage,
         sigma=forms.robust_sigma,
@@ -162,7 +163,7 @@ def autoencoder_terms(
         shallow = forms.perceptual_features == "shallow"
         look = functools.partial(_recognize, method, constants, shallow=shallow)
         where = jax.lax.stop_gradient(face.landmarks)
-        a, b = look(batch.image, where), look(rendering.image, where)
+        a, b = look(target, where), look(rendering.image, where)
         return losses.cosine(a.shallow, b.shallow) if shallow else losses.cosine(a.deep, b.deep)
 
     code = face.code
@@ -171,7 +172,7 @@ def autoencoder_terms(
         coefficients += [code.pose, code.light]
     terms = {
         "photometric": losses.masked_photometric(
-            batch.image, rendering.image, mask, squared=forms.photometric_squared
+            target, rendering.image, mask, squared=forms.photometric_squared
         ),
         "robust": robust,
         "landmark": losses.landmark(

@@ -136,6 +136,24 @@ def test_the_mask_carries_a_gradient_to_the_encoder_unless_detached(
     assert jnp.abs(jax.grad(area)(raw, True)).max() == 0
 
 
+def test_a_pasted_occluder_is_shown_but_not_fitted(state, batch, constants, method):
+    """The encoder sees the photo with it; its loss is that of the photo without."""
+    clean = dataclasses.replace(batch, image=batch.image * 0.5, clean=batch.image)
+    code = forward.decode(
+        jnp.zeros((4, forward.widths(constants.face_model).outputs)),
+        forward.widths(constants.face_model),
+        method.decoding,
+    )
+    face = forward.reconstruct(code, constants.face_model, SIZE, SIZE)
+    wanted = terms_at(0, SCHEDULE, RELEASE, RATES)
+    (one, _), (other, _), (dark, _) = (
+        updates.autoencoder_terms(method, constants, b, face, state.segmenter, wanted)
+        for b in (batch, clean, dataclasses.replace(clean, clean=None))
+    )
+    assert one["photometric"] == other["photometric"] != dark["photometric"]
+    assert one["robust"] == other["robust"] != dark["robust"]
+
+
 def test_one_and_four_devices_take_the_same_step(batch, constants, face_model, method):
     if len(jax.devices()) < 4:
         pytest.skip("four virtual devices are needed: XLA_FLAGS was set otherwise")

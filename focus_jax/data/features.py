@@ -68,7 +68,7 @@ def recognized(
 
 
 def shrink(record: Record, size: int) -> Record:
-    """The record with its image and mask at `size` pixels, landmarks with them."""
+    """The record with its pictures at `size` pixels, landmarks with them."""
     before = record["image"].shape[0]
     if before == size:
         return record
@@ -79,6 +79,7 @@ def shrink(record: Record, size: int) -> Record:
     # Pixel centres are integers, so the image's edge lies half a pixel outside the first centre.
     small = {**record, "image": resize(record["image"])}
     small["landmarks"] = ((record["landmarks"] + 0.5) * (size / before) - 0.5).astype(np.float32)
-    if record.get("mask") is not None:
-        small["mask"] = resize(record["mask"])
+    for name in ("clean", "mask"):
+        if record.get(name) is not None:
+            small[name] = resize(record[name])
     return small

@@ -10,17 +10,19 @@ from focus_jax.data.augment import augment, crop
 from focus_jax.types import Batch
 
 Records = Sequence[dict[str, Any]]
-TRUTH = ("mask", "neutral", "pose", "occluder", "features")  # fields a record may lack
+TRUTH = ("clean", "mask", "neutral", "pose", "occluder", "features")  # fields a record may lack
 
 
 def to_batch(records: Sequence[dict[str, Any]]) -> Batch:
-    """Records of one size, stacked: image and mask in [0, 1], numbers in float32."""
+    """Records of one size, stacked: pictures and mask in [0, 1], numbers in float32."""
 
     def stack(name: str) -> np.ndarray:
         return np.stack([record[name] for record in records])
 
     known = [name for name in TRUTH if records[0].get(name) is not None]
     optional: dict[str, np.ndarray] = {name: stack(name) for name in known}
+    if "clean" in optional:
+        optional["clean"] = optional["clean"].astype(np.float32) / np.float32(255)
     if "mask" in optional:
         optional["mask"] = (optional["mask"] >= 128).astype(np.float32)[..., None]
     for name in ("neutral", "pose", "features"):
