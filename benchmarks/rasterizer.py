@@ -108,7 +108,8 @@ def measure(backend: str, vertices: int, size: int, batch: int) -> dict[str, flo
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, forward = seconds(jax.jit(image), *arguments)
-    _, both = seconds(jax.jit(jax.grad(loss, (0, 2))), *arguments)
+    # With the value, for which the plain path must compute the image too.
+    _, both = seconds(jax.jit(jax.value_and_grad(loss, (0, 2))), *arguments)
     _, only_index = seconds(jax.jit(index), screen, triangles)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

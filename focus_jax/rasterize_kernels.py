@@ -48,8 +48,8 @@ def _usable(p: wp.mat33) -> wp.bool:
 
 @wp.func
 def _valid(corners: wp.vec3i, count: wp.int32) -> wp.bool:
-    low = wp.min(wp.min(corners[0], corners[1]), corners[2])
-    return low >= 0 and wp.max(wp.max(corners[0], corners[1]), corners[2]) < count
+    known = corners[0] >= 0 and corners[1] >= 0 and corners[2] >= 0
+    return known and corners[0] < count and corners[1] < count and corners[2] < count
 
 
 @wp.func
@@ -72,11 +72,11 @@ def _weights(p: wp.mat33, x: wp.int32, y: wp.int32) -> wp.vec3:
 
 
 @wp.func
-def _points(screen: wp.array2d(dtype=wp.vec3), image: wp.int32, corners: wp.vec3i) -> wp.mat33:
+def _points(screen: wp.array(dtype=wp.vec3), corners: wp.vec3i) -> wp.mat33:
     """Positions of the corners as rows; coordinates next to zero are zero."""
-    a = screen[image, corners[0]]
-    b = screen[image, corners[1]]
-    c = screen[image, corners[2]]
+    a = screen[corners[0]]
+    b = screen[corners[1]]
+    c = screen[corners[2]]
     return wp.mat33(
         _snap(a[0]), _snap(a[1]), a[2],
         _snap(b[0]), _snap(b[1]), b[2],
@@ -84,51 +84,49 @@ def _points(screen: wp.array2d(dtype=wp.vec3), image: wp.int32, corners: wp.vec3
     )  # fmt: skip
 
 
+# One instruction each, which `wp.min` and `wp.max` are not: they give the number where one is NaN.
 @wp.func
-def _min3(a: wp.float32, b: wp.float32, c: wp.float32) -> wp.float32:
-    return wp.min(wp.min(a, b), c)
+def _min(a: wp.float32, b: wp.float32) -> wp.float32:
+    return wp.where(a < b, a, b)
 
 
 @wp.func
-def _max3(a: wp.float32, b: wp.float32, c: wp.float32) -> wp.float32:
-    return wp.max(wp.max(a, b), c)
+def _max(a: wp.float32, b: wp.float32) -> wp.float32:
+    return wp.where(a > b, a, b)
 
 
 @wp.func
 def _box(p: wp.mat33, width: wp.int32, height: wp.int32) -> wp.vec4:
     """Left, right, top and bottom pixel that a triangle may cover, as floats: they may be huge."""
     return wp.vec4(
-        wp.max(wp.ceil(_min3(p[0, 0], p[1, 0], p[2, 0])), 0.0),
-        wp.min(wp.floor(_max3(p[0, 0], p[1, 0], p[2, 0])), wp.float32(width - 1)),
-        wp.max(wp.ceil(_min3(p[0, 1], p[1, 1], p[2, 1])), 0.0),
-        wp.min(wp.floor(_max3(p[0, 1], p[1, 1], p[2, 1])), wp.float32(height - 1)),
+        _max(wp.ceil(_min(_min(p[0, 0], p[1, 0]), p[2, 0])), 0.0),
+        _min(wp.floor(_max(_max(p[0, 0], p[1, 0]), p[2, 0])), wp.float32(width - 1)),
+        _max(wp.ceil(_min(_min(p[0, 1], p[1, 1]), p[2, 1])), 0.0),
+        _min(wp.floor(_max(_max(p[0, 1], p[1, 1]), p[2, 1])), wp.float32(height - 1)),
     )
 
 
-@wp.kernel
-def clear_nearest(run: wp.int32, nearest: wp.array3d(dtype=wp.int64)):
-    image, y, start = wp.tid()
-    for x in range(start * run, wp.min((start + 1) * run, nearest.shape[2])):
-        nearest[image, y, x] = _EMPTY
+# --- Which triangle a pixel sees -----------------------------------------------------------------
 
 
-@wp.kernel
-def draw_triangles(
-    screen: wp.array2d(dtype=wp.vec3),
+@wp.func
+def _draw(
+    screen: wp.array(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
-    run: wp.int32,
-    nearest: wp.array3d(dtype=wp.int64),
+    start: wp.int32,
+    stop: wp.int32,
+    nearest: wp.array2d(dtype=wp.int64),
 ):
-    """Smallest (depth, index) of each pixel, as one integer: positive floats order like their bits.
+    """Lower the pixels of triangles to their (depth, index) as one integer, where that is less.
 
-    The minimum is the same whatever the order of threads.
+    Positive floats order like their bits. The minimum is the same whatever the order of threads.
     """
-    image, start = wp.tid()
-    for i in range(start * run, wp.min((start + 1) * run, triangles.shape[0])):
+    i = start
+    while i < stop:
         corners = triangles[i]
-        if _valid(corners, screen.shape[1]):
-            p = _points(screen, image, corners)
-            box = _box(p, nearest.shape[2], nearest.shape[1])
+        if _valid(corners, screen.shape[0]):
+            p = _points(screen, corners)
+            box = _box(p, nearest.shape[1], nearest.shape[0])
             # Most triangles of a face look away or fall between the pixel centres. The bits are
             # joined without branches, which would be mispredicted; so is the loop over the box.
             # NaN and infinity may pass or not: if they do, they end in the next line.
@@ -140,23 +138,81 @@ def draw_triangles(
                 right = wp.int32(box[1])
                 x = left
                 y = wp.int32(box[2])
-                for _ in range((right - left + 1) * (wp.int32(box[3]) - y + 1)):
+                ahead = (right - left + 1) * (wp.int32(box[3]) - y + 1)
+                while ahead > 0:
                     w = _edges(p, wp.float32(x), wp.float32(y))
                     total = (w[0] + w[1]) + w[2]
-                    inside = wp.int32(_min3(w[0], w[1], w[2]) >= 0.0) & wp.int32(total > _MIN_AREA)
+                    inside = wp.int32(w[0] >= 0.0) & wp.int32(w[1] >= 0.0) & wp.int32(w[2] >= 0.0)
+                    inside = inside & wp.int32(total > _MIN_AREA)
                     # From differences: exact where the triangle is flat, or the pixel on a corner.
                     tilt = w[1] / total * (p[1, 2] - p[0, 2])
                     tilt += w[2] / total * (p[2, 2] - p[0, 2])
-                    depth = wp.max(p[0, 2] + tilt, 0.0)
+                    depth = _max(p[0, 2] + tilt, 0.0)
                     key = wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32) | wp.int64(i)
                     key = wp.where(inside != 0, key, _EMPTY)
-                    # On CUDA (runs of one) looking first saves atomics; on CPU it costs a branch.
-                    if run > 1:  # noqa: SIM114 (Warp's `or` is slower here by a third)
-                        wp.atomic_min(nearest, image, y, x, key)
-                    elif key < nearest[image, y, x]:
-                        wp.atomic_min(nearest, image, y, x, key)
+                    # On CUDA (one by one) looking first saves atomics; on CPU it costs a branch.
+                    if stop - start > 1:  # noqa: SIM114 (Warp's `or` is slower here by a third)
+                        wp.atomic_min(nearest, y, x, key)
+                    elif key < nearest[y, x]:
+                        wp.atomic_min(nearest, y, x, key)
                     y += wp.int32(x == right)
                     x = wp.where(x == right, left, x + 1)
+                    ahead -= 1
+        i += 1
+
+
+@wp.func
+def _find(
+    screen: wp.array(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    nearest: wp.array2d(dtype=wp.int64),
+):
+    """All triangles of an image, by one thread."""
+    for y in range(nearest.shape[0]):
+        for x in range(nearest.shape[1]):
+            nearest[y, x] = _EMPTY
+    _draw(screen, triangles, 0, triangles.shape[0], nearest)
+
+
+@wp.kernel
+def clear_nearest(nearest: wp.array3d(dtype=wp.int64)):
+    image, y, x = wp.tid()
+    nearest[image, y, x] = _EMPTY
+
+
+@wp.kernel
+def draw_triangles(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    nearest: wp.array3d(dtype=wp.int64),
+):
+    image, i = wp.tid()
+    _draw(screen[image], triangles, i, i + 1, nearest[image])
+
+
+@wp.kernel
+def index_pixels(nearest: wp.array3d(dtype=wp.int64), triangle_id: wp.array3d(dtype=wp.int32)):
+    image, y, x = wp.tid()
+    triangle_id[image, y, x] = wp.int32(nearest[image, y, x])
+
+
+@wp.kernel
+def index_images(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    nearest: wp.array3d(dtype=wp.int64),
+    triangle_id: wp.array3d(dtype=wp.int32),
+):
+    """On CPU: the three kernels above. All images use the keys of the first, which stay cached."""
+    image = wp.tid()
+    keys = nearest[0]
+    _find(screen[image], triangles, keys)
+    for y in range(keys.shape[0]):
+        for x in range(keys.shape[1]):
+            triangle_id[image, y, x] = wp.int32(keys[y, x])
+
+
+# --- What is there -------------------------------------------------------------------------------
 
 
 @wp.func
@@ -179,15 +235,6 @@ def _corners_of(triangles: wp.array(dtype=wp.vec3i), i: wp.int32, count: wp.int3
 
 
 @wp.kernel
-def index_pixels(
-    nearest: wp.array3d(dtype=wp.int64), run: wp.int32, triangle_id: wp.array3d(dtype=wp.int32)
-):
-    image, y, start = wp.tid()
-    for x in range(start * run, wp.min((start + 1) * run, triangle_id.shape[2])):
-        triangle_id[image, y, x] = wp.int32(nearest[image, y, x])
-
-
-@wp.kernel
 def weigh_pixels(
     screen: wp.array2d(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
@@ -197,40 +244,46 @@ def weigh_pixels(
     weights: wp.array3d(dtype=wp.vec3),
 ):
     image, y, start = wp.tid()
-    for x in range(start * run, wp.min((start + 1) * run, triangle_id.shape[2])):
+    for x in range(start * run, (start + 1) * run):
         corners = _corners_of(triangles, triangle_id[image, y, x], screen.shape[1])
         w = wp.vec3(0.0, 0.0, 0.0)
         if corners[0] >= 0:
-            p = _points(screen, image, corners)
+            p = _points(screen[image], corners)
             w = _shares(_weights(p, x, y), p, perspective)
         weights[image, y, x] = w
 
 
 @wp.func
 def _shade(
-    screen: wp.array2d(dtype=wp.vec3),
+    screen: wp.array(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
-    attributes: wp.array3d(dtype=wp.float32),
-    i: wp.int32,
+    attributes: wp.array2d(dtype=wp.float32),
+    triangle_id: wp.array(dtype=wp.int32),
     perspective: wp.int32,
-    image: wp.int32,
     y: wp.int32,
-    x: wp.int32,
-    values: wp.array4d(dtype=wp.float32),
+    start: wp.int32,
+    stop: wp.int32,
+    values: wp.array2d(dtype=wp.float32),
 ):
-    corners = _corners_of(triangles, i, screen.shape[1])
-    if corners[0] >= 0:
-        p = _points(screen, image, corners)
-        w = _shares(_weights(p, x, y), p, perspective)
-        for k in range(values.shape[3]):
-            values[image, y, x, k] = (
-                w[0] * attributes[image, corners[0], k]
-                + w[1] * attributes[image, corners[1], k]
-                + w[2] * attributes[image, corners[2], k]
-            )
-    else:
-        for k in range(values.shape[3]):
-            values[image, y, x, k] = 0.0
+    """Interpolate the attributes at some pixels of a row."""
+    x = start
+    while x < stop:
+        corners = _corners_of(triangles, triangle_id[x], screen.shape[0])
+        k = wp.int32(0)
+        if corners[0] >= 0:
+            p = _points(screen, corners)
+            w = _shares(_weights(p, x, y), p, perspective)
+            while k < values.shape[1]:
+                values[x, k] = (
+                    w[0] * attributes[corners[0], k]
+                    + w[1] * attributes[corners[1], k]
+                    + w[2] * attributes[corners[2], k]
+                )
+                k += 1
+        while k < values.shape[1]:
+            values[x, k] = 0.0
+            k += 1
+        x += 1
 
 
 @wp.kernel
@@ -240,15 +293,15 @@ def shade_nearest(
     attributes: wp.array3d(dtype=wp.float32),
     nearest: wp.array3d(dtype=wp.int64),
     perspective: wp.int32,
-    run: wp.int32,
     triangle_id: wp.array3d(dtype=wp.int32),
     values: wp.array4d(dtype=wp.float32),
 ):
-    image, y, start = wp.tid()
-    for x in range(start * run, wp.min((start + 1) * run, nearest.shape[2])):
-        i = wp.int32(nearest[image, y, x])
-        triangle_id[image, y, x] = i
-        _shade(screen, triangles, attributes, i, perspective, image, y, x, values)
+    image, y, x = wp.tid()
+    triangle_id[image, y, x] = wp.int32(nearest[image, y, x])
+    _shade(
+        screen[image], triangles, attributes[image], triangle_id[image, y],
+        perspective, y, x, x + 1, values[image, y],
+    )  # fmt: skip
 
 
 @wp.kernel
@@ -262,9 +315,36 @@ def shade_pixels(
     values: wp.array4d(dtype=wp.float32),
 ):
     image, y, start = wp.tid()
-    for x in range(start * run, wp.min((start + 1) * run, triangle_id.shape[2])):
-        i = triangle_id[image, y, x]
-        _shade(screen, triangles, attributes, i, perspective, image, y, x, values)
+    _shade(
+        screen[image], triangles, attributes[image], triangle_id[image, y],
+        perspective, y, start * run, (start + 1) * run, values[image, y],
+    )  # fmt: skip
+
+
+@wp.kernel
+def render_images(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    attributes: wp.array3d(dtype=wp.float32),
+    perspective: wp.int32,
+    nearest: wp.array3d(dtype=wp.int64),
+    triangle_id: wp.array3d(dtype=wp.int32),
+    values: wp.array4d(dtype=wp.float32),
+):
+    """On CPU: one image after the other, from triangles to values, while it is in the cache."""
+    image = wp.tid()
+    width = values.shape[2]
+    _find(screen[image], triangles, nearest[0])
+    for y in range(values.shape[1]):
+        for x in range(width):
+            triangle_id[image, y, x] = wp.int32(nearest[0, y, x])
+        _shade(
+            screen[image], triangles, attributes[image], triangle_id[image, y],
+            perspective, y, 0, width, values[image, y],
+        )  # fmt: skip
+
+
+# --- Gradients -----------------------------------------------------------------------------------
 
 
 @wp.func
@@ -317,27 +397,35 @@ def backward_pixels(
 ):
     """Each pixel adds its gradient to its triangle's corners."""
     image, y, start = wp.tid()
-    for x in range(start * run, wp.min((start + 1) * run, triangle_id.shape[2])):
+    points = screen[image]
+    colours = attributes[image]
+    pixels = cotangent[image, y]
+    grad_points = grad_screen[image]
+    grad_colours = grad_attributes[image]
+    channels = cotangent.shape[3]
+    for x in range(start * run, (start + 1) * run):
         corners = _corners_of(triangles, triangle_id[image, y, x], screen.shape[1])
         if corners[0] >= 0:
-            p = _points(screen, image, corners)
+            p = _points(points, corners)
             w = _weights(p, x, y)
             s = _shares(w, p, perspective)
             step_b = wp.float32(0.0)
             step_c = wp.float32(0.0)
-            for k in range(cotangent.shape[3]):
-                g = cotangent[image, y, x, k]
+            k = wp.int32(0)
+            while k < channels:
+                g = pixels[x, k]
                 # Differences of colours, not colours: nearly equal ones stay exact.
-                first = attributes[image, corners[0], k]
-                step_b += g * (attributes[image, corners[1], k] - first)
-                step_c += g * (attributes[image, corners[2], k] - first)
-                wp.atomic_add(grad_attributes, image, corners[0], k, s[0] * g)
-                wp.atomic_add(grad_attributes, image, corners[1], k, s[1] * g)
-                wp.atomic_add(grad_attributes, image, corners[2], k, s[2] * g)
+                first = colours[corners[0], k]
+                step_b += g * (colours[corners[1], k] - first)
+                step_c += g * (colours[corners[2], k] - first)
+                wp.atomic_add(grad_colours, corners[0], k, s[0] * g)
+                wp.atomic_add(grad_colours, corners[1], k, s[1] * g)
+                wp.atomic_add(grad_colours, corners[2], k, s[2] * g)
+                k += 1
             pull = _pull(p, w, step_b, step_c, perspective)
-            wp.atomic_add(grad_screen, image, corners[0], pull[0])
-            wp.atomic_add(grad_screen, image, corners[1], pull[1])
-            wp.atomic_add(grad_screen, image, corners[2], pull[2])
+            wp.atomic_add(grad_points, corners[0], pull[0])
+            wp.atomic_add(grad_points, corners[1], pull[1])
+            wp.atomic_add(grad_points, corners[2], pull[2])
 
 
 @wp.kernel
@@ -359,7 +447,7 @@ def backward_triangles(
             for j in range(3):
                 grad_corners[image, i, j, k] = 0.0
         if corners[0] >= 0:
-            p = _points(screen, image, corners)
+            p = _points(screen[image], corners)
             if _usable(p):
                 box = _box(p, triangle_id.shape[2], triangle_id.shape[1])
                 for y in range(wp.int32(box[2]), wp.int32(box[3]) + 1):

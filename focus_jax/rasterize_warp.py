@@ -52,18 +52,20 @@ def _launch(steps, batch: int, device, *arrays) -> None:
         job.result()
 
 
+def _each(kernel, dim, inputs, outputs) -> None:
+    wp.launch(kernel, dim=dim, inputs=inputs, outputs=outputs, device=outputs[0].device)
+
+
 def _rows(kernel, device, shape, inputs, outputs) -> None:
     """Launch over the pixels [b h w]: a thread takes a row on CPU, a pixel on CUDA."""
-    run = max(shape[2], 1) if device.is_cpu else 1
-    dim = (shape[0], shape[1], -(-shape[2] // run))
-    wp.launch(kernel, dim=dim, inputs=[*inputs, run], outputs=outputs, device=device)
+    run = shape[2] if device.is_cpu else 1
+    _each(kernel, (shape[0], shape[1], shape[2] // run), [*inputs, run], outputs)
 
 
 def _runs(kernel, device, batch, count, inputs, outputs) -> None:
     """Launch over `count` triangles or vertices: a thread takes all on CPU, one on CUDA."""
     run = max(count, 1) if device.is_cpu else 1
-    dim = (batch, -(-count // run))
-    wp.launch(kernel, dim=dim, inputs=[*inputs, run], outputs=outputs, device=device)
+    _each(kernel, (batch, -(-count // run)), [*inputs, run], outputs)
 
 
 def _as_keys(scratch: wp.array) -> wp.array:
@@ -73,12 +75,9 @@ def _as_keys(scratch: wp.array) -> wp.array:
     )
 
 
-def _find(device, triangles, screen, scratch) -> wp.array:
-    nearest = _as_keys(scratch)
-    _rows(kernels.clear_nearest, device, nearest.shape, [], [nearest])
-    inputs = [screen, triangles]
-    _runs(kernels.draw_triangles, device, screen.shape[0], len(triangles), inputs, [nearest])
-    return nearest
+def _find(screen, triangles, nearest) -> None:
+    _each(kernels.clear_nearest, nearest.shape, [], [nearest])
+    _each(kernels.draw_triangles, (len(screen), len(triangles)), [screen, triangles], [nearest])
 
 
 def _index_steps(
@@ -88,8 +87,13 @@ def _index_steps(
     triangle_id: wp.array3d(dtype=wp.int32),
 ):
     def steps(device, screen, scratch, triangle_id):
-        nearest = _find(device, triangles, screen, scratch)
-        _rows(kernels.index_pixels, device, nearest.shape, [nearest], [triangle_id])
+        nearest = _as_keys(scratch)
+        if device.is_cpu:
+            outputs = [nearest, triangle_id]
+            _each(kernels.index_images, len(screen), [screen, triangles], outputs)
+        else:
+            _find(screen, triangles, nearest)
+            _each(kernels.index_pixels, nearest.shape, [nearest], [triangle_id])
 
     _launch(steps, screen.shape[0], screen.device, screen, scratch, triangle_id)
 
@@ -104,10 +108,15 @@ def _image_steps(
     values: wp.array4d(dtype=wp.float32),
 ):
     def steps(device, screen, attributes, scratch, triangle_id, values):
-        nearest = _find(device, triangles, screen, scratch)
-        inputs = [screen, triangles, attributes, nearest, perspective]
-        outputs = [triangle_id, values]
-        _rows(kernels.shade_nearest, device, nearest.shape, inputs, outputs)
+        nearest = _as_keys(scratch)
+        inputs = [screen, triangles, attributes]
+        if device.is_cpu:
+            outputs = [nearest, triangle_id, values]
+            _each(kernels.render_images, len(screen), [*inputs, perspective], outputs)
+        else:
+            _find(screen, triangles, nearest)
+            inputs = [*inputs, nearest, perspective]
+            _each(kernels.shade_nearest, nearest.shape, inputs, [triangle_id, values])
 
     arrays = screen, attributes, scratch, triangle_id, values
     _launch(steps, screen.shape[0], screen.device, *arrays)
@@ -152,11 +161,10 @@ def _backward_steps(
     grad_screen: wp.array2d(dtype=wp.vec3),
     grad_attributes: wp.array3d(dtype=wp.float32),
 ):
-    def steps(device, screen, attributes, triangle_id, cotangent, grad_screen, grad_attributes):
-        grad_screen.zero_()
-        grad_attributes.zero_()
+    def steps(device, screen, attributes, triangle_id, cotangent, *outputs):
         inputs = [screen, triangles, attributes, triangle_id, cotangent, perspective]
-        outputs = [grad_screen, grad_attributes]
+        for gradient in outputs:
+            gradient.zero_()
         _rows(kernels.backward_pixels, device, triangle_id.shape, inputs, outputs)
 
     arrays = screen, attributes, triangle_id, cotangent, grad_screen, grad_attributes

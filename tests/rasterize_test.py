@@ -1,7 +1,8 @@
 import functools
+import os
+import pathlib
 import subprocess
 import sys
-import warnings
 
 import hypothesis
 import hypothesis.strategies as st
@@ -16,6 +17,7 @@ from focus_jax import rasterize
 warp = pytest.importorskip("warp")
 
 BACKENDS = ["warp", "jnp"]
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def brute_force(screen, triangles, height, width):
@@ -103,6 +105,17 @@ def test_backends_see_the_same_triangles(kind):
     np.testing.assert_allclose(a.barycentric, b.barycentric, atol=1e-6)
     if kind not in ("points", "slivers"):
         assert np.mean(np.asarray(a.triangle_id) >= 0) > 0.01
+
+
+@pytest.mark.slow
+def test_backends_see_the_same_triangles_when_optimized():
+    """The 300 scenes again as users compile them: tests turn XLA's optimizations off."""
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import rasterize_test as tests\n"
+        "for kind in tests.scenes.KINDS: tests.test_backends_see_the_same_triangles(kind)"
+    )
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT)
 
 
 def test_many_pairs_in_few_triangles():
@@ -268,11 +281,11 @@ def test_order_of_cuda_threads_does_not_matter():
     points = warp.array(screen, dtype=warp.vec3, device="cpu")
     for order in (1, -1):
         nearest = warp.empty((1, 30, 40), dtype=warp.int64, device="cpu")
-        warp.launch(kernels.clear_nearest, (1, 30, 40), [1, nearest], device="cpu")
+        warp.launch(kernels.clear_nearest, (1, 30, 40), [nearest], device="cpu")
         corners = warp.array(triangles, dtype=warp.vec3i, device="cpu")
-        # A run of one triangle each; a launch of the first `last` ones only, so later ones differ.
+        # Launches of the first `last` triangles only, so that later ones differ.
         for last in range(0, len(triangles) + 1, 20)[::order]:
-            inputs = [points, corners[:last] if last else corners[:1], 1, nearest]
+            inputs = [points, corners[:last] if last else corners[:1], nearest]
             warp.launch(kernels.draw_triangles, (1, max(last, 1)), inputs, device="cpu")
         found = nearest.numpy()[0].astype(np.int32)
         np.testing.assert_array_equal(found, expected)
@@ -343,12 +356,8 @@ floats = st.one_of(
 )
 
 
-@hypothesis.settings(
-    max_examples=20, deadline=None, derandomize=True,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)  # fmt: skip
-@hypothesis.given(st.data())
-def test_no_input_crashes(data):
+def no_input_crashes(data):
+    """Any shapes and values through every operation, forward and backward, on both backends."""
     draw = data.draw
     b, v, t, c = (draw(st.integers(0, top)) for top in (2, 5, 6, 3))
     height, width = draw(st.integers(0, 9)), draw(st.integers(0, 9))
@@ -357,24 +366,92 @@ def test_no_input_crashes(data):
         size = int(np.prod(shape))
         return np.array(draw(st.lists(floats, min_size=size, max_size=size)), "f").reshape(shape)
 
-    screen, attributes = array(b, v, 3), array(b, v, c)
-    corners = st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(0, max(v - 1, 0)))
-    triangles = np.resize(np.array([*draw(corners), 0], np.int32), (t, 3))
-    options = {"perspective": draw(st.booleans()), "deterministic": draw(st.booleans())}
-    with warnings.catch_warnings():
-        indices = []
-        for backend in BACKENDS:
+    screen, attributes, cotangent = array(b, v, 3), array(b, v, c), array(b, height, width, c)
+    integers = st.integers(-(2**31), 2**31 - 1) | st.integers(-1, max(v, 1))
+    triangles = np.resize(np.array([*draw(st.lists(integers)), 0], np.int32), (t, 3))
+    # What a caller may hand to `interpolate`: an index map of other triangles, or of none.
+    claimed = np.resize(np.array([*draw(st.lists(integers)), 0], np.int32), (b, height, width))
+    options = {"perspective": draw(st.booleans())}
+    deterministic = draw(st.booleans())
+    indices = []
+    for backend in BACKENDS:
 
-            def image(screen, attributes, triangles, backend=backend):
-                size = height, width
-                out = rasterize.render(screen, triangles, attributes, *size, backend, **options)
-                return jnp.sum(out[0]), out[1]
+        @jax.jit  # traced triangles are not checked before the kernels
+        def everything(screen, attributes, triangles, claimed, cotangent, backend=backend):
+            def images(screen, attributes):
+                some = {**options, "backend": backend, "deterministic": deterministic}
+                image, index = rasterize.render(
+                    screen, triangles, attributes, height, width, **some
+                )
+                given = rasterize.Fragments(claimed, jnp.zeros((*claimed.shape, 3)))
+                again = rasterize.interpolate(given, screen, triangles, attributes, **some)
+                return (image, again), index
 
-            gradient = jax.value_and_grad(image, (0, 1), has_aux=True)
-            # Traced triangles are not checked before the kernels.
-            (_, index), _ = jax.jit(gradient)(screen, attributes, triangles)
-            indices.append(index)
+            _, backward, index = jax.vjp(images, screen, attributes, has_aux=True)
+            found = rasterize.rasterize(screen, triangles, height, width, backend, **options)
+            return backward((cotangent, cotangent)), found, index
+
+        gradients, found, index = jax.block_until_ready(
+            everything(screen, attributes, triangles, claimed, cotangent)
+        )
+        assert gradients[0].shape == screen.shape and gradients[1].shape == attributes.shape
+        np.testing.assert_array_equal(found.triangle_id, index)
+        indices.append(index)
     np.testing.assert_array_equal(*indices)
+
+
+@hypothesis.settings(
+    max_examples=12, deadline=None, derandomize=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)  # fmt: skip
+@hypothesis.given(st.data())
+def test_no_input_crashes(data):
+    no_input_crashes(data)
+
+
+@pytest.mark.slow
+@hypothesis.settings(
+    max_examples=600, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+@hypothesis.given(st.data())
+def test_no_input_crashes_long(data):
+    no_input_crashes(data)
+
+
+@hypothesis.settings(
+    max_examples=150, deadline=None, derandomize=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)  # fmt: skip
+@hypothesis.given(st.data())
+def test_no_value_crashes_the_kernels(data):
+    """One shape, compiled once: any bits as positions, any integers as indices."""
+    bits = np.random.default_rng(data.draw(st.integers(0, 2**32))).bytes
+    screen = np.frombuffer(bits(2 * 7 * 3 * 4), np.float32).reshape(2, 7, 3).copy()
+    small = np.frombuffer(bits(screen.size), np.uint8).reshape(screen.shape)
+    screen = np.where(data.draw(st.booleans()) & (small % 3 > 0), small / 9, screen).astype("f")
+    wild = np.frombuffer(bits(9 * 3 * 4), np.int32).reshape(9, 3)
+    triangles = np.where(wild % 8 > 0, wild % 7, wild).astype(np.int32)
+    claimed = np.frombuffer(bits(2 * 11 * 13 * 4), np.int32).reshape(2, 11, 13)
+    claimed = np.where(claimed % 8 > 0, claimed % 9, claimed).astype(np.int32)
+    image, gradients, index = at_one_shape("warp")(screen, triangles, claimed)
+    expected = at_one_shape("jnp")(screen, triangles, claimed)[2]
+    np.testing.assert_array_equal(index, expected)
+    assert image.shape == (2, 11, 13, 2) and gradients[0].shape == screen.shape
+
+
+@functools.cache
+def at_one_shape(backend):
+    @jax.jit
+    def run(screen, triangles, claimed):
+        def image(screen, attributes):
+            fragments = rasterize.Fragments(claimed, jnp.zeros((2, 11, 13, 3)))
+            return rasterize.interpolate(fragments, screen, triangles, attributes, backend=backend)
+
+        _, index = rasterize.render(screen, triangles, screen[..., :2], 11, 13, backend)
+        values, backward = jax.vjp(image, screen, screen[..., :2])
+        return values, backward(values), index
+
+    return run
 
 
 def test_without_warp_it_falls_back_with_one_warning(monkeypatch):
