@@ -1,7 +1,7 @@
 """The rasterizer's kernels in NVIDIA Warp: CPU and CUDA from one source, no compiler needed.
 
-Each kernel's thread does a run of triangles, pixels or vertices: on CPU, where Warp runs threads
-one after the other, an image's triangles or a row of pixels; on CUDA one. See `rasterize` for the
+On CUDA a thread takes one triangle, pixel or vertex. On CPU, where Warp runs threads one after the
+other, it takes a run of them, and from triangles to values a whole image. See `rasterize` for the
 rules, and `rasterize_jnp`, whose deciding operations are repeated here in the same order. All are
 in one file because a Warp module of its own costs each user another second of compilation, once.
 
