@@ -36,7 +36,10 @@ def faces(out: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """Numbers (those that the page shows) and folder of each face written under `out`."""
     for path in sorted(out.rglob("face.json")):
         numbers = json.loads(path.read_text())
-        yield {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence")}, path.parent
+        shown = {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence")}
+        video = path.parent.parent / "overlay.mp4"
+        shown["beside"] = [f"../{video.name}"] if video.is_file() else []
+        yield shown, path.parent
 
 
 def _card(numbers: dict[str, Any], folder: str) -> str:
@@ -56,6 +59,7 @@ def _card(numbers: dict[str, Any], folder: str) -> str:
             "fitted.obj",
             "neutral.obj",
             "face.json",
+            *numbers["beside"],
         )
     )
     return f"""<article data-name="{name}" data-occlusion="{occlusion["total"]:.4f}"
@@ -106,7 +110,8 @@ p { grid-column: 1 / -1; margin: 0; }
 <option value="occlusion,1">least hidden first</option>
 <option value="confidence,1">least confident first</option>
 <option value="name,1">name</option>
-</select></label></header>
+</select></label> Photo, fitted face over it, fitted face, where the face is seen (white), what
+hides it (pink), and 3D: drag to turn, scroll to come closer.</header>
 <main>
 """
 

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import jax
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +26,8 @@ from focus_jax.trained import Model, make_batch
 
 AHEAD = 4  # photos that are read before they are needed
 HELD = 150_000_000  # pixels of photos that wait for a batch to fill; more empty it early
+# What one photo may bring about: it is skipped, the run goes on. OSError, a full disk, ends it.
+FAILURES = (ValueError, RuntimeError, MemoryError, cv2.error)
 
 # Called with a photo, its pixels, and each face with what was inferred of it; any thread.
 Write = Callable[[Photo, np.ndarray, list[tuple[Face, Inference]]], None]
@@ -86,46 +89,69 @@ def process(
         return read_faces(photo, source, model.record_size)
 
     waiting: deque[Waiting] = deque()
-    written: deque[Future[None]] = deque()
+    written: deque[tuple[Photo, int, Future[None]]] = deque()
     with (
         ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(2, "write") as writer,
         tqdm(total=len(todo), unit="photo", disable=not todo) as bar,
     ):
 
+        def skip(text: str) -> None:
+            skipped.append(text)
+            tqdm.write(f"skipped {text}", file=sys.stderr)
+
         def finish(least: int) -> None:
             """Infer batches while `least` faces wait; hand complete photos to the writers."""
+            nonlocal faces
             while _count(waiting) >= least and waiting:
+                if not faces:
+                    bar.set_postfix_str("first faces, compiling")
+                before = _count(waiting)
                 _infer(waiting, model, steps, batch_size)
+                faces += before - _count(waiting)
                 while waiting and len(waiting[0].found) == len(waiting[0].faces):
                     ready = waiting.popleft()
                     pairs = list(zip(ready.faces, ready.found, strict=True))
-                    written.append(writer.submit(write, ready.photo, ready.image, pairs))
-                while len(written) > 2 * batch_size:
-                    written.popleft().result()
+                    future = writer.submit(write, ready.photo, ready.image, pairs)
+                    written.append((ready.photo, len(pairs), future))
+                    bar.update()
+                bar.set_postfix_str(f"{faces / max(bar.format_dict['elapsed'], 1e-3):.2g} faces/s")
+                collect(2 * batch_size)
+
+        def collect(most: int) -> None:
+            """Wait until at most so many photos are still to be written."""
+            nonlocal faces
+            while len(written) > most:
+                photo, count, future = written.popleft()
+                try:
+                    future.result()
+                except FAILURES as problem:
+                    faces -= count
+                    skip(f"{photo.name} (cannot be drawn: {_sentence(problem)})")
 
         try:
             for photo, future in ahead(todo, read, reader, depth=AHEAD):
                 found = _result(photo, future)
                 if isinstance(found, str):
-                    skipped.append(found)
-                    tqdm.write(f"skipped {found}", file=sys.stderr)
+                    skip(found)
+                    bar.update()
                 else:
-                    faces += len(found[1])
                     waiting.append(Waiting(photo, *found, []))
                 finish(batch_size)
                 if sum(w.image.size // 3 for w in waiting) > HELD:
                     finish(1)
-                bar.update()
-                bar.set_postfix_str(f"{faces / max(bar.format_dict['elapsed'], 1e-3):.1f} faces/s")
             finish(1)
-            while written:
-                written.popleft().result()
+            collect(0)
         except BaseException:
             reader.shutdown(cancel_futures=True)
             writer.shutdown(cancel_futures=True)
             raise
     return Summary(len(todo), faces, len(photos) - len(todo), skipped)
+
+
+def _sentence(problem: Exception) -> str:
+    """A library's message on one line, without the brackets that a list of reasons uses."""
+    return " ".join(str(problem).split()).replace("(", "[").replace(")", "]")
 
 
 def _count(waiting: deque[Waiting]) -> int:
@@ -139,8 +165,8 @@ def _result(photo: Photo, future: Future) -> tuple[np.ndarray, list[Face]] | str
     except UnreadablePhoto as problem:
         name, _, reason = str(problem).partition(" (")
         return f"{photo.name} ({reason}" if reason else f"{photo.name} ({name})"
-    except ValueError as problem:
-        return f"{photo.name} ({problem})"
+    except FAILURES as problem:
+        return f"{photo.name} ({_sentence(problem)})"
     return (image, faces) if faces else f"{photo.name} (no face found)"
 
 

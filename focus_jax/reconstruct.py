@@ -58,7 +58,8 @@ def common_arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--landmarks",
         default="dlib",
-        help="dlib (the default), mediapipe, a .csv, or files: NAME.pts or NAME.npz beside a photo",
+        help="dlib (the default); files: NAME.pts or NAME.npz beside a photo; a .csv; or "
+        "mediapipe's face_landmarker.task",
     )
     parser.add_argument("--batch-size", type=int, default=8, help="faces at a time (default: 8)")
     parser.add_argument("--resume", action="store_true", help="pass over photos already done")
@@ -115,6 +116,12 @@ def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> proc
         if (out / photo.name).is_file():
             raise ValueError(f"{out} holds {photo.name} itself; give another folder as --out")
     model, steps = prepare(arguments)
+    if model.method is None:
+        print(
+            "without --model each face is fitted from nothing and its mask is a threshold: slower "
+            "and rougher than with a trained model",
+            file=sys.stderr,
+        )
     shared = results.share(model)
     process.claim_folder(out, settings(arguments, model, steps), resume=arguments.resume)
 
@@ -140,8 +147,8 @@ def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> proc
         done=done,
     )
     skipped = found.problems + summary.skipped
-    videos, frames = [v for v in found.videos if not done(v)], 0
-    for clip in videos:
+    todo, videos, frames = [v for v in found.videos if not done(v)], 0, 0
+    for clip in todo:
         try:
             count = video.reconstruct_video(
                 clip.path,
@@ -153,12 +160,14 @@ def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> proc
                 batch_size=arguments.batch_size,
             )
         except ValueError as problem:
-            skipped.append(f"{clip.name} ({problem})")
+            reason = str(problem).removeprefix(f"{clip.path} ")
+            skipped.append(f"{clip.name} ({reason})")
+            print(f"skipped {skipped[-1]}", file=sys.stderr)
             continue
-        frames += count
+        videos, frames = videos + 1, frames + count
         results.write_text(out / clip.name / "done.json", json.dumps({"frames": count}) + "\n")
-    before = summary.before + len(found.videos) - len(videos)
-    summary = summary._replace(skipped=skipped, before=before, videos=len(videos), frames=frames)
+    before = summary.before + len(found.videos) - len(todo)
+    summary = summary._replace(skipped=skipped, before=before, videos=videos, frames=frames)
     page.write_page(out)
     return summary
 
@@ -180,6 +189,7 @@ def settings(arguments: argparse.Namespace, model: Model, steps: int) -> dict[st
         "model": model.name,
         "weights": model.weights,
         "face_model": model.face_model.name,
+        "misfit_prior": model.misfit is not None,
         "landmarks": arguments.landmarks,
         "refine": steps,
     }

@@ -10,7 +10,7 @@ import cv2
 import jax
 import numpy as np
 
-from focus_jax import camera, export, pictures, texture
+from focus_jax import camera, export, misfit, pictures, texture
 from focus_jax.data.align import compose, invert_transform, transform_points
 from focus_jax.data.faces import Face
 from focus_jax.inference import FINE, Inference
@@ -129,6 +129,7 @@ def describe(
             "name": model.name,
             "weights": model.weights,
             "face_model": model.face_model.name,
+            "misfit_prior": model.misfit is not None,  # subtracted from the meshes
         },
         "coefficients": {
             name: np.asarray(getattr(found.code, name)).tolist()
@@ -188,7 +189,10 @@ def write_face(
         photo, to_photo, found.screen, found.facing, found.depth, found.mask[..., 0]
     )
     skin, colours = texture.paint(view, found.colours, shared.triangles, shared.texels)
-    shapes = {"fitted": export.posed(found.vertices, found.rotation), "neutral": found.neutral}
+    fitted, neutral = found.vertices, found.neutral
+    if shared.model.misfit is not None:
+        fitted, neutral = (misfit.correct(v, shared.model.misfit) for v in (fitted, neutral))
+    shapes = {"fitted": export.posed(fitted, found.rotation), "neutral": neutral}
     units = shared.model.face_model.units
     export.write_meshes(folder, shapes, shared.atlas, skin, colours, shared.triangles, units=units)
     glb = base64.b64encode((folder / "fitted.glb").read_bytes()).decode()
@@ -212,9 +216,15 @@ def _write_pictures(
 ) -> None:
     picture = overlay_photo(photo, to_photo, found)
     write_image(folder / "overlay.jpg", picture)
-    crop = cv2.warpAffine(
-        photo, to_photo, (FINE, FINE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    )
+    # OpenCV warps no picture of more than 32,767 pixels a side: the face's part of it.
+    low, high = _window(to_photo, *photo.shape[:2])
+    moved = np.array(to_photo)
+    moved[:, 2] -= low
+    crop = np.zeros((FINE, FINE, 3), np.uint8)
+    if (high > low).all():
+        piece = photo[low[1] : high[1], low[0] : high[0]]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(piece, moved, (FINE, FINE), flags=flags)
     crop = crop / np.float32(255)
     over = pictures.overlay(crop, found.image, found.coverage)
     hidden = found.coverage * (found.mask < 0.5)
@@ -248,7 +258,7 @@ def write_image(path: Path, picture: np.ndarray) -> None:
     # imwrite says nothing of a full disk; encoding first and writing after does.
     done, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(turned))
     if not done:
-        raise OSError(f"cannot encode {path}")
+        raise ValueError(f"{path.name} cannot be a picture of {picture.shape[1::-1]} pixels")
     path.write_bytes(encoded.tobytes())
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from focus_jax import forward, recognizer
+from focus_jax import forward, misfit, recognizer
 from focus_jax.data.features import shrink
 from focus_jax.face_models import load_face_model
 from focus_jax.types import Batch, FaceModel
@@ -41,13 +41,15 @@ class Model(NamedTuple):
     method: Method | None
     variables: dict  # of the encoder and the segmenter
     recognizer: dict  # frozen; the encoder reads its features, refinement compares them
+    misfit: np.ndarray | None  # [v 3], to subtract from shapes (see `focus_jax.misfit`)
 
 
 def load_model(path: str, face_model: str | None = None) -> Model:
     """The model in the folder of a training run, or for "none" one without networks.
 
-    `face_model` names the face model of the latter ("builtin" unless told). ValueError, in one
-    sentence, for a folder that holds no finished checkpoint.
+    `face_model` names the face model of the latter ("builtin" unless told). A misfit.npz in the
+    folder is the model's misfit prior. ValueError, in one sentence, for a folder that holds no
+    finished checkpoint.
     """
     if path == "none":
         return Model(
@@ -60,10 +62,13 @@ def load_model(path: str, face_model: str | None = None) -> Model:
             None,
             {},
             recognizer.load_recognizer("dlib"),
+            None,
         )
     if face_model is not None:
         raise ValueError("--face-model goes with --model none; a trained model has its own")
-    config, method, constants, state = load_trained(Path(path).expanduser())
+    folder = Path(path).expanduser()
+    config, method, constants, state = load_trained(folder)
+    prior = folder / "misfit.npz"
     variables = {"encoder": state.encoder, "segmenter": state.segmenter}
     return Model(
         str(config.name),
@@ -75,6 +80,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
         method,
         variables,
         constants.recognizer,
+        misfit.load(prior, constants.face_model) if prior.is_file() else None,
     )
 
 

@@ -50,6 +50,15 @@ def test_several_faces_come_largest_first(dlib_source, astronaut):
     assert found[0].landmarks[30, 0] > 220 > found[1].landmarks[30, 0]
 
 
+def test_small_faces_of_a_group_are_found(dlib_source, astronaut):
+    """Half as large as the fast detector sees at first; nobody in this photo is near."""
+    small = cv2.resize(astronaut[:300, 100:400], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    canvas = np.full((400, 1200, 3), 90, np.uint8)
+    canvas[20:170, 40:190] = canvas[220:370, 900:1050] = small
+    found = dlib_source(canvas, NOWHERE)
+    assert sorted(int(f.landmarks[30, 0]) // 300 for f in found) == [0, 3]
+
+
 def test_a_huge_photo_gives_the_same_landmarks(dlib_source, astronaut, face):
     huge = cv2.resize(astronaut, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
     found = dlib_source(huge, NOWHERE)
@@ -122,25 +131,43 @@ def test_landmarks_of_a_csv_are_found_by_file_name(tmp_path):
 
 
 def test_unknown_sources_are_refused():
-    with pytest.raises(ValueError, match=r"dlib, mediapipe, files or a \.csv file, not 'retina'"):
+    with pytest.raises(ValueError, match=r"dlib, files, a \.csv or mediapipe.*, not 'retina'"):
         landmark_source("retina")
 
 
-def test_mediapipe_is_read_at_68_places(monkeypatch):
+def test_mediapipe_is_read_at_68_places(monkeypatch, tmp_path):
     """A stand-in of its interface: vertex i of the mesh lies at (i, 2 i) thousandths."""
-    mesh = [types.SimpleNamespace(x=i / 1000, y=2 * i / 1000) for i in range(478)]
-    result = types.SimpleNamespace(multi_face_landmarks=[types.SimpleNamespace(landmark=mesh)])
-    face_mesh = types.SimpleNamespace(
-        FaceMesh=lambda **_: types.SimpleNamespace(process=lambda photo: result)
+    with pytest.raises(ValueError, match="pip install mediapipe"):
+        landmark_source("face.task")
+    small, mesh = (
+        [types.SimpleNamespace(x=k * i / 1000, y=2 * k * i / 1000) for i in range(478)]
+        for k in (0.5, 1)
     )
+    found = types.SimpleNamespace(face_landmarks=[small, mesh])
+    made = {}
+
+    def create(options):
+        made.update(options)
+        return types.SimpleNamespace(detect=lambda image: found)
+
     module = types.ModuleType("mediapipe")
     module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
+    module.tasks = types.SimpleNamespace(  # type: ignore[attr-defined]
+        BaseOptions=dict,
+        vision=types.SimpleNamespace(
+            FaceLandmarkerOptions=dict,
+            FaceLandmarker=types.SimpleNamespace(create_from_options=create),
+        ),
+    )
+    module.Image, module.ImageFormat = dict, types.SimpleNamespace(SRGB=1)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mediapipe", module)
-    with pytest.raises(ValueError, match="has no face mesh of its own"):
-        landmark_source("mediapipe")
-    module.solutions = types.SimpleNamespace(face_mesh=face_mesh)  # type: ignore[attr-defined]
-    (found,) = landmark_source("mediapipe")(np.zeros((100, 200, 3), np.uint8), NOWHERE)
+    with pytest.raises(ValueError, match=r"gone\.task does not exist; it is the face landmarker"):
+        landmark_source(str(tmp_path / "gone.task"))
+    (tmp_path / "face.task").write_bytes(b"")
+    source = landmark_source(str(tmp_path / "face.task"))
+    assert made["base_options"] == {"model_asset_path": str(tmp_path / "face.task")}
+    large, _ = source(np.zeros((100, 200, 3), np.uint8), NOWHERE)
     # The tip of the nose is vertex 4, the outer corner of the subject's right eye 33.
-    np.testing.assert_allclose(found.landmarks[30], (0.004 * 200 - 0.5, 0.008 * 100 - 0.5))
-    np.testing.assert_allclose(found.landmarks[36], (0.033 * 200 - 0.5, 0.066 * 100 - 0.5))
+    np.testing.assert_allclose(large.landmarks[30], (0.004 * 200 - 0.5, 0.008 * 100 - 0.5))
+    np.testing.assert_allclose(large.landmarks[36], (0.033 * 200 - 0.5, 0.066 * 100 - 0.5))
     assert len(set(detect.MEDIAPIPE_68)) == 68

@@ -2,11 +2,13 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from train_test import load_config, one_device
 
-from experiments import ablation, hyperparameters, runs
+from experiments import ablation, hyperparameters, refinement, runs
+from focus_jax import refine
 
 __all__ = ["one_device"]  # a fixture
 
@@ -138,3 +140,24 @@ def test_a_smoke_ablation_trains_and_collects(config, tmp_path):
     for name in ("no mask", "full + misfit prior", "true masks, cutmix", "paired t-test"):
         assert name in text
     print(text)
+
+
+def test_the_table_of_refinement(tmp_path, monkeypatch, capsys):
+    line = ",".join(str(v) for v in np.random.default_rng(0).uniform(10, 50, 136))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((60, 60, 3), np.uint8))
+    (tmp_path / "val_landmarks.csv").write_text(f"a.png,{line}\n" * 3 + f"gone.png,{line}\n")
+
+    def find_codes(model, batch, steps):
+        assert batch.image.shape[0] == 2 and steps == 7
+        before = refine.Errors(np.array([0.2, 0.1]), np.array([0.02, 0.02]))
+        return None, before, refine.Errors(np.array([0.1, 0.1]), np.array([0.02, 0.005]))
+
+    monkeypatch.setattr(refinement, "BATCH", 2)
+    monkeypatch.setattr(refinement, "find_codes", find_codes)
+    assert refinement.main(["none", str(tmp_path), "--steps", "7"]) == 0
+    printed = capsys.readouterr()
+    assert "skipped gone.png" in printed.err
+    # Three faces, the first of each pair improved in colour, the second in its landmarks.
+    cells = [cell.strip() for cell in printed.out.strip().splitlines()[-1].split("|")[1:8]]
+    assert cells == ["7", "42.50", "25.50", "2 of 3", "20.00", "16.67", "0 of 3"]
+    assert refinement.main(["none", str(tmp_path / "no")]) == 1

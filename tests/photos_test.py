@@ -1,4 +1,6 @@
 import logging
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -84,6 +86,16 @@ def test_a_film_behind_a_jpeg_is_no_truncation(tmp_path):
     assert len(jpeg) > 1 << 17
     (tmp_path / "phone.jpg").write_bytes(jpeg + bytes(300_000))
     assert read_photo(tmp_path / "phone.jpg").shape == (400, 400, 3)
+
+
+def test_a_photo_that_opencv_refuses_is_unreadable(tmp_path):
+    """The header of a picture of 60,000 pixels a side; OpenCV stops at 2^30 in all."""
+    png = encode(".png", photo())
+    header = png[12:16] + struct.pack(">II", 60000, 60000) + png[24:29]
+    forged = png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+    (tmp_path / "a.png").write_bytes(forged)
+    with pytest.raises(UnreadablePhoto, match=r"a\.png \(OpenCV refuses it: pixels "):
+        read_photo(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import skimage.data
 import trimesh
 
-from focus_jax import camera, inference, morphable, process, reconstruct, segment
+from focus_jax import camera, inference, morphable, process, reconstruct, results, segment
 from focus_jax import trained as trained_module
 from focus_jax.face_models import load_face_model
 
@@ -46,9 +46,18 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ran(photos, tmp_path_factory):
+def written():
+    """What `ran` wrote: the arguments of `results.write_face` by the photo's name."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def ran(photos, written, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    status = reconstruct.main([str(photos), "--out", str(out), "--batch-size", "2"])
+    write = results.write_face
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "write_face", lambda *a: written.update({a[1]: a}) or write(*a))
+        status = reconstruct.main([str(photos), "--out", str(out), "--batch-size", "2"])
     return out, status
 
 
@@ -128,6 +137,43 @@ def test_meshes_are_the_faces_of_the_numbers(ran):
     in_camera = fitted.vertices * [1, -1, -1]
     expected = morphable.vertices(model, code["identity"], code["expression"])
     np.testing.assert_allclose(in_camera, expected @ np.array(found["camera"]["R"]).T, atol=1e-2)
+
+
+def test_the_misfit_prior_is_subtracted_from_the_meshes(ran, written, tmp_path):
+    _, name, image, face, found, shared = written["one.png"]
+    prior = np.random.default_rng(0).normal(size=found.neutral.shape).astype(np.float32)
+    corrected = shared._replace(model=shared.model._replace(misfit=prior))
+    about = results.write_face(tmp_path, name, image, face, found, corrected)
+    assert about["model"]["misfit_prior"]
+    assert not numbers(ran[0] / "one.png" / "0")["model"]["misfit_prior"]
+    for mesh, turn in (("neutral", np.eye(3)), ("fitted", np.diag([1, -1, -1]) @ found.rotation)):
+        before, after = (
+            trimesh.load_mesh(folder / f"{mesh}.ply", process=False).vertices
+            for folder in (ran[0] / "one.png" / "0", tmp_path)
+        )
+        np.testing.assert_allclose(before - after, prior @ turn.T, atol=1e-3)
+
+
+def test_a_photo_wider_than_opencv_warps(ran, written, tmp_path):
+    _, name, image, face, found, shared = written["one.png"]
+    wide = np.zeros((300, 33000, 3), np.uint8)
+    wide[:, :300] = image
+    results.write_face(tmp_path, name, wide, face, found, shared)
+    strips = (cv2.imread(str(f / "strip.jpg")) for f in (tmp_path, ran[0] / "one.png" / "0"))
+    np.testing.assert_allclose(*(s.astype(int) for s in strips), atol=2)
+    assert cv2.imread(str(tmp_path / "overlay.jpg")).shape == wide.shape
+
+
+def test_a_photo_that_cannot_be_drawn_stops_nothing(photos, tmp_path, monkeypatch, capsys):
+    def fails(folder, name, *rest):
+        raise cv2.error("too (wide)\n")
+
+    monkeypatch.setattr(reconstruct.results, "write_face", fails)
+    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2"]
+    assert reconstruct.main(arguments) == 0
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("4 photos, 0 faces, 4 skipped (2 cannot be drawn: too [wide];")
+    assert not list(tmp_path.rglob("done.json"))
 
 
 def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
@@ -238,6 +284,7 @@ def test_a_video_gives_an_overlay_a_track_and_a_face(tmp_path, capsys):
     noses = np.array([line["landmarks"][30] for line in lines])
     assert 6 < noses[4, 0] - noses[0, 0] < 15  # it moves 12 pixels to the right
     assert (folder / "0" / "fitted.glb").is_file()
+    assert "clip.mp4/0/../overlay.mp4" in (tmp_path / "out" / "index.html").read_text()
     capture = cv2.VideoCapture(str(folder / "overlay.mp4"))
     drawn = [capture.read()[1] for _ in range(5)]
     assert not capture.read()[0]

@@ -1,10 +1,13 @@
+import dataclasses
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
 
-from focus_jax import checkpoint, forward, inference, train, trained, updates
+from focus_jax import checkpoint, forward, inference, misfit, train, trained, updates
 from focus_jax.data.features import shrink
 from focus_jax.trained import load_model, make_batch
 from focus_jax.types import Batch
@@ -68,6 +71,18 @@ def test_faces_and_masks_are_those_of_training(model, crops):
     mask, coverage = inference._mask(model, raw, jnp.asarray(batch.image))
     np.testing.assert_allclose(mask, expected.mask, atol=1e-5)
     np.testing.assert_array_equal(coverage, expected.face.rendering.coverage)
+
+
+def test_a_misfit_prior_beside_the_run_is_its_own(workdir, model, tmp_path):
+    assert model.misfit is None
+    shutil.copytree(workdir, tmp_path / "run")
+    prior = np.random.default_rng(0).normal(size=model.face_model.shape_mean.shape)
+    misfit.save(tmp_path / "run" / "misfit.npz", prior, model.face_model, 5)
+    np.testing.assert_array_equal(load_model(str(tmp_path / "run")).misfit, prior)
+    other = dataclasses.replace(model.face_model, shape_mean=model.face_model.shape_mean + 1)
+    misfit.save(tmp_path / "run" / "misfit.npz", prior, other, 5)
+    with pytest.raises(ValueError, match="belongs to another face model"):
+        load_model(str(tmp_path / "run"))
 
 
 def test_folders_that_are_no_runs(tmp_path, workdir):

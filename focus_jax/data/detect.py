@@ -31,24 +31,29 @@ Source = Callable[[np.ndarray, Path], list[Detection]]
 
 
 def landmark_source(name: str) -> Source:
-    """The source of that name: `dlib`, `mediapipe`, `files`, or the path of a csv.
+    """The source of that name: `dlib`, `files`, a .csv, or a .task model of mediapipe.
 
     `files` are NAME.pts or NAME.npz beside each photo. Raises ValueError for a name that is none
     of them, or whose package is missing.
     """
-    makers = {"dlib": dlib_source, "mediapipe": mediapipe_source, "files": lambda: beside_photo}
-    if name in makers:
-        return makers[name]()
-    if name.endswith(".csv"):
-        return csv_source(Path(name).expanduser())
-    raise ValueError(f"landmarks come from {', '.join(makers)} or a .csv file, not {name!r}")
+    if name == "dlib":
+        return dlib_source()
+    if name == "files":
+        return beside_photo
+    makers = {".csv": csv_source, ".task": mediapipe_source}
+    if Path(name).suffix in makers:
+        return makers[Path(name).suffix](Path(name).expanduser())
+    raise ValueError(
+        f"landmarks come from dlib, files, a .csv or mediapipe's face_landmarker.task, not {name!r}"
+    )
 
 
 # --- dlib --------------------------------------------------------------------------------------
 
-FAST_SIDE = 1280  # pixels of the longer side that the fast detector sees; smaller photos doubled
+FAST_SIDE = 1280  # pixels of the longer side that the fast detector sees; small photos doubled
 SLOW_SIDE = 640  # of the CNN detector, whose time and memory grow with the pixels
 SMALL_SIDE = 480
+LARGE_FACE = 120  # pixels of a box; where the largest is less, there may be faces under the least
 LEAST_SCORE = 0.25  # of the fast detector; below it, patterns are found as often as faces
 
 
@@ -56,7 +61,7 @@ def dlib_source() -> Source:
     """dlib's gradient-histogram detector, its CNN detector where that finds nothing, 68 points.
 
     Faces come from the largest to the smallest. The fast detector finds faces of about 80 pixels
-    in a photo of 1280, and of half that in small photos.
+    in a photo of 1280, and of half that in small photos, and where it has found no large face.
     """
     package = importlib.util.find_spec("face_recognition_models")
     if importlib.util.find_spec("dlib") is None or package is None or package.origin is None:
@@ -76,8 +81,11 @@ def dlib_source() -> Source:
         del path
         with lock:
             view, factor = _view(photo, FAST_SIDE)
-            upsample = int(max(view.shape[:2]) <= SMALL_SIDE)
-            boxes, scores, _ = fast.run(view, upsample, LEAST_SCORE)
+            doubled = max(view.shape[:2]) <= SMALL_SIDE
+            boxes, scores, _ = fast.run(view, int(doubled), LEAST_SCORE)
+            if not doubled and max((b.width() for b in boxes), default=0) < LARGE_FACE:
+                view, factor = _view(photo, 2 * FAST_SIDE)
+                boxes, scores, _ = fast.run(view, int(max(view.shape) <= FAST_SIDE), LEAST_SCORE)
             name = "dlib"
             if not boxes:
                 if not slow:
@@ -207,29 +215,40 @@ MEDIAPIPE_68 = np.array(
 )
 
 
-def mediapipe_source() -> Source:
-    """mediapipe's face mesh, read at 68 of its 468 vertices; needs a mediapipe with `solutions`."""
+def mediapipe_source(path: Path) -> Source:
+    """mediapipe's face mesh, read at 68 of its 478 vertices; `path` is its face_landmarker.task.
+
+    Faces come from the largest to the smallest. Raises ValueError without mediapipe or that file.
+    """
     if importlib.util.find_spec("mediapipe") is None:
-        raise ValueError("this needs mediapipe (`pip install mediapipe`); or use --landmarks dlib")
+        raise ValueError(f"{path} needs `pip install mediapipe`; or use --landmarks dlib")
+    if not path.is_file():
+        raise ValueError(
+            f"{path} does not exist; it is the face landmarker of "
+            "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker"
+        )
     import mediapipe  # pyright: ignore[reportMissingImports]
 
-    if not hasattr(mediapipe, "solutions"):
-        raise ValueError(
-            "this mediapipe has no face mesh of its own (mediapipe.solutions); install one before "
-            "1.0, or use --landmarks dlib"
-        )
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=20)
+    library: Any = mediapipe
+    options = library.tasks.vision.FaceLandmarkerOptions(
+        base_options=library.tasks.BaseOptions(model_asset_path=str(path)), num_faces=20
+    )
+    try:
+        mesh = library.tasks.vision.FaceLandmarker.create_from_options(options)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"mediapipe cannot use {path}: {error}") from None
     lock = threading.Lock()
 
     def find(photo: np.ndarray, path: Path) -> list[Detection]:
         del path
+        data = np.ascontiguousarray(photo)
         with lock:
-            found = mesh.process(np.ascontiguousarray(photo)).multi_face_landmarks or []
+            seen = mesh.detect(library.Image(image_format=library.ImageFormat.SRGB, data=data))
         size = np.array(photo.shape[1::-1])
         faces = []
-        for face in found:
-            points = np.array([(face.landmark[i].x, face.landmark[i].y) for i in MEDIAPIPE_68])
-            faces.append(Detection((points * size - 0.5).astype(np.float32), 1.0, "mediapipe"))
-        return faces
+        for face in seen.face_landmarks:
+            points = np.array([(face[i].x, face[i].y) for i in MEDIAPIPE_68]) * size - 0.5
+            faces.append(Detection(points.astype(np.float32), 1.0, "mediapipe"))
+        return sorted(faces, key=lambda f: -float(np.ptp(f.landmarks, 0).prod()))
 
     return find

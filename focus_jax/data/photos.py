@@ -43,7 +43,11 @@ def read_photo(path: Path) -> np.ndarray:
     tail = encoded[min(1 << 17, max(0, len(encoded) - 4096)) :]
     if encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail:
         raise UnreadablePhoto(f"{path.name} (truncated)")
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
+    try:
+        pixels = np.frombuffer(encoded, np.uint8)
+        image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if encoded else None
+    except cv2.error as error:
+        raise UnreadablePhoto(f"{path.name} (OpenCV refuses it: {error.err})") from None
     if image is None:
         raise UnreadablePhoto(f"{path.name} (not a whole image that OpenCV can read)")
     return np.ascontiguousarray(image[..., ::-1])

@@ -1,0 +1,106 @@
+"""What `focus-reconstruct --refine N` does to validation photos, beside what it costs.
+
+    python -m experiments.refinement MODEL FOLDER [--steps 20 60 100] [--count 262]
+
+MODEL is the folder of a training run, or none; FOLDER a data set of photos, whose
+val_landmarks.csv is read. Prints a table: the colour distance inside the mask, and the distance of
+the landmarks (root mean square, in crop widths) from those of the csv, before and after.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from focus_jax.data.detect import csv_source
+from focus_jax.data.faces import Face, Photo, read_faces
+from focus_jax.data.landmarks import read_landmarks
+from focus_jax.data.photos import CSV, UnreadablePhoto
+from focus_jax.inference import find_codes
+from focus_jax.trained import Model, load_model, make_batch
+
+BATCH = 8
+HEAD = (
+    "| steps | colour distance, of 255 | after | lower in | landmarks, % of the crop | after "
+    "| higher in | seconds a face |\n|" + " --- |" * 8
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("folder", metavar="FOLDER", type=Path)
+    parser.add_argument("--steps", type=int, nargs="+", default=[20, 60, 100])
+    parser.add_argument("--count", type=int, help="of the photos, the first so many")
+    arguments = parser.parse_args(argv)
+    if min(arguments.steps) < 1:
+        parser.error("--steps must be 1 or more")
+    try:
+        model = load_model(arguments.model)
+        faces = validation_faces(arguments.folder, model.record_size, arguments.count)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"{len(faces)} validation photos of {arguments.folder}, model {arguments.model}\n\n{HEAD}"
+    )
+    for steps in arguments.steps:
+        print(row(steps, *measure(model, faces, steps)), flush=True)
+    return 0
+
+
+def validation_faces(folder: Path, size: int, count: int | None) -> list[Face]:
+    """Crops of the validation photos, with the landmarks of their csv. ValueError for none."""
+    csv = folder / CSV["validation"]
+    source, rows = csv_source(csv), read_landmarks(csv)[:count]
+    photos = folder / "Dataset" if (folder / "Dataset").is_dir() else folder
+    faces: list[Face] = []
+    for line in rows:
+        try:
+            faces += read_faces(Photo(photos / line.filename, line.filename), source, size)[1]
+        except UnreadablePhoto as problem:
+            print(f"skipped {problem}", file=sys.stderr)
+    if not faces:
+        raise ValueError(f"none of the photos of {csv} can be read")
+    return faces
+
+
+def measure(model: Model, faces: list[Face], steps: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Colour distances and landmark errors `[n 2]`, before and after; seconds a face.
+
+    The time is that of whole batches after the first, which compiles.
+    """
+    colours, landmarks, seconds = [], [], []
+    for start in tqdm(range(0, len(faces), BATCH), desc=f"{steps} steps", unit="batch"):
+        chosen = faces[start : start + BATCH]
+        full = chosen + [chosen[-1]] * (BATCH - len(chosen))
+        crops, points = (np.stack([getattr(f, k) for f in full]) for k in ("crop", "landmarks"))
+        begun = time.perf_counter()
+        _, *errors = jax.device_get(find_codes(model, make_batch(model, crops, points), steps))
+        seconds.append((time.perf_counter() - begun) / BATCH)
+        colours.append(np.stack([e.photometric for e in errors], -1)[: len(chosen)])
+        landmarks.append(np.stack([np.sqrt(2 * e.landmark) for e in errors], -1)[: len(chosen)])
+    pace = float(np.median(seconds[1:])) if seconds[1:] else float("nan")
+    return np.concatenate(colours), np.concatenate(landmarks), pace
+
+
+def row(steps: int, colours: np.ndarray, landmarks: np.ndarray, seconds: float) -> str:
+    """A line of the table, of errors `[n 2]` before and after."""
+    cells = [str(steps)]
+    for errors, scale, changed in ((colours, 255, np.less), (landmarks, 100, np.greater)):
+        before, after = scale * errors.mean(0)
+        cells += [f"{before:.2f}", f"{after:.2f}"]
+        cells.append(f"{int(changed(errors[:, 1], errors[:, 0]).sum())} of {len(errors)}")
+    return "| " + " | ".join([*cells, f"{seconds:.2f}"]) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
