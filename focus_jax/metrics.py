@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-from tensorboardX import SummaryWriter
 
 
 class MetricWriter:
@@ -15,6 +14,9 @@ class MetricWriter:
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
+        # Here, since it imports PyTorch where that is installed, which takes seconds.
+        from tensorboardX import SummaryWriter
+
         path = workdir / "metrics.jsonl"
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resume_step]

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jaxtyping import Array, Float
 
 from focus_jax import morphable, updates
@@ -128,7 +127,9 @@ def compare(
 
 def paired(without: np.ndarray, corrected: np.ndarray) -> Comparison:
     """Means of paired errors `[n]`, and the two-sided p-value that they are equal."""
-    p = float(scipy.stats.ttest_rel(without, corrected).pvalue)
+    from scipy.stats import ttest_rel  # here: slow to import, and reading priors does without
+
+    p = float(ttest_rel(without, corrected).pvalue)
     return Comparison(float(without.mean()), float(corrected.mean()), p, len(without))
 
 

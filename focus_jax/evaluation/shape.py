@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jaxtyping import Array, Float, Int
 
 
@@ -69,7 +68,9 @@ def rank_correlation(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
             "rank correlation needs three faces and as many coefficients of each: "
             f"{predicted.shape} and {true.shape}"
         )
-    a, b = (scipy.stats.rankdata(x, axis=0) for x in (predicted, true))
+    from scipy.stats import rankdata  # here: slow to import, and `misfit` does without
+
+    a, b = (rankdata(x, axis=0) for x in (predicted, true))
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     spread = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     return np.divide((a * b).sum(axis=0), spread, out=np.full(a.shape[1], np.nan), where=spread > 0)
