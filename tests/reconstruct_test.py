@@ -1,6 +1,7 @@
 """The commands as a new user meets them, without a trained model, on the astronaut photo."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -300,26 +301,41 @@ def test_the_page_lists_every_face_and_loads_nothing_from_elsewhere(ran):
     assert 'src="http' not in text and 'href="http' not in text
 
 
-def test_a_browser_draws_the_face(ran, tmp_path):
-    browser = next(
-        filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))),
-        None,
-    )
+@pytest.fixture
+def look():
+    """Chromium with a page and more options; what it prints."""
+    names = ("chromium-headless-shell", "chromium", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         pytest.skip("no Chromium on this machine")
+
+    def run(page, *more):
+        options = ["--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"]
+        options += ["--enable-unsafe-swiftshader", "--virtual-time-budget=6000"]
+        command = [browser, *options, *more, page.as_uri()]
+        return subprocess.run(command, check=True, capture_output=True, timeout=100).stdout.decode()
+
+    return run
+
+
+def test_the_page_sorts_by_what_is_hidden(ran, tmp_path, look):
+    shares = re.compile(r'data-occlusion="([0-9.]+)"')
+    text = (ran[0] / "index.html").read_text()
+    as_written = shares.findall(text)
+    assert as_written == sorted(as_written, reverse=True) and len(set(as_written)) == 3
+    choose = "order.value = 'occlusion,1'; order.onchange({target: order});"
+    page = tmp_path / "page.html"
+    page.write_text(text.replace("</body>", f"<script>{choose}</script></body>"))
+    assert shares.findall(look(page, "--dump-dom")) == as_written[::-1]
+
+
+def test_a_browser_draws_the_face(ran, tmp_path, look):
     shot = tmp_path / "shot.png"
-    options = ["--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"]
-    options += [
-        "--enable-unsafe-swiftshader",
-        "--virtual-time-budget=6000",
+    look(
+        ran[0] / "index.html",
+        f"--screenshot={shot}",
         "--window-size=1500,900",
         "--force-color-profile=srgb",
-    ]
-    subprocess.run(
-        [browser, *options, f"--screenshot={shot}", (ran[0] / "index.html").as_uri()],
-        check=True,
-        capture_output=True,
-        timeout=60,
     )
     picture = cv2.imread(str(shot))[..., ::-1].astype(int)
     # Views have a grey ground of 224 x 228 pixels; in one of them the face covers a part of it.
