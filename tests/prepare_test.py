@@ -108,6 +108,18 @@ def test_nothing_is_overwritten_and_nothing_found_is_an_error(
     assert "no photos in" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_full_disk_is_said_in_a_sentence(folder, tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "landmark_source", lambda name: source)
+    monkeypatch.setattr(module, "write_records", full)
+    out = tmp_path / "out"
+    assert main([str(folder), str(out), "--size", "32"]) == 1
+    expected = f"error: No space left on device: {out}; when that is mended, remove {out} and begin"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(expected)
+
+
 def test_a_sheet_has_rows_of_thumbnails():
     sheet = contact_sheet([np.full((80, 80, 3), i, np.uint8) for i in range(21)])
     assert sheet.shape == (160, 1600, 3) and sheet[85, 5, 0] == 20 and sheet[85, 95, 0] == 0

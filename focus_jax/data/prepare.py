@@ -103,7 +103,7 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
             for row in rows[split]
         )
         (out / name).write_text("\n".join(lines) + "\n")
-    cv2.imwrite(str(out / "contact.jpg"), contact_sheet(sheet)[..., ::-1])
+    (out / "contact.jpg").write_bytes(_jpeg(contact_sheet(sheet)))
     for split in CSV:
         if rows[split]:
             write_records(out / "records" / split, photo_records(out, split, size))
@@ -143,7 +143,7 @@ def _faces(
                     f"{photo.name}: {str(problem).removeprefix(photo.path.name).strip(' ()')}"
                 )
                 continue
-            except ValueError as problem:
+            except (ValueError, RuntimeError, MemoryError) as problem:
                 dropped.append(f"{photo.name}: {problem}")
                 continue
             for number, detection in enumerate(detections):
@@ -153,13 +153,16 @@ def _faces(
                     dropped.append(f"{photo.name}, face {number}: {problem}")
                     continue
                 name = f"{photo.name.replace('/', '_').replace(',', '_')}_{number}.jpg"
-                done, encoded = cv2.imencode(
-                    ".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92]
-                )
-                assert done  # any uint8 picture can be encoded
-                (folder / name).write_bytes(encoded.tobytes())
+                (folder / name).write_bytes(_jpeg(crop))
                 row = LandmarkRow(name, landmarks.astype(np.float32), 0)
                 yield Kept(row, split_of(photo.name), _thumbnail(crop, landmarks))
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    # imwrite says nothing of a full disk; encoding first and writing after does.
+    done, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    assert done  # a crop is no wider than JPEG allows
+    return encoded.tobytes()
 
 
 def _thumbnail(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -209,7 +212,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"no photos in {arguments.folder}")
         source, out = landmark_source(arguments.landmarks), Path(arguments.out)
         counts, dropped = prepare(found, source, out, size=arguments.size)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        where = error.filename or arguments.out
+        print(
+            f"error: {error.strerror or error}: {where}; when that is mended, remove "
+            f"{arguments.out} and begin again",
+            file=sys.stderr,
+        )
+        return 1
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(
