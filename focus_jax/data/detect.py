@@ -53,7 +53,7 @@ def landmark_source(name: str) -> Source:
 FAST_SIDE = 1280  # pixels of the longer side that the fast detector sees; small photos doubled
 SLOW_SIDE = 640  # of the CNN detector, whose time and memory grow with the pixels
 SMALL_SIDE = 480
-LARGE_FACE = 120  # pixels of a box; where the largest is less, there may be faces under the least
+LARGE_FACE = 1 / 6  # of the photo's longer side; where no face is so large, there may be small ones
 LEAST_SCORE = 0.25  # of the fast detector; below it, patterns are found as often as faces
 
 
@@ -83,9 +83,11 @@ def dlib_source() -> Source:
             view, factor = _view(photo, FAST_SIDE)
             doubled = max(view.shape[:2]) <= SMALL_SIDE
             boxes, scores, _ = fast.run(view, int(doubled), LEAST_SCORE)
-            if not doubled and max((b.width() for b in boxes), default=0) < LARGE_FACE:
+            largest = max((b.width() for b in boxes), default=0) / max(view.shape[:2])
+            if not doubled and largest < LARGE_FACE:
                 view, factor = _view(photo, 2 * FAST_SIDE)
-                boxes, scores, _ = fast.run(view, int(max(view.shape) <= FAST_SIDE), LEAST_SCORE)
+                doubled = max(view.shape[:2]) <= FAST_SIDE
+                boxes, scores, _ = fast.run(view, int(doubled), LEAST_SCORE)
             name = "dlib"
             if not boxes:
                 if not slow:
