@@ -94,7 +94,7 @@ def test_a_photo_that_opencv_refuses_is_unreadable(tmp_path):
     header = png[12:16] + struct.pack(">II", 60000, 60000) + png[24:29]
     forged = png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
     (tmp_path / "a.png").write_bytes(forged)
-    with pytest.raises(UnreadablePhoto, match=r"a\.png \(OpenCV refuses it: pixels "):
+    with pytest.raises(UnreadablePhoto, match=r"a\.png \(too large for OpenCV: pixels "):
         read_photo(tmp_path / "a.png")
 
 

@@ -47,7 +47,8 @@ def read_photo(path: Path) -> np.ndarray:
         pixels = np.frombuffer(encoded, np.uint8)
         image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if encoded else None
     except cv2.error as error:
-        raise UnreadablePhoto(f"{path.name} (OpenCV refuses it: {error.err})") from None
+        # Pictures of more than 2^30 pixels, unless the environment variable of its message says so.
+        raise UnreadablePhoto(f"{path.name} (too large for OpenCV: {error.err})") from None
     if image is None:
         raise UnreadablePhoto(f"{path.name} (not a whole image that OpenCV can read)")
     return np.ascontiguousarray(image[..., ::-1])
