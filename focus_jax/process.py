@@ -5,6 +5,7 @@ each queue is short, so memory does not grow with the number of photos.
 """
 
 import errno
+import functools
 import json
 import sys
 from collections import Counter, deque
@@ -85,9 +86,7 @@ def process(
     skipped: list[str] = []
     faces = 0
 
-    def read(photo: Photo) -> tuple[np.ndarray, list[Face]]:
-        return read_faces(photo, source, model.record_size)
-
+    read = functools.partial(read_faces, source=source, size=model.record_size)
     waiting: deque[Waiting] = deque()
     written: deque[tuple[Photo, int, Future[None]]] = deque()
     with (
@@ -127,7 +126,7 @@ def process(
                     future.result()
                 except FAILURES as problem:
                     faces -= count
-                    skip(f"{photo.name} (cannot be drawn: {_sentence(problem)})")
+                    skip(f"{photo.name} (cannot be drawn: {sentence(problem)})")
 
         try:
             for photo, future in ahead(todo, read, reader, depth=AHEAD):
@@ -149,9 +148,10 @@ def process(
     return Summary(len(todo), faces, len(photos) - len(todo), skipped)
 
 
-def _sentence(problem: Exception) -> str:
+def sentence(problem: Exception) -> str:
     """A library's message on one line, without the brackets that a list of reasons uses."""
-    return " ".join(str(problem).split()).replace("(", "[").replace(")", "]")
+    text = getattr(problem, "err", None) or str(problem)  # OpenCV's has its source's line, too
+    return " ".join(text.split()).replace("(", "[").replace(")", "]")
 
 
 def _count(waiting: deque[Waiting]) -> int:
@@ -166,7 +166,7 @@ def _result(photo: Photo, future: Future) -> tuple[np.ndarray, list[Face]] | str
         name, _, reason = str(problem).partition(" (")
         return f"{photo.name} ({reason}" if reason else f"{photo.name} ({name})"
     except FAILURES as problem:
-        return f"{photo.name} ({_sentence(problem)})"
+        return f"{photo.name} ({sentence(problem)})"
     return (image, faces) if faces else f"{photo.name} (no face found)"
 
 

@@ -159,8 +159,8 @@ def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> proc
                 steps=steps,
                 batch_size=arguments.batch_size,
             )
-        except ValueError as problem:
-            reason = str(problem).removeprefix(f"{clip.path} ")
+        except process.FAILURES as problem:
+            reason = process.sentence(problem).removeprefix(f"{clip.path} ")
             skipped.append(f"{clip.name} ({reason})")
             print(f"skipped {skipped[-1]}", file=sys.stderr)
             continue
