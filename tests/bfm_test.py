@@ -48,6 +48,22 @@ def test_the_crop_is_one_patch_of_the_whole_mesh(models):
         np.testing.assert_array_equal(getattr(model, field), getattr(full, field)[kept])
 
 
+def test_the_crop_of_a_mesh_without_eyeballs_is_one_patch_of_face(tmp_path):
+    """As the Basel models are: one surface, whose ears, neck and skull fall away."""
+    mesh = head()
+    label = crop._components(mesh.triangles)
+    surface = mesh.triangles[label == np.bincount(label).argmax()]
+    path = tmp_path / "model2019_fullHead.h5"
+    write_bfm(path, mesh._replace(triangles=surface), modes=(2, 2, 2))
+    model = load_face_model(path)
+    assert crop.connected(surface) == crop.connected(model.triangles) == 1
+    border = head().vertices[:, 2].min() + 50  # the rings that the face was lengthened by
+    assert model.shape_mean[:, 2].min() > border
+    assert np.linalg.norm(
+        fitting.landmark_points(model) - mesh.vertices[mesh.landmarks], axis=1
+    )[17:].max() < 4.0
+
+
 def crop_rows(model, full):
     """The vertices of the whole mesh that the crop has."""
     place = {tuple(row): number for number, row in enumerate(full.shape_mean.tolist())}
@@ -126,7 +142,8 @@ def test_the_authors_crop_is_used(path):
     ("key", "value", "message"),
     [
         ("points", np.array([10**6]), "'points' has an index outside"),
-        ("color_mean", np.arange(6), r"'color_mean' of shape \(6,\) does not list"),
+        ("color_mean", np.arange(6), r"'color_mean' has the shape \(6,\) instead of \(10296,\)"),
+        ("exp_mean", np.arange(10296), "'exp_mean' does not list the three rows of each vertex"),
         ("cells", np.zeros((4, 5), int), r"'cells' has the shape \(4, 5\), not 3 x t"),
         ("exp_pcaBasis", None, "lacks the array 'exp_pcaBasis'"),
     ],
@@ -146,9 +163,12 @@ def test_what_is_wrong_with_the_authors_crop_is_named(path, key, value, message)
     ("key", "value", "message"),
     [
         ("color/model/pcaBasis", None, "it has no 'color/model/pcaBasis'"),
-        ("expression/model/mean", np.zeros(9), "'expression' has a mean of"),
+        ("expression/model/mean", np.zeros(9), r"mean' has the shape \(9,\) instead of \(11376,\)"),
+        ("shape/model/pcaBasis", np.zeros((9, 6)), r"\(9, 6\) instead of \(11376, 6\)"),
+        ("shape/model/pcaBasis", np.zeros(9), r"\(9,\) instead of \(11376, 'k'\)"),
+        ("shape/representer/points", np.zeros(9), r"points' has the shape \(9,\), not 3 x v"),
         ("shape/representer/cells", np.full((3, 5), 10**6), "'shape/representer/cells' has an ind"),
-        ("shape/representer/cells", np.zeros((3, 0), int), "'shape/representer/cells' is empty"),
+        ("shape/representer/cells", np.zeros((3, 0), int), r"the shape \(3, 0\), not 3 x t"),
         ("shape/representer/cells", np.zeros((5, 3), int), r"the shape \(5, 3\), not 3 x t"),
         ("shape/model/pcaVariance", np.full(6, np.nan), "pcaVariance' holds values that are not f"),
         ("shape/model/pcaVariance", np.full(6, -1.0), "pcaVariance' holds negative variances"),
