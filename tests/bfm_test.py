@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from face_model_files import face, head, write_bfm, write_crop
+from face_model_files import face, head, mean_expression, write_bfm, write_crop
 
 from focus_jax.face_models import bfm, crop, fitting, load_face_model
 
@@ -30,6 +30,7 @@ def test_the_whole_mesh_is_read_as_it_is_downloaded(models):
     model = models[1]
     np.testing.assert_allclose(model.shape_mean, head().vertices, atol=1e-3)
     np.testing.assert_array_equal(model.triangles, head().triangles)
+    np.testing.assert_allclose(model.expression_mean, mean_expression(head()), atol=1e-5)
     np.testing.assert_allclose(model.albedo_mean, head().colours, atol=1e-6)
     # One unit of a coefficient is one standard deviation.
     np.testing.assert_allclose(
@@ -44,7 +45,8 @@ def test_the_crop_is_one_patch_of_the_whole_mesh(models):
     assert crop.connected(model.triangles) == crop.connected(face().triangles)
     assert 0.8 < len(model.shape_mean) / len(full.shape_mean) < 0.95
     kept = crop_rows(model, full)
-    for field in ("identity_basis", "expression_basis", "albedo_mean", "albedo_basis"):
+    bases = ("identity_basis", "expression_basis", "albedo_basis")
+    for field in (*bases, "albedo_mean", "expression_mean"):
         np.testing.assert_array_equal(getattr(model, field), getattr(full, field)[kept])
 
 
@@ -59,9 +61,12 @@ def test_the_crop_of_a_mesh_without_eyeballs_is_one_patch_of_face(tmp_path):
     assert crop.connected(surface) == crop.connected(model.triangles) == 1
     border = head().vertices[:, 2].min() + 50  # the rings that the face was lengthened by
     assert model.shape_mean[:, 2].min() > border
-    assert np.linalg.norm(
-        fitting.landmark_points(model) - mesh.vertices[mesh.landmarks], axis=1
-    )[17:].max() < 4.0
+    assert (
+        np.linalg.norm(fitting.landmark_points(model) - mesh.vertices[mesh.landmarks], axis=1)[
+            17:
+        ].max()
+        < 4.0
+    )
 
 
 def crop_rows(model, full):

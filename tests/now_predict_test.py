@@ -1,6 +1,7 @@
 """Prediction folders, from photos whose shapes are given instead of predicted."""
 
 import csv
+import dataclasses
 
 import cv2
 import numpy as np
@@ -87,6 +88,20 @@ def test_a_misfit_prior_is_subtracted(trained, photos, tmp_path):
     )
     vertices, _ = now.read_mesh(tmp_path / "out/A/selfie/1.obj")
     np.testing.assert_allclose(vertices, trained.constants.face_model.shape_mean - 2.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_neutral_is_without_the_mean_expression_unless_told(trained, photos, tmp_path, kept):
+    """As in the authors' release, for face models that have one."""
+    model = trained.constants.face_model
+    smile = np.sin(np.asarray(model.shape_mean))
+    model = dataclasses.replace(model, expression_mean=smile)
+    trained = trained._replace(constants=trained.constants._replace(face_model=model))
+    find, out = now_predict.from_csv(photos / "landmarks.csv"), tmp_path / "out"
+    now_predict.predict(trained, ["A/selfie/1.jpg"], photos, out, find=find, mean_expression=kept)
+    vertices, _ = now.read_mesh(out / "A/selfie/1.obj")
+    expected = model.shape_mean if kept else model.shape_mean - smile
+    np.testing.assert_allclose(vertices, expected, atol=1e-4)
 
 
 def test_dlib_finds_the_astronaut():

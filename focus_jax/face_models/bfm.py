@@ -98,6 +98,7 @@ def read(
         landmark_weights=weights,
         region=chosen.borrowed.region,
         uv=chosen.borrowed.uv,
+        expression_mean=offset[kept].astype(np.float32),
         name=path.stem,
         units="mm",
         licence=LICENCE,
