@@ -244,5 +244,6 @@ def test_at_full_size_it_loads_in_three_seconds_and_a_gigabyte_and_a_half(tmp_pa
             cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=120,
         )  # fmt: skip
         seconds, kilobytes, vertices, _, modes, _ = map(float, done.stdout.split()[-6:])
+        print(f"{kind}: {seconds:.2f} s of CPU time, {kilobytes / 1e6:.2f} GB at most")
         assert seconds < 3 and kilobytes < 1.5e6 and modes == 80
         assert vertices == 53149 or kind == "cropped"

@@ -104,6 +104,26 @@ def test_neutral_is_without_the_mean_expression_unless_told(trained, photos, tmp
     np.testing.assert_allclose(vertices, expected, atol=1e-4)
 
 
+def test_the_whole_mesh_is_written_with_the_same_coefficients(trained, photos, tmp_path):
+    model = trained.constants.face_model
+    extra = np.float32(50) + 9 * np.eye(3, dtype=np.float32)
+    neck = np.arange(3)[None] + len(model.shape_mean)
+    whole = dataclasses.replace(
+        model,
+        shape_mean=np.concatenate([model.shape_mean, extra]),
+        triangles=np.concatenate([model.triangles, neck]).astype(np.int32),
+        identity_basis=np.pad(model.identity_basis, ((0, 3), (0, 0), (0, 0))),
+        expression_basis=np.pad(model.expression_basis, ((0, 3), (0, 0), (0, 0))),
+    )
+    find, out = now_predict.from_csv(photos / "landmarks.csv"), tmp_path / "out"
+    now_predict.predict(trained, ["A/selfie/1.jpg"], photos, out, find=find, whole=whole)
+    vertices, triangles = now.read_mesh(out / "A/selfie/1.obj")
+    np.testing.assert_allclose(vertices, whole.shape_mean, atol=1e-4)  # its code is zero
+    assert len(triangles) == len(whole.triangles)
+    with pytest.raises(ValueError, match="leave the whole one out"):
+        now_predict.predict(trained, [], photos, out, find=find, prior=extra, whole=whole)
+
+
 def test_dlib_finds_the_astronaut():
     pytest.importorskip("dlib")
     photo = skimage.data.astronaut()

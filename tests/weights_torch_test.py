@@ -479,3 +479,24 @@ def test_command(tmp_path, narrow, monkeypatch, capsys):
     assert "weights" in capsys.readouterr().out
     assert command.main(["import", "unet.model", "--as", "arcface", str(out)]) == 1
     assert "do not fit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_command_on_a_file_that_pytorch_wrote(tmp_path, narrow, zipped, capsys):
+    """From the file to what `config.init.segmenter` reads, halves widened."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is not needed to run")
+    state = {k: torch.from_numpy(np.array(v, np.float16)) for k, v in narrow.items()}
+    path, out = tmp_path / "unet.pth", tmp_path / "unet.safetensors"
+    torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=zipped)
+    assert command.main(["import", str(path), "--as", "segmenter", str(out)]) == 0
+    images = [np.zeros((1, 16, 16, 3), np.float32)] * 2
+    like = jax.eval_shape(segmenter.Segmenter(width=2).init, jax.random.key(0), *images)
+    found = weights.load_like(out, like, what="the segmenter")
+    expected = convert({k: v.astype(np.float16) for k, v in narrow.items()}, "segmenter")
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    # A file cut short is one sentence.
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    capsys.readouterr()
+    assert command.main(["import", str(path), "--as", "segmenter", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "unet.pth" in said and said.count("\n") == 1

@@ -7,9 +7,10 @@ The list has a line `SUBJECT/CHALLENGE/IMAGE.jpg` per photo, below the folder of
 are rows `SUBJECT/CHALLENGE/IMAGE.jpg,x0,y0,...,x67,y67`, or dlib finds them (`pip install
 focus_jax[photos]`); photos without a face are counted and listed. Each photo gives a neutral mesh,
 without expression and pose, as `.obj`, its seven landmarks as `.npy`, and a row of `poses.csv` with
-the estimated yaw. `--misfit=misfit.npz` subtracts a misfit prior (see `focus_jax.misfit`). Neutral
-is also without the mean expression of face models that have one (Basel 2017 and 2019), as in the
-authors' release; `--mean_expression` keeps it.
+the estimated yaw. The mesh is the whole one of the face model's file; with `--misfit=misfit.npz`,
+which subtracts a misfit prior (see `focus_jax.misfit`), it is that of the training. Neutral is also
+without the mean expression of face models that have one (Basel 2017 and 2019), as in the authors'
+release; `--mean_expression` keeps it.
 """
 
 import csv
@@ -29,6 +30,7 @@ from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.evaluation.command import in_one_sentence
 from focus_jax.evaluation.now import read_images
 from focus_jax.evaluation.scans import SEVEN
+from focus_jax.face_models import load_face_model
 from focus_jax.types import FaceModel
 from focus_jax.workdir import Trained, align, load_trained, record_batches
 
@@ -51,14 +53,19 @@ def predict(
     find: FindLandmarks,
     prior: np.ndarray | None = None,
     mean_expression: bool = False,
+    whole: FaceModel | None = None,
 ) -> list[str]:
     """Write the predictions of all photos; returns what was left out, with the reason for each.
 
-    `prior` is subtracted; `mean_expression` keeps the face model's in the neutral shapes.
+    `prior` is subtracted; `mean_expression` keeps the face model's in the neutral shapes; `whole`
+    is the face model with all of its mesh, to be written instead of the training's. ValueError for
+    both a prior, which is of the training's mesh, and `whole`.
     """
+    if prior is not None and whole is not None:
+        raise ValueError("a misfit prior is of the training's mesh; leave the whole one out")
     skipped: list[str] = []
     out.mkdir(parents=True, exist_ok=True)
-    face_model = trained.constants.face_model
+    face_model = trained.constants.face_model if whole is None else whole
     less = [] if prior is None else [prior]
     if not mean_expression and face_model.expression_mean is not None:
         less.append(np.asarray(face_model.expression_mean))
@@ -68,7 +75,7 @@ def predict(
         bar = tqdm(images, desc="photos", unit="photo")
         for chunk in _chunks(_crops(trained, bar, photos, find, skipped)):
             names, records = zip(*chunk, strict=True)
-            for name, shape, yaw in _shapes(trained, names, records, less):
+            for name, shape, yaw in _shapes(trained, names, records, whole, less):
                 stem = (out / name).with_suffix("")
                 stem.parent.mkdir(parents=True, exist_ok=True)
                 mesh = trimesh.Trimesh(shape, np.asarray(face_model.triangles), process=False)
@@ -109,13 +116,20 @@ def _chunks(crops: Iterable[tuple[str, dict]]) -> Iterator[list[tuple[str, dict]
 
 
 def _shapes(
-    trained: Trained, names: Sequence[str], records: Sequence[dict], less: Sequence[np.ndarray]
+    trained: Trained,
+    names: Sequence[str],
+    records: Sequence[dict],
+    whole: FaceModel | None,
+    less: Sequence[np.ndarray],
 ) -> Iterator[tuple[str, np.ndarray, float]]:
     """Name, neutral shape `[v 3]` minus all of `less`, and yaw in degrees of each photo."""
     start = 0
     for batch, count in record_batches(records, trained.config, trained.constants.recognizer):
         found = updates.predict(trained.state, batch, trained.constants, method=trained.method)
-        neutral, pose = jax.device_get((found.face.neutral, found.face.code.pose))
+        code = found.face.code
+        neutral, pose = jax.device_get((found.face.neutral, code.pose))
+        if whole is not None:
+            neutral = np.asarray(morphable.vertices(whole, code.identity, code.expression[..., :0]))
         for offset in less:
             neutral = misfit.correct(neutral, offset)
         for i in range(count):
@@ -153,6 +167,8 @@ def main(argv: list[str]) -> None:
     find = from_csv(Path(_LANDMARKS.value)) if _LANDMARKS.value else from_dlib()
     face_model = trained.constants.face_model
     prior = misfit.load(Path(_MISFIT.value), face_model) if _MISFIT.value else None
+    model = trained.config.face_model
+    whole = None if prior is not None else load_face_model(model.name, **model.modes, mesh="full")
     images = read_images(Path(_IMAGES.value))
     out = Path(_OUT.value)
     skipped = predict(
@@ -163,6 +179,7 @@ def main(argv: list[str]) -> None:
         find=find,
         prior=prior,
         mean_expression=_MEAN_EXPRESSION.value,
+        whole=whole,
     )
     print(f"wrote {len(images) - len(skipped)} of {len(images)} predictions to {out}")
     if skipped:
