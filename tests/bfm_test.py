@@ -178,7 +178,7 @@ def test_what_is_wrong_with_the_authors_crop_is_named(path, key, value, message)
         ("shape/model/pcaVariance", np.full(6, np.nan), "pcaVariance' holds values that are not f"),
         ("shape/model/pcaVariance", np.full(6, -1.0), "pcaVariance' holds negative variances"),
         ("color/model/pcaVariance", np.ones(3), r"the shape \(3,\), which does not fit"),
-        ("shape/model/mean", np.zeros(11376), "0 x 0 x 0 mm, which is no face"),
+        ("shape/model/mean", np.zeros(11376), "1 x 1 x 1 mm, which is no face"),
         ("shape/model/pcaBasis", np.full((11376, 6), np.inf), "pcaBasis' holds values that are"),
     ],
 )
