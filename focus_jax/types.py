@@ -41,6 +41,8 @@ class FaceModel:
     landmark_weights: Float[Array, "68 3"]
     region: Int[Array, "v"]  # index into REGIONS
     uv: Float[Array, "v 2"]  # texture coordinates in [0, 1], v upwards
+    # What of `shape_mean` is the mean expression, in models that have one (Basel 2017 and 2019).
+    expression_mean: Float[Array, "v 3"] | None = None
     name: str = struct.field(pytree_node=False, default="")
     units: str = struct.field(pytree_node=False, default="mm")
     licence: str = struct.field(pytree_node=False, default="")

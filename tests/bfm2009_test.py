@@ -87,7 +87,7 @@ def test_without_expressions_it_says_what_is_missing(name, tmp_path):
     ("key", "value", "message"),
     [
         ("idBase", None, "lacks the key 'idBase'"),
-        ("meanshape", np.zeros((1, 7)), "'meanshape' has 7 numbers, not 3 a vertex"),
+        ("meanshape", np.zeros((1, 7)), r"'meanshape' has the shape \(1, 7\), not three numbers"),
         ("meantex", np.zeros((1, 9)), r"'meantex' has the shape \(1, 9\) instead of \(3432, 3\)"),
         (
             "exBase",
@@ -96,6 +96,7 @@ def test_without_expressions_it_says_what_is_missing(name, tmp_path):
         ),
         ("tri", np.zeros((5, 3)), "'tri' has an index outside"),
         ("tri", np.full((5, 3), 1.5), "'tri' holds float64 instead of integers"),
+        ("tri", np.full((5, 3), np.nan), "'tri' holds float64 instead of integers"),
         ("tri", np.ones((5, 4)), r"'tri' has the shape \(5, 4\), not t x 3"),
         ("keypoints", np.ones((1, 5)), r"'keypoints' has the shape \(1, 5\), not 68"),
         ("texBase", np.full((10296, 2), np.nan), "'texBase' holds values that are not finite"),
@@ -110,6 +111,12 @@ def test_what_is_wrong_with_the_merged_file_is_named(merged, tmp_path, key, valu
     assert path.name in str(error.value)
 
 
+def shorten_deviations(folder):
+    path = folder / "01_MorphableModel.mat"
+    content = {k: v for k, v in scipy.io.loadmat(path).items() if k[0] != "_"}
+    scipy.io.savemat(path, content | {"texEV": np.ones(2)})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -121,6 +128,7 @@ def test_what_is_wrong_with_the_merged_file_is_named(merged, tmp_path, key, valu
         (lambda folder: (folder / "std_exp.txt").write_text("1 2"), "has 2 deviations for 5 modes"),
         (lambda folder: (folder / "std_exp.txt").write_text("x"), "something else than numbers"),
         (lambda folder: cut(folder / "01_MorphableModel.mat"), "cannot be read as a MATLAB file"),
+        (shorten_deviations, r"'texEV' has the shape \(1, 2\), too short for 'texPC' of shape"),
         (lambda folder: cut(folder / "BFM_exp_idx.mat"), r"idx\.mat cannot be read as a MATLAB"),
     ],
 )

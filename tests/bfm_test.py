@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from face_model_files import face, head, write_bfm, write_crop
+from face_model_files import face, head, mean_expression, write_bfm, write_crop
 
 from focus_jax.face_models import bfm, crop, fitting, load_face_model
 
@@ -30,6 +30,7 @@ def test_the_whole_mesh_is_read_as_it_is_downloaded(models):
     model = models[1]
     np.testing.assert_allclose(model.shape_mean, head().vertices, atol=1e-3)
     np.testing.assert_array_equal(model.triangles, head().triangles)
+    np.testing.assert_allclose(model.expression_mean, mean_expression(head()), atol=1e-5)
     np.testing.assert_allclose(model.albedo_mean, head().colours, atol=1e-6)
     # One unit of a coefficient is one standard deviation.
     np.testing.assert_allclose(
@@ -44,8 +45,28 @@ def test_the_crop_is_one_patch_of_the_whole_mesh(models):
     assert crop.connected(model.triangles) == crop.connected(face().triangles)
     assert 0.8 < len(model.shape_mean) / len(full.shape_mean) < 0.95
     kept = crop_rows(model, full)
-    for field in ("identity_basis", "expression_basis", "albedo_mean", "albedo_basis"):
+    bases = ("identity_basis", "expression_basis", "albedo_basis")
+    for field in (*bases, "albedo_mean", "expression_mean"):
         np.testing.assert_array_equal(getattr(model, field), getattr(full, field)[kept])
+
+
+def test_the_crop_of_a_mesh_without_eyeballs_is_one_patch_of_face(tmp_path):
+    """As the Basel models are: one surface, whose ears, neck and skull fall away."""
+    mesh = head()
+    label = crop._components(mesh.triangles)
+    surface = mesh.triangles[label == np.bincount(label).argmax()]
+    path = tmp_path / "model2019_fullHead.h5"
+    write_bfm(path, mesh._replace(triangles=surface), modes=(2, 2, 2))
+    model = load_face_model(path)
+    assert crop.connected(surface) == crop.connected(model.triangles) == 1
+    border = head().vertices[:, 2].min() + 50  # the rings that the face was lengthened by
+    assert model.shape_mean[:, 2].min() > border
+    assert (
+        np.linalg.norm(fitting.landmark_points(model) - mesh.vertices[mesh.landmarks], axis=1)[
+            17:
+        ].max()
+        < 4.0
+    )
 
 
 def crop_rows(model, full):
@@ -126,7 +147,8 @@ def test_the_authors_crop_is_used(path):
     ("key", "value", "message"),
     [
         ("points", np.array([10**6]), "'points' has an index outside"),
-        ("color_mean", np.arange(6), r"'color_mean' of shape \(6,\) does not list"),
+        ("color_mean", np.arange(6), r"'color_mean' has the shape \(6,\) instead of \(10296,\)"),
+        ("exp_mean", np.arange(10296), "'exp_mean' does not list the three rows of each vertex"),
         ("cells", np.zeros((4, 5), int), r"'cells' has the shape \(4, 5\), not 3 x t"),
         ("exp_pcaBasis", None, "lacks the array 'exp_pcaBasis'"),
     ],
@@ -146,14 +168,17 @@ def test_what_is_wrong_with_the_authors_crop_is_named(path, key, value, message)
     ("key", "value", "message"),
     [
         ("color/model/pcaBasis", None, "it has no 'color/model/pcaBasis'"),
-        ("expression/model/mean", np.zeros(9), "'expression' has a mean of"),
+        ("expression/model/mean", np.zeros(9), r"mean' has the shape \(9,\) instead of \(11376,\)"),
+        ("shape/model/pcaBasis", np.zeros((9, 6)), r"\(9, 6\) instead of \(11376, 6\)"),
+        ("shape/model/pcaBasis", np.zeros(9), r"\(9,\) instead of \(11376, 'k'\)"),
+        ("shape/representer/points", np.zeros(9), r"points' has the shape \(9,\), not 3 x v"),
         ("shape/representer/cells", np.full((3, 5), 10**6), "'shape/representer/cells' has an ind"),
-        ("shape/representer/cells", np.zeros((3, 0), int), "'shape/representer/cells' is empty"),
+        ("shape/representer/cells", np.zeros((3, 0), int), r"the shape \(3, 0\), not 3 x t"),
         ("shape/representer/cells", np.zeros((5, 3), int), r"the shape \(5, 3\), not 3 x t"),
         ("shape/model/pcaVariance", np.full(6, np.nan), "pcaVariance' holds values that are not f"),
         ("shape/model/pcaVariance", np.full(6, -1.0), "pcaVariance' holds negative variances"),
         ("color/model/pcaVariance", np.ones(3), r"the shape \(3,\), which does not fit"),
-        ("shape/model/mean", np.zeros(11376), "0 x 0 x 0 mm, which is no face"),
+        ("shape/model/mean", np.zeros(11376), "1 x 1 x 1 mm, which is no face"),
         ("shape/model/pcaBasis", np.full((11376, 6), np.inf), "pcaBasis' holds values that are"),
     ],
 )
@@ -219,5 +244,6 @@ def test_at_full_size_it_loads_in_three_seconds_and_a_gigabyte_and_a_half(tmp_pa
             cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=120,
         )  # fmt: skip
         seconds, kilobytes, vertices, _, modes, _ = map(float, done.stdout.split()[-6:])
+        print(f"{kind}: {seconds:.2f} s of CPU time, {kilobytes / 1e6:.2f} GB at most")
         assert seconds < 3 and kilobytes < 1.5e6 and modes == 80
         assert vertices == 53149 or kind == "cropped"

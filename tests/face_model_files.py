@@ -107,11 +107,17 @@ def basis(vertices: int, count: int, seed: int) -> np.ndarray:
 # --- Basel Face Models ---------------------------------------------------------------------------
 
 
+def mean_expression(mesh: Mesh) -> np.ndarray:
+    """Millimetres by which the mean expression moves each vertex; part of `mesh.vertices`."""
+    return 0.5 * np.sin(mesh.vertices / 20.0)
+
+
 def write_bfm(path: Path, mesh: Mesh | None = None, *, modes: tuple[int, int, int] = MODES) -> None:
     """Basel Face Model 2017 or 2019."""
     mesh = mesh or head()
     points = mesh.vertices + bfm.CENTRE
-    means = {"shape": points, "expression": 0 * points, "color": mesh.colours}
+    smile = mean_expression(mesh)
+    means = {"shape": points - smile, "expression": smile, "color": mesh.colours}
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         for (name, mean), count in zip(means.items(), modes, strict=True):
@@ -299,3 +305,20 @@ def write_ict(folder: Path) -> None:
         write(f"identity{number:03}", mesh.vertices + mode)
     for number, mode in enumerate(np.moveaxis(basis(len(mesh.vertices), MODES[1], 1), -1, 0)):
         write(f"mouth{number}", mesh.vertices + 5 * mode)
+
+
+def write_ict_npz(path: Path) -> None:
+    """The npz: centimetres, blendshapes of full weight, numbers of the original mesh."""
+    mesh = head()
+    count = len(mesh.vertices)
+    face_part = np.arange(count) < len(load_face_model("builtin").shape_mean)
+    np.savez(
+        path,
+        mean=(mesh.vertices / 10).astype(np.float32),
+        id_basis=np.moveaxis(basis(count, MODES[0], 0), -1, 0).astype(np.float16) / 10,
+        exp_basis=np.moveaxis(basis(count, MODES[1], 1), -1, 0).astype(np.float16),
+        triangles=mesh.triangles.astype(np.int32),
+        uv=np.full((count, 2), 0.5, np.float32),
+        lm68=mesh.landmarks.astype(np.int32),
+        orig_index=np.where(face_part, np.arange(count), ict.FACE_VERTICES + np.arange(count)),
+    )

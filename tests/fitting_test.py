@@ -69,6 +69,25 @@ def test_on_itself_everything_is_borrowed_as_it_is(builtin):
     assert found.basis.shape[-1] == 5
 
 
+def test_eyeballs_are_coloured_by_eyeballs_alone(builtin):
+    balls = crop.eyeballs(builtin.triangles, builtin.region)
+    sides = [builtin.shape_mean[balls & (builtin.shape_mean[:, 0] * s > 0)] for s in (-1, 1)]
+    assert len(sides[0]) == len(sides[1]) > 100
+    # Two eyeballs that stick out further than the lids, over a face without any.
+    moved = builtin.shape_mean + 4.0 * balls[:, None] * [0, 0, 1]
+    found = fitting.borrowed(moved, builtin.shape_mean, builtin, apart=(balls, balls))
+    assert (found.region[balls] == REGIONS.index("eyes")).all()
+    low, high = (getattr(builtin.albedo_mean[balls], f)(axis=0) for f in ("min", "max"))
+    assert ((low - 1e-5 <= found.albedo[balls]) & (found.albedo[balls] <= high + 1e-5)).all()
+    # Where the other mesh has none of its own, one surface takes from everything.
+    none = np.zeros_like(balls)
+    one, other = (
+        fitting.borrowed(moved, builtin.shape_mean, builtin, apart=apart)
+        for apart in (None, (none, balls))
+    )
+    np.testing.assert_array_equal(one.albedo, other.albedo)
+
+
 @pytest.mark.parametrize("kind", ["a ball", "a point"])
 def test_what_is_no_face_is_refused(kind, builtin):
     ball = np.random.default_rng(0).normal(size=builtin.shape_mean.shape)

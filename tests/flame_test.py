@@ -86,6 +86,13 @@ def test_an_npz_may_hold_pickled_arrays(tmp_path):
         load_face_model(tmp_path / "flame.npz")
 
 
+def test_an_npz_without_a_key_is_still_flame(tmp_path):
+    arrays = flame_arrays()
+    np.savez(tmp_path / "flame.npz", **{k: v for k, v in arrays.items() if k != "v_template"})
+    with pytest.raises(ValueError, match="is not FLAME: it lacks the key 'v_template'"):
+        load_face_model(tmp_path / "flame.npz")
+
+
 def test_landmarks_lie_inside_triangles(complete):
     model, mesh = complete[0], head()
     wanted = flame_embedding()
@@ -161,6 +168,8 @@ def test_a_texture_of_255_with_its_own_coordinates(path, tmp_path):
         ("J_regressor", np.full((5, 3792), np.nan), "'J_regressor' holds values that are not fin"),
         ("kintree_table", np.full((2, 5), 4), "'kintree_table' hangs joint 1 on 4"),
         ("v_template", "text", "'v_template' is str, from which no array can be read"),
+        ("J_regressor", np.array(1.0), r"'J_regressor' has the shape \(\) instead of \(5, 3792\)"),
+        ("weights", np.ones(5), r"'weights' has the shape \(5,\) instead of \(3792, 5\)"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, key, value, message):
@@ -205,6 +214,8 @@ def test_landmarks_that_do_not_fit_are_named(path, tmp_path, name, content, mess
     ("change", "message"),
     [
         ({"MU": np.ones(7)}, r"'MU' has the shape \(7,\), no square texture"),
+        ({"MU": np.ones(0)}, r"'MU' has the shape \(0,\), no square texture"),
+        ({"MU": np.full(12288, np.nan)}, "'MU' holds values that are not finite"),
         ({"MU": None}, "lacks the key 'MU'"),
         ({"PC": np.ones((5, 2))}, r"'PC' has the shape \(5, 2\) for 4096 x 3 values"),
         ({"PC": np.full((12288, 2), np.nan)}, "'PC' holds values that are not finite"),

@@ -133,6 +133,7 @@ def test_the_table_of_landmarks_is_that_of_the_npz(ict_arrays):
     ("change", "message"),
     [
         ({"uv": None}, "lacks the key 'uv'"),
+        ({"id_basis": None}, "lacks the key 'id_basis' of an ICT-FaceKit npz"),
         ({"uv": np.zeros((5, 2))}, r"'uv' has the shape \(5, 2\)"),
         ({"triangles": np.full((3, 3), 10**6)}, "'triangles' has an index outside"),
         ({"lm68": np.full(68, 10000)}, "not on the face"),

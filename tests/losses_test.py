@@ -131,6 +131,29 @@ def test_area_and_binary_at_their_ends():
     assert losses.binary(ones, squared=True) < losses.binary(0.5 * ones, squared=True) == 0
 
 
+def test_area_pulls_as_the_papers_ratio_does():
+    """1 - S_M / S_R of the release and -S_M / S_R of the paper have one gradient."""
+    mask, coverage = random_images()[2], np.round(random_images(1)[2])
+
+    def ratio(mask):
+        covered = jnp.sum(coverage, axis=(1, 2, 3))
+        return -jnp.mean(jnp.sum(mask * coverage, axis=(1, 2, 3)) / covered)
+
+    pull = jax.grad(lambda m: losses.area(m, coverage))(mask)
+    np.testing.assert_allclose(pull, jax.grad(ratio)(mask), rtol=1e-5, atol=1e-9)
+    assert np.abs(pull).max() > 0
+
+
+def test_the_likelihood_rewards_every_pixel_that_passes():
+    """Of the initialisation: its mean runs over all pixels, so that a larger mask is better."""
+    target, _, _ = random_images()
+    ones = np.ones_like(target[..., :1])
+    whole, _ = losses.robust_photometric(target, target, ones)
+    half, _ = losses.robust_photometric(target, target, ones * (np.arange(16) < 8)[:, None])
+    constant = 3 * np.log(np.sqrt(2 * np.pi) * 0.043)  # minus N_c, 6.683
+    np.testing.assert_allclose([whole, half], [constant, constant / 2], rtol=1e-5)
+
+
 def test_cosine_measures_direction_only():
     a = np.random.default_rng(1).normal(size=(3, 8)).astype(np.float32)
     np.testing.assert_allclose(losses.cosine(a, 5 * a), 0, atol=1e-6)
@@ -150,6 +173,9 @@ def test_landmark_weight_lies_inside_the_square():
     plain = losses.landmark(off, zero, losses.landmark_weights(1.0))
     heavy = losses.landmark(off, zero, losses.landmark_weights(20.0))
     np.testing.assert_allclose(heavy, 400 * plain)
+    # The nose ridge but for its top, and the inner lip.
+    heavy = np.flatnonzero(np.asarray(losses.landmark_weights(20.0)) == 20.0)
+    np.testing.assert_array_equal(heavy, [28, 29, 30, *range(60, 68)])
 
 
 def test_cross_entropy_prefers_the_right_answer():

@@ -1,6 +1,7 @@
 """Prediction folders, from photos whose shapes are given instead of predicted."""
 
 import csv
+import dataclasses
 
 import cv2
 import numpy as np
@@ -87,6 +88,40 @@ def test_a_misfit_prior_is_subtracted(trained, photos, tmp_path):
     )
     vertices, _ = now.read_mesh(tmp_path / "out/A/selfie/1.obj")
     np.testing.assert_allclose(vertices, trained.constants.face_model.shape_mean - 2.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_neutral_is_without_the_mean_expression_unless_told(trained, photos, tmp_path, kept):
+    """As in the authors' release, for face models that have one."""
+    model = trained.constants.face_model
+    smile = np.sin(np.asarray(model.shape_mean))
+    model = dataclasses.replace(model, expression_mean=smile)
+    trained = trained._replace(constants=trained.constants._replace(face_model=model))
+    find, out = now_predict.from_csv(photos / "landmarks.csv"), tmp_path / "out"
+    now_predict.predict(trained, ["A/selfie/1.jpg"], photos, out, find=find, mean_expression=kept)
+    vertices, _ = now.read_mesh(out / "A/selfie/1.obj")
+    expected = model.shape_mean if kept else model.shape_mean - smile
+    np.testing.assert_allclose(vertices, expected, atol=1e-4)
+
+
+def test_the_whole_mesh_is_written_with_the_same_coefficients(trained, photos, tmp_path):
+    model = trained.constants.face_model
+    extra = np.float32(50) + 9 * np.eye(3, dtype=np.float32)
+    neck = np.arange(3)[None] + len(model.shape_mean)
+    whole = dataclasses.replace(
+        model,
+        shape_mean=np.concatenate([model.shape_mean, extra]),
+        triangles=np.concatenate([model.triangles, neck]).astype(np.int32),
+        identity_basis=np.pad(model.identity_basis, ((0, 3), (0, 0), (0, 0))),
+        expression_basis=np.pad(model.expression_basis, ((0, 3), (0, 0), (0, 0))),
+    )
+    find, out = now_predict.from_csv(photos / "landmarks.csv"), tmp_path / "out"
+    now_predict.predict(trained, ["A/selfie/1.jpg"], photos, out, find=find, whole=whole)
+    vertices, triangles = now.read_mesh(out / "A/selfie/1.obj")
+    np.testing.assert_allclose(vertices, whole.shape_mean, atol=1e-4)  # its code is zero
+    assert len(triangles) == len(whole.triangles)
+    with pytest.raises(ValueError, match="leave the whole one out"):
+        now_predict.predict(trained, [], photos, out, find=find, prior=extra, whole=whole)
 
 
 def test_dlib_finds_the_astronaut():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from train_test import load_config
 
+from experiments import ablation
 from focus_jax import forward, presets, recognizer, updates
 from focus_jax.encoder import small_encoder
 from focus_jax.face_models import load_face_model
@@ -19,6 +20,7 @@ from focus_jax.optim import make_optimizer
 from focus_jax.presets import PAPER, RELEASE
 from focus_jax.schedule import Schedule, phase_at, terms_at
 from focus_jax.segmenter import Segmenter
+from focus_jax.train import fresh_optimizers, initial_state
 from focus_jax.types import Batch
 
 SIZE = 48
@@ -204,6 +206,92 @@ def test_rates_and_periods_of_the_two_readings():
         schedule = Schedule(**config.schedule)
         networks = [phase_at(start + i, schedule).network for i in (0, steps - 1, steps, 29_999)]
         assert networks == ["segmenter"] * 2 + ["autoencoder"] * 2
+
+
+def test_the_settings_that_both_readings_share():
+    for arguments in ("", "paper"):
+        config = load_config("celeba_bfm2017", arguments)
+        # Rows 27 to 29: iterations counted, not epochs. Row 35: whole batches of twelve.
+        schedule = Schedule(**config.schedule)
+        assert (schedule.initialisation, schedule.pretraining) == (300_000, 30_000)
+        assert (schedule.joint, schedule.period, schedule.warmup) == (200_000, 30_000, 0)
+        assert config.data.batch_size == 12 and config.data.size == 224
+
+        def rate(step, schedule=schedule, config=config):
+            return terms_at(step, schedule, config.losses, config.rates).learning_rate
+
+        steps = (0, 4_999, 5_000, 300_000, 329_999)
+        expected = [0.1, 0.1, 0.099, 0.03, 0.03]  # row 27: the pre-training's does not decay
+        np.testing.assert_allclose([rate(step) for step in steps], expected, rtol=1e-5)
+        # Row 15: 80 + 64 + 80 coefficients, 6 of pose, 27 of light, and their scales.
+        sizes = forward.Widths(**config.face_model.modes)
+        assert sizes.outputs == 257
+        assert forward.Decoding(**config.decoding) == forward.Decoding(3.0, 0.3, 0.005, 1.0)
+        # Row 22; row 16 has no field: the encoder's last layer begins at zero, and its input is
+        # the image in [0, 1] (tests/encoder_test.py, parity in tests/weights_torch_test.py).
+        assert config.encoder.kind == "resnet50"
+        assert dict(config.segmenter) == {"width": 64, "stem": "authors", "dropout": 0.5}
+        # Row 32, without clipping or decay; rows 18, 20 and 49.
+        for network in ("autoencoder", "segmenter"):
+            assert dict(config.optimizer[network]) == {
+                "name": "adadelta", "clip": 0.0, "weight_decay": 0.0
+            }  # fmt: skip
+        assert not config.rasterizer.renormalize_normals and config.recognizer.align_corners
+        assert config.losses.perceptual_features == "deep"
+        assert config.data.augment and not config.data.paste  # row 42
+
+
+def test_each_stage_begins_with_new_moments(face_model, method, scene):
+    """Row 32: the first step of a stage is that of an optimizer that has seen nothing."""
+    _, batch, _, _ = scene
+    state = initial_state(method, face_model, batch, 0)
+    used = jax.tree.map(lambda x: x + 1, (state.encoder_optimizer, state.segmenter_optimizer))
+    changed = dataclasses.replace(
+        state, encoder_optimizer=used[0], segmenter_optimizer=used[1], step=state.step + 7
+    )
+    fresh = fresh_optimizers(changed, method)
+    jax.tree.map(np.testing.assert_array_equal, fresh.encoder_optimizer, state.encoder_optimizer)
+    jax.tree.map(
+        np.testing.assert_array_equal, fresh.segmenter_optimizer, state.segmenter_optimizer
+    )
+    assert int(fresh.step) == 7 and fresh.encoder is changed.encoder
+
+
+def test_the_chips_corners_are_a_choice(method, scene):
+    """Row 49, which is ArcFace's alone: what its network sees moves by half a pixel."""
+    face, batch, constants, _ = scene
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recognizer, "features", lambda variables, chips, **_: chips)
+        for aligned in (True, False):
+            changed = dataclasses.replace(
+                method, recognizer="arcface_r50", chip_size=-1, chip_align_corners=aligned
+            )
+            seen[aligned] = updates._recognize(
+                changed, constants, batch.image, face.landmarks, shallow=True
+            )
+    assert seen[True].shape == (2, 112, 112, 3)
+    assert 1e-3 < jnp.abs(seen[True] - seen[False]).mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("variant", "left"),
+    [
+        ("full", {"neighbour", "distance", "area", "preserve", "binary"}),
+        ("perceptual", {"distance", "area", "preserve", "binary"}),
+        ("neighbour", {"neighbour", "area", "binary"}),
+        ("baseline", {"neighbour", "area", "binary"}),
+    ],
+)
+def test_the_ablations_segmentation_losses(variant, left, release, method, scene):
+    """Row 51: every variant of the paper's Table 5 is a setting of named fields."""
+    (chosen,) = [v for v in ablation.LEARNT if v.name == variant]
+    fields = {name.removeprefix("losses."): value for name, value in chosen.fields}
+    found = results(RELEASE | fields, method, scene)
+    joint = {n.split("/")[1] for n in found if n.startswith("joint segmenter/")}
+    assert joint == left
+    same = "joint segmenter/neighbour" not in differing(found, release)
+    assert same == (variant in ("full", "neighbour"))
 
 
 def test_normals_can_be_renormalized(scene):

@@ -1,3 +1,9 @@
+"""Other people's networks against the numbers that their own code gives.
+
+`python -m pytest -rP -m "" -k parity tests/weights_torch_test.py` prints the largest difference of
+each network.
+"""
+
 import collections
 import io
 import os
@@ -48,8 +54,9 @@ def networks():
     return arrays, states
 
 
-def compare(found, expected):
+def compare(what, found, expected):
     difference = np.max(np.abs(np.asarray(found) - expected)) / np.max(np.abs(expected))
+    print(f"{what}: largest difference {difference:.1e} of the largest value")
     assert difference < TOLERANCE
 
 
@@ -62,12 +69,12 @@ def assert_same(state, expected):
 # --- parity with the release -------------------------------------------------------------------
 
 
-def test_encoder(networks):
+def test_parity_of_the_encoder(networks):
     arrays, states = networks
     variables = convert(states["encoder"], "encoder", outputs=531)
     image = np.random.RandomState(6).rand(2, 3, 224, 224).astype(np.float32).transpose(0, 2, 3, 1)
     found = jax.jit(encoder.Encoder(531).apply)(variables, image)
-    compare(found, arrays["encoder_output"])
+    compare("the authors' encoder", found, arrays["encoder_output"])
     assert_same(convert_back(variables, "encoder"), states["encoder"])
     # The 257 outputs that are used are those columns.
     used = convert(states["encoder"], "encoder")["params"]["fc"]
@@ -77,28 +84,30 @@ def test_encoder(networks):
     assert len(RELEASE_OUTPUTS) == 80 + 64 + 80 + 6 + 27
 
 
-def test_segmenter(networks):
+def test_parity_of_the_segmenter(networks):
     arrays, states = networks
     variables = convert(states["unet"], "segmenter")
     both = arrays["unet_input"].transpose(0, 2, 3, 1)
     logits = jax.jit(segmenter.Segmenter().apply)(variables, both[..., :3], both[..., 3:])
-    compare(segmenter.mask_from_logits(logits), arrays["unet_output"].transpose(0, 2, 3, 1))
+    mask = segmenter.mask_from_logits(logits)
+    compare("the authors' U-Net", mask, arrays["unet_output"].transpose(0, 2, 3, 1))
     assert_same(convert_back(variables, "segmenter"), states["unet"])
 
 
-def test_arcface(networks):
+def test_parity_of_arcface(networks):
     arrays, states = networks
     variables = convert(states["arcface"], "arcface")
     chips = (arrays["arcface_input"].transpose(0, 2, 3, 1) + 1) / 2  # the reference is in [-1, 1]
     found = jax.jit(lambda v, x: recognizer.features(v, x, kind="arcface_r50"))(variables, chips)
-    compare(found.deep, arrays["arcface_output"])
-    compare(found.shallow[..., ::8], arrays["arcface_shallow"].transpose(0, 2, 3, 1))
+    compare("iResNet-50, deep", found.deep, arrays["arcface_output"])
+    expected = arrays["arcface_shallow"].transpose(0, 2, 3, 1)
+    compare("iResNet-50, shallow", found.shallow[..., ::8], expected)
     assert_same(convert_back(variables, "arcface"), states["arcface"])
 
 
-def test_arcface_of_100_layers(networks):
-    # The names of the deeper network are those of the shallower one, with more blocks a stage.
-    shapes = {k: v.shape for k, v in networks[1]["arcface"].items()}
+def deeper_shapes(state):
+    """Names and shapes of iResNet-100: those of the shallower one, with more blocks a stage."""
+    shapes = {k: v.shape for k, v in state.items()}
     deeper = {k: v for k, v in shapes.items() if not k.startswith("layer")}
     for stage, blocks in enumerate((3, 13, 30, 3), start=1):
         first, second = f"layer{stage}.0.", f"layer{stage}.1."
@@ -106,9 +115,13 @@ def test_arcface_of_100_layers(networks):
         inner = {k.removeprefix(second): v for k, v in shapes.items() if k.startswith(second)}
         for block in range(1, blocks):
             deeper |= {f"layer{stage}.{block}.{k}": v for k, v in inner.items()}
+    return deeper
+
+
+def test_arcface_of_100_layers(networks):
     state = {
         name: np.broadcast_to(np.float32(number), shape)
-        for number, (name, shape) in enumerate(deeper.items())
+        for number, (name, shape) in enumerate(deeper_shapes(networks[1]["arcface"]).items())
     }
     variables = convert(state, "arcface")
     expected = recognizer.ARCFACE["arcface_r100"].init
@@ -119,6 +132,94 @@ def test_arcface_of_100_layers(networks):
     for name, value in state.items():
         if not name.endswith("num_batches_tracked"):
             assert back[name].shape == value.shape and (back[name] == value.flat[0]).all(), name
+
+
+class InPyTorch:
+    """The two residual networks by PyTorch's functions, in double precision, from a state dict."""
+
+    def __init__(self, state):
+        self.torch = pytest.importorskip("torch", reason="PyTorch, to compare with, is missing")
+        self.state = {k: self.torch.from_numpy(np.asarray(v)).double() for k, v in state.items()}
+        self.f = self.torch.nn.functional
+
+    def norm(self, x, name):
+        mean, var, weight, bias = (
+            self.state[f"{name}.{k}"] for k in ("running_mean", "running_var", "weight", "bias")
+        )
+        return self.f.batch_norm(x, mean, var, weight, bias, eps=1e-5)
+
+    def conv(self, x, name, stride=1):
+        kernel = self.state[f"{name}.weight"]
+        return self.f.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+
+    def slope(self, x, name):
+        return self.f.prelu(x, self.state[f"{name}.weight"])
+
+    def shortcut(self, x, name, stride):
+        if f"{name}.downsample.0.weight" not in self.state:
+            return x
+        return self.norm(self.conv(x, f"{name}.downsample.0", stride), f"{name}.downsample.1")
+
+    def blocks(self):
+        """Name of each block, its stage and its place in it."""
+        for stage in range(1, 5):
+            block = 0
+            while f"layer{stage}.{block}.conv1.weight" in self.state:
+                yield f"layer{stage}.{block}", stage, block
+                block += 1
+
+    def dense(self, x):
+        return self.f.linear(x, self.state["fc.weight"], self.state["fc.bias"])
+
+    def iresnet(self, chips):
+        x = self.torch.from_numpy(np.moveaxis(2 * chips - 1, -1, 1)).double()
+        x = self.slope(self.norm(self.conv(x, "conv1"), "bn1"), "prelu")
+        for name, _, block in self.blocks():
+            stride = 2 if block == 0 else 1
+            y = self.conv(self.norm(x, f"{name}.bn1"), f"{name}.conv1")
+            y = self.slope(self.norm(y, f"{name}.bn2"), f"{name}.prelu")
+            y = self.norm(self.conv(y, f"{name}.conv2", stride), f"{name}.bn3")
+            x = y + self.shortcut(x, name, stride)
+        return self.norm(self.dense(self.norm(x, "bn2").flatten(1)), "features").numpy()
+
+    def resnet50(self, images):
+        x = self.torch.from_numpy(np.moveaxis(images, -1, 1)).double()
+        x = self.norm(self.conv(x, "conv1", 2), "bn1").relu()
+        x = self.f.max_pool2d(x, 3, 2, 1)
+        for name, stage, block in self.blocks():
+            stride = 2 if block == 0 and stage > 1 else 1
+            y = self.norm(self.conv(x, f"{name}.conv1"), f"{name}.bn1").relu()
+            y = self.norm(self.conv(y, f"{name}.conv2", stride), f"{name}.bn2").relu()
+            y = self.norm(self.conv(y, f"{name}.conv3"), f"{name}.bn3")
+            x = (y + self.shortcut(x, name, stride)).relu()
+        return self.dense(x.mean((2, 3))).numpy()
+
+
+@pytest.mark.slow
+def test_parity_of_arcface_of_100_layers(networks):
+    arrays, states = networks
+    state = {k: weight(k, list(v)) for k, v in deeper_shapes(states["arcface"]).items()}
+    variables = convert(state, "arcface")
+    chips = (arrays["arcface_input"].transpose(0, 2, 3, 1) + 1) / 2
+    found = jax.jit(lambda v, x: recognizer.features(v, x, kind="arcface_r100"))(variables, chips)
+    compare("iResNet-100, deep", found.deep, InPyTorch(state).iresnet(chips))
+    assert_same(convert_back(variables, "arcface"), state)
+    # What is compared with is right: it gives the reference's numbers for the shallower network.
+    expected = InPyTorch(states["arcface"]).iresnet(chips)
+    compare("iResNet-50, PyTorch's functions", expected, arrays["arcface_output"])
+
+
+@pytest.mark.slow
+def test_parity_of_the_image_classifier(networks):
+    """torchvision's ResNet-50, with its thousand classes."""
+    shapes = {k: list(v.shape) for k, v in networks[1]["encoder"].items()}
+    shapes |= {"fc.weight": [1000, 2048], "fc.bias": [1000]}
+    state = {k: weight(k, v) for k, v in shapes.items()}
+    variables = convert(state, "encoder", outputs=1000)
+    image = np.random.RandomState(7).rand(1, 224, 224, 3).astype(np.float32)
+    found = jax.jit(encoder.Encoder(1000).apply)(variables, image)
+    compare("torchvision's ResNet-50", found, InPyTorch(state).resnet50(image))
+    assert_same(convert_back(variables, "encoder"), state)
 
 
 # --- what fits and what does not -----------------------------------------------------------------
@@ -378,3 +479,24 @@ def test_command(tmp_path, narrow, monkeypatch, capsys):
     assert "weights" in capsys.readouterr().out
     assert command.main(["import", "unet.model", "--as", "arcface", str(out)]) == 1
     assert "do not fit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_command_on_a_file_that_pytorch_wrote(tmp_path, narrow, zipped, capsys):
+    """From the file to what `config.init.segmenter` reads, halves widened."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is not needed to run")
+    state = {k: torch.from_numpy(np.array(v, np.float16)) for k, v in narrow.items()}
+    path, out = tmp_path / "unet.pth", tmp_path / "unet.safetensors"
+    torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=zipped)
+    assert command.main(["import", str(path), "--as", "segmenter", str(out)]) == 0
+    images = [np.zeros((1, 16, 16, 3), np.float32)] * 2
+    like = jax.eval_shape(segmenter.Segmenter(width=2).init, jax.random.key(0), *images)
+    found = weights.load_like(out, like, what="the segmenter")
+    expected = convert({k: v.astype(np.float16) for k, v in narrow.items()}, "segmenter")
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    # A file cut short is one sentence.
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    capsys.readouterr()
+    assert command.main(["import", str(path), "--as", "segmenter", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "unet.pth" in said and said.count("\n") == 1

@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 CENTRE = np.array([0.0, 0.0, 100.0])  # subtracted by the authors' release, row 17 of its camera
 LICENCE = "University of Basel; for research, not to be passed on"
 CROP_FILE = "idxes_crop.pkl"
+CROP_KEYS = (
+    "points", "cells", "shape_mean", "exp_mean", "color_mean",
+    "shape_pcaBasis", "exp_pcaBasis", "color_pcaBasis",
+)  # fmt: skip
 ROWS = 12288  # of a basis read at once
 
 # Vertices of the 68 landmarks in the release's crop (not in the full mesh), in the iBUG order.
@@ -59,16 +63,18 @@ def read(
         with h5py.File(path) as file:
             points = _array(file, path, "shape/representer/points")
             cells = _array(file, path, "shape/representer/cells")
+            for key, array, axis in (("points", points, "v"), ("cells", cells, "t")):
+                if array.ndim != 2 or array.shape[0] != 3 or array.size == 0:
+                    raise ValueError(
+                        f"{path}: 'shape/representer/{key}' has the shape {array.shape}, "
+                        f"not 3 x {axis}"
+                    )
             parts = [
                 _check_part(file, path, name, points.size)
                 for name in ("shape", "expression", "color")
             ]
             shape, offset, colour = (mean for mean, _ in parts)
             npz.as_floats(points, "shape/representer/points", path)
-            if cells.ndim != 2 or cells.shape[0] != 3:
-                raise ValueError(
-                    f"{path}: 'shape/representer/cells' has the shape {cells.shape}, not 3 x t"
-                )
             triangles = npz.as_indices(cells, len(shape), "shape/representer/cells", path).T
             chosen = _choose(path, shape + offset - CENTRE, triangles, builtin, mesh)
             identity, expression, albedo = (
@@ -92,6 +98,7 @@ def read(
         landmark_weights=weights,
         region=chosen.borrowed.region,
         uv=chosen.borrowed.uv,
+        expression_mean=offset[kept].astype(np.float32),
         name=path.stem,
         units="mm",
         licence=LICENCE,
@@ -113,17 +120,22 @@ def _array(file: h5py.File, path: Path, key: str) -> np.ndarray:
 
 
 def _check_part(file: h5py.File, path: Path, name: str, size: int):
-    """Mean `[v 3]` and variances `[k]` of one of the three models in the file."""
+    """Mean `[v 3]` and variances `[k]` of one of the three models in the file.
+
+    `size` is three numbers for each of the points of 'shape/representer'.
+    """
     keys = [f"{name}/model/{key}" for key in ("mean", "pcaVariance", "pcaBasis")]
     mean, variance = (_array(file, path, key) for key in keys[:2])
     basis = _dataset(file, path, keys[2])
-    if size % 3 or size == 0:
-        raise ValueError(f"{path}: 'shape/representer/points' has {size} numbers, not 3 a vertex")
-    if mean.shape != (size,) or basis.ndim != 2 or basis.shape[0] != size:
-        raise ValueError(
-            f"{path}: {name!r} has a mean of {mean.shape} and a basis of {basis.shape} "
-            f"for {size // 3} vertices"
-        )
+    for key, shape, wanted in (
+        (keys[0], mean.shape, (size,)),
+        (keys[2], basis.shape, (size, *(basis.shape[1:2] or ("k",)))),
+    ):
+        if shape != wanted:
+            raise ValueError(
+                f"{path}: {key!r} has the shape {shape} instead of {wanted}, as "
+                f"'shape/representer/points' has {size // 3} vertices"
+            )
     if variance.shape != basis.shape[1:]:
         raise ValueError(
             f"{path}: {keys[1]!r} has the shape {variance.shape}, which does not fit {keys[2]!r} "
@@ -205,25 +217,29 @@ def lies_on(
 
 
 def _read_crop(path: Path, vertices: int) -> tuple[Int[np.ndarray, "k"], Int[np.ndarray, "s 3"]]:
-    """Vertices and triangles of the release's crop."""
+    """Vertices of the release's crop, and its triangles in numbers of these.
+
+    The file lists vertices (`points`) and their rows in means and bases; all must be the same.
+    """
     content = pickles.read_pickle(path)
-    names = ("shape_mean", "exp_mean", "color_mean")
-    bases = ("shape_pcaBasis", "exp_pcaBasis", "color_pcaBasis")
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not the keys of a crop")
-    for key in ("points", "cells", *names, *bases):
+    for key in CROP_KEYS:
         if not isinstance(content.get(key), (np.ndarray, list)):
             raise ValueError(f"{path} lacks the array {key!r} of a crop")
-    arrays = {key: np.asarray(value) for key, value in content.items()}
-    kept = npz.as_indices(arrays["points"].ravel(), vertices, "points", path)
+    points, cells, *lists = (np.asarray(content[key]) for key in CROP_KEYS)
+    kept = npz.as_indices(points.ravel(), vertices, "points", path)
     rows = (3 * kept[:, None].astype(np.int64) + np.arange(3)).ravel()
-    for key in (*names, *bases):
-        if not np.array_equal(arrays[key].ravel(), rows):
+    for key, found in zip(CROP_KEYS[2:], lists, strict=True):
+        if found.size != len(rows):
             raise ValueError(
-                f"{path}: {key!r} of shape {arrays[key].shape} does not list the three rows of "
-                f"each of the {len(kept)} vertices in 'points'"
+                f"{path}: {key!r} has the shape {found.shape} instead of {rows.shape}, as 'points' "
+                f"lists {len(kept)} vertices"
             )
-    cells = arrays["cells"]
+        if not np.array_equal(found.ravel(), rows):
+            raise ValueError(
+                f"{path}: {key!r} does not list the three rows of each vertex in 'points'"
+            )
     if cells.ndim != 2 or 3 not in cells.shape:
         raise ValueError(f"{path}: 'cells' has the shape {cells.shape}, not 3 x t")
     cells = cells.T if cells.shape[0] == 3 else cells

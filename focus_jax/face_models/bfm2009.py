@@ -149,13 +149,15 @@ def _basis(
 def _vertices(found: dict[str, np.ndarray], key: str, path: Path) -> int:
     size = found[key].size
     if size == 0 or size % 3:
-        raise ValueError(f"{path}: {key!r} has {size} numbers, not 3 a vertex")
+        raise ValueError(
+            f"{path}: {key!r} has the shape {found[key].shape}, not three numbers for each vertex"
+        )
     return size // 3
 
 
 def _indices(array: np.ndarray, limit: int, key: str, path: Path) -> np.ndarray:
     """Indices from 0, of an array that counts from 1 in whatever type MATLAB chose."""
-    if array.dtype.kind == "f" and (array == np.round(array)).all():
+    if array.dtype.kind == "f" and (np.abs(array) < 2**53).all() and (array % 1 == 0).all():
         array = array.astype(np.int64)
     if array.dtype.kind in "iu":
         array = array.astype(np.int64) - 1
@@ -214,8 +216,8 @@ def _read_original(path: Path, modes: tuple[int, int, int], mesh: Mesh) -> tuple
         deviations = found[f"{kind}EV"].ravel()
         if len(deviations) < basis.shape[-1]:
             raise ValueError(
-                f"{path}: '{kind}EV' has {len(deviations)} deviations for the {basis.shape[-1]} "
-                f"modes of '{kind}PC'"
+                f"{path}: '{kind}EV' has the shape {found[f'{kind}EV'].shape}, too short for "
+                f"'{kind}PC' of shape {found[f'{kind}PC'].shape}"
             )
         bases.append(basis * npz.as_floats(deviations, f"{kind}EV", path)[: basis.shape[-1]])
     shape, colour = (_numbers(found, key, path, (count, 3)) for key in ("shapeMU", "texMU"))

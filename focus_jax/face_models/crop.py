@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -58,6 +58,19 @@ def face_patch(
     kept = kept[main]
     used = np.unique(kept)
     return used, np.searchsorted(used, kept).astype(np.int32)
+
+
+def eyeballs(
+    triangles: Int[np.ndarray, "t 3"], region: Int[np.ndarray, "v"]
+) -> Bool[np.ndarray, "v"]:
+    """Vertices of the patches, but for the largest, that are eyes almost everywhere."""
+    label = _components(triangles)
+    sizes = np.bincount(label)
+    part = np.bincount(label, region[triangles[:, 0]] == EYES) > 0.9 * sizes
+    part[sizes.argmax()] = False
+    found = np.zeros(len(region), bool)
+    found[triangles[part[label]]] = True
+    return found
 
 
 def connected(triangles: Int[np.ndarray, "t 3"]) -> int:

@@ -8,7 +8,7 @@ vertices of the built-in face have.
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
 from focus_jax.types import FaceModel
@@ -162,13 +162,22 @@ def borrowed(
     builtin: FaceModel,
     *,
     albedo: int | None = None,
+    apart: tuple[Bool[np.ndarray, "v"], Bool[np.ndarray, "n"]] | None = None,
 ) -> Borrowed:
     """Albedo with its first `albedo` modes, region and uv, from the placed built-in face.
 
     Skin between the built-in's vertices gets the mean of the three nearest, weighted by nearness.
+    `apart` says which vertices, of either face, are eyeballs of their own: these take from each
+    other, and so does the rest, for lid and eyeball touch.
     """
-    nearest: Any = KDTree(placed).query(vertices, k=3)
-    distance, index = nearest
+    distance, index = np.empty((len(vertices), 3)), np.empty((len(vertices), 3), np.int64)
+    pairs = [(np.ones(len(vertices), bool), np.ones(len(placed), bool))]
+    if apart is not None and all(part.any() for part in apart):
+        pairs = [apart, (~apart[0], ~apart[1])]
+    for here, there in pairs:
+        rows = np.flatnonzero(there)
+        nearest: Any = KDTree(placed[rows]).query(vertices[here], k=3)
+        distance[here], index[here] = nearest[0], rows[nearest[1]]
     weight = 1 / np.maximum(distance, 1e-3)
     weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 

@@ -28,6 +28,7 @@ from focus_jax.types import FaceModel
 
 log = logging.getLogger(__name__)
 
+KEYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights")
 MILLIMETRES = 1000.0  # a metre's
 IDENTITY_MODES = 300  # before the expression modes, in `shapedirs`
 JAW = 2  # of the joints root, neck, jaw, left eye, right eye
@@ -50,12 +51,12 @@ TEXTURES = (("FLAME_albedo_from_BFM.npz", "MU", "PC"), ("FLAME_texture.npz", "me
 
 
 def recognizes(path: Path) -> bool:
-    """Whether the file is a pickle, or an npz with FLAME's keys."""
+    """Whether the file is a pickle, or an npz with some of FLAME's keys."""
     with path.open("rb") as file:
         start = file.read(4)
     if start[:2] == b"PK" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return {"v_template.npy", "shapedirs.npy"} <= set(archive.namelist())
+            return len({f"{key}.npy" for key in KEYS} & set(archive.namelist())) >= 3
     return start[:1] == b"\x80" or path.suffix == ".pkl"
 
 
@@ -112,8 +113,7 @@ def read_head(path: Path) -> SkinnedModel:
     """FLAME with all its modes and joints, in millimetres, where the file has it."""
     path = Path(path)
     arrays = _content(path)
-    keys = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights")
-    for key in keys:
+    for key in KEYS:
         if key not in arrays:
             raise ValueError(f"{path} is not FLAME: it lacks the key {key!r}")
         if not isinstance(arrays[key], np.ndarray):
@@ -122,14 +122,14 @@ def read_head(path: Path) -> SkinnedModel:
     template = arrays["v_template"]
     if template.ndim != 2 or template.shape[1] != 3 or len(template) == 0:
         raise ValueError(f"{path}: 'v_template' has the shape {template.shape}, not v x 3")
-    v, j = len(template), arrays["J_regressor"].shape[0]
+    v, j = len(template), arrays["weights"].shape[-1] if arrays["weights"].ndim == 2 else 5
     wanted = {
+        "weights": (v, j),
         "f": ("t", 3),
         "shapedirs": (v, 3, "k"),
         "posedirs": (v, 3, 9 * (j - 1)),
         "J_regressor": (j, v),
         "kintree_table": (2, j),
-        "weights": (v, j),
     }
     for key, shape in wanted.items():
         found = arrays[key].shape
@@ -294,12 +294,13 @@ def _albedo(
     path, mean_key, basis_key = file
     mean = npz.read_array(path, mean_key)
     side = round((mean.size / 3) ** 0.5)
-    if mean.size != 3 * side * side:
+    if mean.size != 3 * side * side or side == 0:
         raise ValueError(f"{path}: {mean_key!r} has the shape {mean.shape}, no square texture")
+    mean = npz.as_floats(mean, mean_key, path)
     column = np.clip((uv[:, 0] * side).astype(int), 0, side - 1)
     row = np.clip(((1 - uv[:, 1]) * side).astype(int), 0, side - 1)
     texel = row * side + column
-    colour = npz.as_floats(mean.reshape(-1, 3)[texel], mean_key, path)
+    colour = mean.reshape(-1, 3)[texel]
     basis = npz.read_rows(path, basis_key, texel, rows=side * side, width=3, count=count)
     basis = npz.as_floats(basis, basis_key, path)
     scale = 255.0 if colour.max() > 2 else 1.0

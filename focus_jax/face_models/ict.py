@@ -41,8 +41,8 @@ LANDMARKS = np.array([
 
 
 def is_ict(arrays: dict[str, np.ndarray]) -> bool:
-    """Whether the arrays of an npz are those of this format."""
-    return "id_basis" in arrays and "exp_basis" in arrays and "lm68" in arrays
+    """Whether the arrays of an npz are those of this format, if not all of them."""
+    return len({"id_basis", "exp_basis", "lm68", "orig_index"} & set(arrays)) >= 2
 
 
 def from_arrays(

@@ -1,14 +1,14 @@
 """From the mesh of a file to the mesh that is used: checks, landmarks, crop, place."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from focus_jax.face_models import fitting
-from focus_jax.face_models.crop import face_patch
+from focus_jax.face_models.crop import eyeballs, face_patch
 from focus_jax.types import FaceModel
 
 Mesh = Literal["cropped", "full"]
@@ -75,11 +75,14 @@ def choose(
             kept, triangles = face_patch(mean, triangles, placed, builtin)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+    triangles, region = np.ascontiguousarray(triangles, np.int32), np.asarray(builtin.region)
+    nearest: Any = KDTree(placed).query(mean[kept])[1]
+    apart = eyeballs(triangles, region[nearest]), eyeballs(np.asarray(builtin.triangles), region)
     return Chosen(
         kept,
-        np.ascontiguousarray(triangles, np.int32),
+        triangles,
         _within(mean, kept, landmarks),
-        fitting.borrowed(mean[kept], placed, builtin, albedo=albedo),
+        fitting.borrowed(mean[kept], placed, builtin, albedo=albedo, apart=apart),
     )
 
 

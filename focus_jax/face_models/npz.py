@@ -1,7 +1,8 @@
 """The project's own face-model format: one npz of plain arrays (format "focus_jax 1").
 
-Keys are the fields of `types.FaceModel`, and `format`. Bases are `[v 3 k]` with one standard
-deviation per unit, in any float type; see `FaceModel` for the other shapes.
+Keys are the fields of `types.FaceModel`, and `format`; `expression_mean`, `name`, `units` and
+`licence` may be absent. Bases are `[v 3 k]` with one standard deviation per unit, in any float
+type; see `FaceModel` for the other shapes.
 """
 
 import math
@@ -28,6 +29,7 @@ SHAPES: dict[str, tuple[Any, ...]] = {  # letters stand for sizes that must agre
     "region": ("v",),
     "uv": ("v", 2),
 }
+OPTIONAL = {"expression_mean": ("v", 3)}
 _UNREADABLE = (
     OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, KeyError,
     IndexError, NotImplementedError,
@@ -122,8 +124,10 @@ def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
         raise ValueError(f"{path} is not a face model: its key 'format' is not {FORMAT!r}")
     sizes: dict[str, int] = {}
     fields: dict[str, Any] = {}
-    for key, shape in SHAPES.items():
+    for key, shape in (SHAPES | OPTIONAL).items():
         if key not in arrays:
+            if key in OPTIONAL:
+                continue
             raise ValueError(f"{path} lacks the key {key!r} of a face model")
         array = arrays[key]
         wanted = tuple(sizes.get(n, n) if isinstance(n, str) else n for n in shape)
@@ -172,6 +176,10 @@ def as_indices(array: np.ndarray, limit: int, key: str, path: Path) -> np.ndarra
 
 def write(path: Path, face_model: FaceModel) -> None:
     """Write a face model in this format."""
-    arrays = {key: np.asarray(getattr(face_model, key)) for key in SHAPES}
+    arrays = {
+        key: np.asarray(getattr(face_model, key))
+        for key in (*SHAPES, *OPTIONAL)
+        if getattr(face_model, key) is not None
+    }
     names = {k: np.array(getattr(face_model, k)) for k in ("name", "units", "licence")}
     np.savez_compressed(path, format=np.array(FORMAT), **names, **arrays)
