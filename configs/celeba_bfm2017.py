@@ -52,6 +52,11 @@ def get_config(arguments: str = "") -> ConfigDict:
     c.log_every = 100
     c.evaluate_every = 5_000
     c.checkpoint_every = 5_000
+    # How many updates in a row may be left out because their numbers are not finite, before the run
+    # stops; and whether to look for the operation that gave a NaN (slow).
+    c.debug = ConfigDict({"skipped_updates": 5, "nans": False})
+    # Several processes, see `sharding.start_processes`; under Slurm these stay as they are.
+    c.distributed = ConfigDict({"coordinator": "", "processes": 1, "process": 0, "timeout": 300})
 
     c.data = ConfigDict(
         {

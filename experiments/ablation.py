@@ -30,7 +30,6 @@ from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.evaluation import plots, report
 from focus_jax.evaluation.command import in_one_sentence
 from focus_jax.schedule import Schedule
-from focus_jax.train import Interrupted
 from focus_jax.types import Config
 from focus_jax.workdir import load_trained
 
@@ -247,18 +246,14 @@ def main(argv: list[str]) -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache))
     config = _CONFIG.value
     root = Path(_WORKDIR.value or f"runs/ablation-{config.name}")
-    try:
-        found = run(
-            config,
-            root,
-            [int(s) for s in _SEEDS.value],
-            areas=tuple(float(a) for a in _AREAS.value),
-            misfit_faces=_MISFIT_FACES.value,
-            only=tuple(_ONLY.value),
-        )
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(130)
+    found = run(
+        config,
+        root,
+        [int(s) for s in _SEEDS.value],
+        areas=tuple(float(a) for a in _AREAS.value),
+        misfit_faces=_MISFIT_FACES.value,
+        only=tuple(_ONLY.value),
+    )
     command = " ".join(["python -m experiments.ablation", *sys.argv[1:]])
     print(collect(found, root, title=f"Ablation of {config.name}: `{command}`"))
 

@@ -21,7 +21,6 @@ from experiments import runs
 from experiments.runs import Variant
 from focus_jax.evaluation import plots, report
 from focus_jax.evaluation.command import in_one_sentence
-from focus_jax.train import Interrupted
 from focus_jax.types import Config
 
 ETAS = ("neighbour", "distance", "area", "preserve", "binary")  # eta 1 to 5
@@ -92,11 +91,7 @@ def main(argv: list[str]) -> None:
     config = _CONFIG.value
     root = Path(_WORKDIR.value or f"runs/hyperparameters-{config.name}")
     factors = tuple(float(f) for f in _FACTORS.value)
-    try:
-        found = run(config, root, [int(s) for s in _SEEDS.value], factors)
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(130)
+    found = run(config, root, [int(s) for s in _SEEDS.value], factors)
     command = " ".join(["python -m experiments.hyperparameters", *sys.argv[1:]])
     print(collect(found, root, title=f"Loss weights of {config.name}: `{command}`"))
 

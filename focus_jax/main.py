@@ -1,10 +1,12 @@
 """Train FOCUS: `python -m focus_jax.main --config=configs/em.py [--workdir=DIR]`.
 
 Fields of the config are overridden by `--config.some.field=value`. Interrupt it and repeat the
-command to go on from where it was.
+command to go on from where it was; interrupted by SIGINT or SIGTERM it exits with status 75.
+Several machines: `docs/scaling.md`.
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +14,11 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from focus_jax import sharding
+from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.preemption import EXIT_CODE
 from focus_jax.summary import write_summary
-from focus_jax.train import Interrupted, train
+from focus_jax.train import train
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The settings of the run.", lock_config=True
@@ -28,22 +33,30 @@ def main(argv: list[str]) -> None:
             f"unknown arguments {argv[1:]}; settings are given as --config.field=value"
         )
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    logging.getLogger("absl").setLevel(logging.WARNING)  # orbax tells of every step of a save
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells of every step of a save
     config = _CONFIG.value
     cache = Path("~/.cache/focus_jax/xla").expanduser()
     jax.config.update("jax_compilation_cache_dir", str(cache))
+    sharding.start_processes(config.distributed)
     workdir = Path(_WORKDIR.value or f"runs/{config.name}")
     try:
         scores = train(config, workdir)
         without = train(config, workdir / "without_masks", masks=False) if config.compare else None
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        # At once, without the farewell that waits minutes for the process which is no more.
+        print(
+            f"process {jax.process_index()}: another process of this run has ended "
+            f"({str(error).splitlines()[0][:200]}); start all of them again to go on from the last "
+            "checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(EXIT_CODE)
+    if sharding.is_first():
         print(write_summary(config, workdir, scores, without))
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, FloatingPointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(in_one_sentence(main))

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from focus_jax import geometry
 from focus_jax.camera import extrinsics
 from focus_jax.morphable import vertices
+from focus_jax.sharding import gather
 from focus_jax.types import Batch, TrainState
 from focus_jax.updates import Constants, Method, predict
 
@@ -34,7 +35,7 @@ def correct_mean_albedo(
     """
     ratios = []
     for batch, count in batches:
-        ratio, believed = _ratios(state, batch, constants, method=method)
+        ratio, believed = gather(_ratios(state, batch, constants, method=method))
         ratios.append(np.where(believed[..., None], ratio, np.nan)[:count])
     every = np.concatenate(ratios)
     enough = np.sum(~np.isnan(every[..., 0]), axis=0) >= FEWEST

@@ -1,42 +1,78 @@
 """Metrics of a run: JSON lines and TensorBoard, written by the first process only."""
 
 import json
+import math
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import jax
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
+
+from focus_jax.sharding import is_first
 
 
 class MetricWriter:
     """Appends to `workdir/metrics.jsonl`; lines after `resume_step`, which will come again, go."""
 
     def __init__(self, workdir: Path, resume_step: int) -> None:
-        self._writes = jax.process_index() == 0
+        self._writes = is_first()
         if not self._writes:
             return
-        # Here, since it imports PyTorch where that is installed, which takes seconds.
-        from tensorboardX import SummaryWriter
-
         path = workdir / "metrics.jsonl"
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resume_step]
-            path.write_text("".join(line + "\n" for line in kept))
+            write_whole(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
+        # Not a SummaryWriter: its thread dies of a full disk, and the run waits for it forever.
+        folder = workdir / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        self._board = EventsWriter(str(folder / "events"))
+        # TensorBoard forgets what an earlier process wrote of the steps from here on.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(event_pb2.Event(step=resume_step + 1, session_log=start))
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """One line: the step, what was measured (`train`, `evaluation`), and its values."""
+        """One line: the step, what was measured (`train`, `evaluation`), and its values.
+
+        Values that are not finite, which JSON does not know, are left out.
+        """
         if not self._writes:
             return
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        for name, value in values.items():
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
+        for name, value in finite.items():
             if isinstance(value, float):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+                tag = f"{kind}/{name}".replace(" ", "_")
+                self._add(event_pb2.Event(step=step, summary=scalar(tag, value)))
+        self._board.flush()
+
+    def _add(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._board.write_event(event)
+
+    def sync(self) -> None:
+        """Lines so far on the disk, before a checkpoint that comes after them."""
+        if self._writes:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         if self._writes:
             self._file.close()
             self._board.close()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one piece: one that exists is complete, whenever the process is killed."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
 
 
 def _step_of(line: str) -> float:

@@ -10,7 +10,6 @@ itself, and with `--apply` as corrections of another run's results on that run's
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -239,17 +238,11 @@ def main(argv: list[str]) -> None:
     config = _CONFIG.value
     workdir = Path(_WORKDIR.value or f"runs/{config.name}")
     apply = Path(_APPLY.value) if _APPLY.value else None
-    from focus_jax.train import Interrupted
-
-    try:
-        for name, t in run(config, workdir, apply=apply).items():
-            print(
-                f"{name}: shape error {t.without:.3f} mm, with the prior {t.corrected:.3f} mm "
-                f"(paired t-test on {t.faces} faces: p = {t.p:.1e})"
-            )
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(130)
+    for name, t in run(config, workdir, apply=apply).items():
+        print(
+            f"{name}: shape error {t.without:.3f} mm, with the prior {t.corrected:.3f} mm "
+            f"(paired t-test on {t.faces} faces: p = {t.p:.1e})"
+        )
 
 
 if __name__ == "__main__":

@@ -40,5 +40,6 @@ def grid(columns: Sequence[np.ndarray | None], *, side: int = 128, gap: int = 2)
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Write an RGB uint8 picture; raises OSError when the file cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1])):
-        raise OSError(f"cannot write the picture {path}")
+    # imwrite says nothing of a full disk.
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+    path.write_bytes(encoded.tobytes())

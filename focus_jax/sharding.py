@@ -1,17 +1,81 @@
 """Data parallelism over one mesh axis, `data`: photos are split, everything else is replicated."""
 
-from typing import TypeVar
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree")
+
+# A process that dies is noticed after this time by those that do not wait for its numbers.
+HEARTBEAT_SECONDS = 20
+
+
+def start_processes(distributed: Mapping[str, Any]) -> None:
+    """Join the other processes of a run, as `config.distributed` or Slurm's environment says.
+
+    `coordinator` is HOST:PORT of process 0, with `processes` and this one's number `process`; or
+    "auto", where JAX finds them out itself (TPU pods, MPI, Kubernetes). Without it, the tasks of an
+    srun with several are the processes. Call it before anything else of JAX. ValueError for
+    settings that do not fit together, and for processes that do not come.
+    """
+    coordinator = distributed["coordinator"]
+    options: dict[str, Any] = {}
+    if coordinator and coordinator != "auto":
+        count, number = distributed["processes"], distributed["process"]
+        if count < 1 or not 0 <= number < count:
+            raise ValueError(
+                f"config.distributed.process={number} must be one of 0 to processes - 1, with "
+                f"config.distributed.processes={count}"
+            )
+        if ":" not in coordinator:
+            raise ValueError(
+                f"config.distributed.coordinator={coordinator!r} must be HOST:PORT or auto"
+            )
+        options = dict(coordinator_address=coordinator, num_processes=count, process_id=number)
+    elif not coordinator and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) <= 1:
+        return
+    try:
+        jax.distributed.initialize(
+            **options,
+            initialization_timeout=distributed["timeout"],
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"the processes of this run did not find each other ({str(error).splitlines()[0]}); "
+            "start all of them with the same config.distributed.coordinator and .processes"
+        ) from None
+
+
+def is_first() -> bool:
+    """Whether this process writes what is written once."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Go on when every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 def make_mesh() -> Mesh:
     """All devices of all processes in one row."""
     return Mesh(np.array(jax.devices()), ("data",))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+    """ValueError when a batch does not divide among the devices."""
+    if batch_size % mesh.size:
+        raise ValueError(
+            f"config.data.batch_size={batch_size} does not divide among {mesh.size} devices; "
+            "choose a multiple"
+        )
 
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
@@ -36,3 +100,32 @@ def split(tree: Tree, mesh: Mesh) -> Tree:
         return jax.make_array_from_process_local_data(sharding, x)
 
     return jax.tree.map(place, tree)
+
+
+def own_part(tree: Tree) -> Tree:
+    """This process's rows of a batch that every process has whole."""
+    count, number = jax.process_count(), jax.process_index()
+    return jax.tree.map(lambda x: np.split(np.asarray(x), count)[number], tree)
+
+
+def gather(tree: Tree) -> Tree:
+    """The whole of arrays that may be spread over processes, in every process, as NumPy."""
+
+    def whole(x: Any) -> np.ndarray:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+        return np.asarray(x)
+
+    return jax.tree.map(whole, tree)
+
+
+def any_process(flag: bool, mesh: Mesh) -> jax.Array:
+    """Whether the flag is set in any process; computed in the background."""
+    mine = np.full(len(mesh.local_devices), flag)
+    flags = jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("data")), mine)
+    return _any(mesh)(flags)
+
+
+@functools.cache
+def _any(mesh: Mesh) -> Any:
+    return jax.jit(lambda x: x.any(), out_shardings=NamedSharding(mesh, PartitionSpec()))

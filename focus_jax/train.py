@@ -2,41 +2,30 @@
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import logging
-import math
-import signal
-from collections.abc import Iterator
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from tqdm import tqdm
 
-from focus_jax import checkpoint, forward, pictures, sharding, updates, weights
-from focus_jax.data.occluders import OCCLUDERS
+from focus_jax import appraisal, checkpoint, forward, health, sharding, updates, weights
 from focus_jax.data.pipeline import evaluation_batches, make_iterator
-from focus_jax.data.source import Records, Splits, load_splits
+from focus_jax.data.source import load_splits
 from focus_jax.encoder import make_encoder
-from focus_jax.evaluation import report
-from focus_jax.evaluation.evaluate import evaluate
 from focus_jax.face_models import load_face_model
-from focus_jax.mean_albedo import correct_mean_albedo
 from focus_jax.metrics import MetricWriter
 from focus_jax.optim import make_optimizer
+from focus_jax.preemption import Interrupted, asked_to_stop, catch_signals
 from focus_jax.recognizer import check_chip_size, load_recognizer
-from focus_jax.schedule import Phase, Schedule, phase_at, terms_at
+from focus_jax.schedule import Schedule, phase_at, terms_at
 from focus_jax.segmenter import Segmenter
 from focus_jax.types import Batch, Config, FaceModel, TrainState
 
 log = logging.getLogger(__name__)
-
-
-class Interrupted(Exception):  # noqa: N818  (not an error: the run can go on)
-    """The run was asked to stop; its state is saved."""
 
 
 def make_method(config: Config, face_model: FaceModel) -> updates.Method:
@@ -119,23 +108,6 @@ def fresh_optimizers(state: TrainState, method: updates.Method) -> TrainState:
     )
 
 
-def correct_albedo(
-    state: TrainState,
-    splits: Splits,
-    constants: updates.Constants,
-    method: updates.Method,
-    config: Config,
-    mesh: jax.sharding.Mesh,
-) -> TrainState:
-    """The state with its mean albedo corrected by the first 1,024 training photos."""
-    batches = evaluation_batches(
-        splits.train, batch_size=config.data.batch_size, size=config.data.size
-    )
-    first = itertools.islice(batches, math.ceil(1024 / config.data.batch_size))
-    mean = correct_mean_albedo(state, first, constants, method)
-    return dataclasses.replace(state, albedo_mean=sharding.replicate(mean, mesh))
-
-
 # --- one run -----------------------------------------------------------------------------------
 
 
@@ -146,8 +118,8 @@ def train(
 
     Without `masks` the autoencoder fits the whole rendered face for as many steps, which is the
     method's baseline; with `true_masks` it fits their part of it, the upper bound. Raises
-    ValueError for settings or data that cannot work, and Interrupted after saving when a signal
-    asked to stop.
+    ValueError for settings or data that cannot work, FloatingPointError when updates are not
+    finite, OSError when the disk fails, and Interrupted after saving when a signal asked to stop.
     """
     checkpoint.claim_workdir(workdir, config)
     schedule = Schedule(**config.schedule)
@@ -155,6 +127,7 @@ def train(
 
     # --- model and data --------------------------------------------------------------------
     mesh = sharding.make_mesh()
+    sharding.check_batch_size(config.data.batch_size, mesh)
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
@@ -184,141 +157,88 @@ def train(
     if manager.latest_step() is None:
         state = start_from(state, config.init)
     state = sharding.replicate(state, mesh)
-    restored = checkpoint.restore(manager, state)
+    condition = health.Health()
+    restored = checkpoint.restore(manager, state, mend=True)
     if restored is not None:
-        state, place = restored
-        batches.set_state(place)
+        state, memory = restored
+        batches.set_state(memory["batches"])
+        condition = health.Health(**memory["health"])
         log.info("resuming %s at step %d", workdir, int(state.step))
     writer = MetricWriter(workdir, int(state.step))
+    appraiser = appraisal.Appraiser(splits, constants, method, config, mesh, workdir)
 
     # --- loop ------------------------------------------------------------------------------------
     with (
         # The rasterizer splits its batches over the mesh that is set.
         jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext(),
+        jax.debug_nans(config.debug.nans),
+        checkpoint.closing(manager),
         contextlib.closing(writer),
-        contextlib.closing(manager),
-        catch_signals() as stop,
-        tqdm(total=schedule.total, initial=int(state.step), unit="step") as bar,
+        catch_signals() as received,
+        tqdm(
+            total=schedule.total,
+            initial=int(state.step),
+            unit="step",
+            disable=not sharding.is_first(),
+        ) as bar,
     ):
+        asked = asked_to_stop(received, mesh)
+        # Steps whose numbers may still be on their way: reading them at once would make the device
+        # wait for the host.
+        pending: deque[health.Step] = deque()
         for step in range(int(state.step), schedule.total):
             phase = phase_at(step, schedule)
             if step == phase.start and phase.stage in ("pre-training", "joint"):
                 state = fresh_optimizers(state, method)
             if step in config.correct_albedo:
-                state = correct_albedo(state, splits, constants, method, config, mesh)
+                state = dataclasses.replace(state, albedo_mean=appraiser.mean_albedo(state))
             terms = terms_at(
                 step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
             )
-            batch = sharding.split(next(batches), mesh)
+            own = next(batches)
             update = (
                 updates.update_autoencoder
                 if phase.network == "autoencoder"
                 else updates.update_segmenter
             )
-            state, values = update(state, batch, constants, terms, method=method)
             done = step + 1
+            pending.append(health.Step(done, phase, own.index))
+            with health.naming_operation(pending[-1], splits.train):
+                batch = sharding.split(own, mesh)
+                state, values = update(state, batch, constants, terms, method=method)
+            pending[-1] = pending[-1]._replace(values=values)
             bar.update()
 
-            if done % config.log_every == 0 or done == schedule.total:
-                numbers = {k: float(v) for k, v in values.items()}
-                check_finite(numbers, done, phase)
-                writer.write(done, f"train {phase.network}", {**numbers, "round": phase.round})
+            logs = done % config.log_every == 0 or done == schedule.total
+            ends = phase_at(done, schedule).stage != phase.stage
+            evaluates = done % config.evaluate_every == 0 or ends
+            stop = next(asked)
+            saves = done % config.checkpoint_every == 0 or ends or stop
+            while len(pending) > (0 if logs or evaluates or saves else 2):
+                examined = pending.popleft()
+                condition, warnings = health.watch(condition, examined)
+                for name, value in warnings.items():
+                    writer.write(examined.number, "warning", {name: value})
+                if condition.skipped > config.debug.skipped_updates:
+                    last = checkpoint.newest(manager)
+                    raise health.too_many_skipped(examined, splits.train, condition, last)
+            if logs:
+                numbers = {k: float(v) for k, v in values.items() if k != "finite"}
+                more = {"round": phase.round, "skipped": condition.skipped_in_all}
+                writer.write(done, f"train {phase.network}", {**numbers, **more})
                 bar.set_description(f"{phase.stage} {phase.network}")
                 bar.set_postfix({k: f"{numbers[k]:.3g}" for k in ("loss", "mask")})
-            ends = phase_at(done, schedule).stage != phase.stage
-            if done % config.evaluate_every == 0 or ends:
-                summary = assess(splits, "validation", state, constants, method, config)
-                writer.write(done, "evaluation", flat(summary))
-                picture = picture_grid(splits.validation, state, constants, method, config)
-                pictures.write_png(workdir / "pictures" / f"{done:07d}.png", picture)
+            if evaluates:
+                writer.write(done, "evaluation", appraiser.evaluation(state))
             if ends:
-                summary = assess(splits, "test", state, constants, method, config)
-                path = workdir / "scores" / f"{phase.stage}.json"
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(json.dumps(summary, indent=1) + "\n")
-                picture = picture_grid(splits.test, state, constants, method, config)
-                pictures.write_png(workdir / "pictures" / f"{done:07d}_test.png", picture)
-            if done % config.checkpoint_every == 0 or ends or stop:
-                checkpoint.save(manager, state, batches.get_state())
+                appraiser.scores(state, phase.stage)
+            if saves:
+                writer.sync()
+                memory = {"batches": batches.get_state(), "health": condition._asdict()}
+                checkpoint.save(manager, state, memory)
             if stop:
-                manager.wait_until_finished()
-                raise Interrupted(
-                    f"stopped at step {done} by {stop[0]}; run the same command to go on"
-                )
-        manager.wait_until_finished()
+                checkpoint.finish(manager)
+                by = received[0] if received else "a signal to another process"
+                raise Interrupted(f"stopped at step {done} by {by}; run the same command to go on")
+        checkpoint.finish(manager)
     return {p.stem: json.loads(p.read_text()) for p in (workdir / "scores").glob("*.json")}
-
-
-# --- its parts -----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def catch_signals() -> Iterator[list[str]]:
-    """A list that receives the name of the first SIGINT or SIGTERM; the second one acts at once."""
-    received: list[str] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def remember(number: int, frame: Any) -> None:
-        received.append(signal.Signals(number).name)
-        for n in numbers:
-            signal.signal(n, before[n])
-
-    before = {n: signal.signal(n, remember) for n in numbers}
-    try:
-        yield received
-    finally:
-        for n in numbers:
-            signal.signal(n, before[n])
-
-
-def check_finite(numbers: dict[str, float], step: int, phase: Phase) -> None:
-    """Raise FloatingPointError with the terms that are NaN or infinite."""
-    bad = [name for name, value in numbers.items() if not math.isfinite(value)]
-    if bad:
-        raise FloatingPointError(
-            f"{', '.join(bad)} not finite at step {step} ({phase.stage}, {phase.network}); "
-            "lower config.rates or look at the pictures of the last evaluation"
-        )
-
-
-def assess(
-    splits: Splits,
-    split: str,
-    state: TrainState,
-    constants: updates.Constants,
-    method: updates.Method,
-    config: Config,
-) -> report.Summary:
-    """Summary of the scores on one split."""
-    batches = evaluation_batches(
-        getattr(splits, split), batch_size=config.data.batch_size, size=config.data.size
-    )
-    return report.summarize(evaluate(batches, state, constants, method), OCCLUDERS)
-
-
-def flat(summary: report.Summary) -> dict[str, float]:
-    """Subset and column names joined, for the metrics file."""
-    return {f"{s}/{k}": float(v) for s, columns in summary.items() for k, v in columns.items()}
-
-
-def picture_grid(
-    records: Records,
-    state: TrainState,
-    constants: updates.Constants,
-    method: updates.Method,
-    config: Config,
-) -> np.ndarray:
-    """Photo, rendering, overlay, mask and, if known, true mask of the first records."""
-    data = config.data
-    batch, count = next(evaluation_batches(records, batch_size=data.batch_size, size=data.size))
-    count = min(count, 16)
-    found = jax.device_get(updates.predict(state, batch, constants, method=method))
-    rendering = found.face.rendering
-    columns = [
-        batch.image,
-        rendering.image,
-        pictures.overlay(batch.image, rendering.image, rendering.coverage),
-        found.mask,
-        batch.mask,
-    ]
-    return pictures.grid([None if c is None else np.asarray(c)[:count] for c in columns])

@@ -9,7 +9,7 @@ runs in evaluation mode, and nothing is differentiated with respect to its weigh
 
 import dataclasses
 import functools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,7 +19,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from focus_jax import forward, losses, recognizer
-from focus_jax.types import Batch, FaceModel, PRNGKey, TrainState
+from focus_jax.types import Batch, FaceCode, FaceModel, PRNGKey, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +122,11 @@ def _descend(optimizer, gradients, moments, parameters, learning_rate):
     return optax.apply_updates(parameters, steps), moments
 
 
+def _applied(finite: jax.Array, new: Any, old: Any) -> Any:
+    """The new tree where the update's numbers are finite, and else the old one unchanged."""
+    return jax.tree.map(functools.partial(jnp.where, finite), new, old)
+
+
 def _variables(parameters: dict, statistics: dict) -> dict:
     """Variables of a network; one without batch norm has no statistics, not empty ones."""
     return {"params": parameters} | ({"batch_stats": statistics} if statistics else {})
@@ -202,7 +207,8 @@ def update_autoencoder(
         face = _decode(method, face_model, raw, height, width)
         values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
         kept = 1.0 - losses.area(mask, face.rendering.coverage)
-        return _total(terms.weights, values), (statistics, {**values, "mask": kept})
+        seen = {"mask": kept, "spread": _spread(face.code)}
+        return _total(terms.weights, values), (statistics, {**values, **seen})
 
     (loss, (statistics, values)), gradients = jax.value_and_grad(objective, has_aux=True)(
         state.encoder["params"]
@@ -214,13 +220,21 @@ def update_autoencoder(
         state.encoder["params"],
         terms.learning_rate,
     )
+    norm = optax.tree.norm(gradients)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     state = dataclasses.replace(
         state,
         step=state.step + 1,
-        encoder=_variables(parameters, statistics),
-        encoder_optimizer=moments,
+        encoder=_applied(finite, _variables(parameters, statistics), state.encoder),
+        encoder_optimizer=_applied(finite, moments, state.encoder_optimizer),
     )
-    return state, {**values, "loss": loss, "gradient": optax.tree.norm(gradients)}
+    return state, {**values, "loss": loss, "gradient": norm, "finite": finite}
+
+
+def _spread(code: FaceCode) -> jax.Array:
+    """By how much the faces of a batch differ, in standard deviations of the face model."""
+    face = jnp.concatenate([code.identity, code.expression, code.albedo], axis=-1)
+    return jnp.sqrt(jnp.mean(jnp.var(jax.lax.stop_gradient(face), axis=0)))
 
 
 # --- the segmentation network ------------------------------------------------------------------
@@ -304,13 +318,15 @@ def update_segmenter(
         state.segmenter["params"],
         terms.learning_rate,
     )
+    norm = optax.tree.norm(gradients)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     state = dataclasses.replace(
         state,
         step=state.step + 1,
-        segmenter=_variables(parameters, statistics),
-        segmenter_optimizer=moments,
+        segmenter=_applied(finite, _variables(parameters, statistics), state.segmenter),
+        segmenter_optimizer=_applied(finite, moments, state.segmenter_optimizer),
     )
-    return state, {**values, "loss": loss, "gradient": optax.tree.norm(gradients)}
+    return state, {**values, "loss": loss, "gradient": norm, "finite": finite}
 
 
 # --- prediction ----------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Which records a run trains and is judged on, made once and kept in a cache on disk."""
 
+import contextlib
+import fcntl
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -98,10 +100,21 @@ def cached(config: Config, name: str, key: Any, make: Callable[[], Iterable[dict
     digest = hashlib.sha256(repr((VERSION, name, key)).encode()).hexdigest()[:12]
     folder = Path(config.data.cache).expanduser() / f"{name}-{digest}"
     if not (folder / "complete").exists():
-        log.info("making %s in %s", name, folder)
-        write_records(folder, make())
-        (folder / "complete").touch()
+        with _alone(folder):
+            if not (folder / "complete").exists():  # another process may have made them meanwhile
+                log.info("making %s in %s", name, folder)
+                write_records(folder, make())
+                (folder / "complete").touch()
     return open_records(folder)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: runs of a sweep, or the processes of one run, share their cache."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it when the process dies
+        yield
 
 
 def _fingerprint(tree: Any) -> str:

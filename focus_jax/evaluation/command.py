@@ -3,14 +3,22 @@
 import sys
 from collections.abc import Callable
 
+from focus_jax.preemption import EXIT_CODE, Interrupted
+
 
 def in_one_sentence(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """`main`, whose ValueError, OSError and ImportError become a line and exit status 1."""
+    """`main`, whose expected errors become a line and exit status 1.
+
+    A training that was asked to stop exits with `preemption.EXIT_CODE`: repeat the command.
+    """
 
     def run(argv: list[str]) -> None:
         try:
             main(argv)
-        except (ValueError, OSError, ImportError) as error:
+        except (Interrupted, KeyboardInterrupt) as stop:
+            print(str(stop) or "stopped before there was anything to save", file=sys.stderr)
+            sys.exit(EXIT_CODE)
+        except (ValueError, OSError, ImportError, FloatingPointError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
 

@@ -11,6 +11,7 @@ from focus_jax import morphable
 from focus_jax.evaluation.masks import image_iou, mask_scores
 from focus_jax.evaluation.photometric import landmark_error, mae, rmse
 from focus_jax.evaluation.shape import by_region, coefficients_of, shape_error, vertex_errors
+from focus_jax.sharding import gather
 from focus_jax.types import REGIONS, Batch, TrainState
 from focus_jax.updates import Constants, Method, Prediction, predict
 
@@ -97,7 +98,7 @@ def evaluate(
             }
             columns["identity"] = found.face.code.identity
             columns["true_identity"] = coefficients(constants, batch.neutral)
-        rows.append({k: np.asarray(v)[:count] for k, v in columns.items()})
+        rows.append({k: v[:count] for k, v in gather(columns).items()})
     if not rows:
         raise ValueError("there are no photos to evaluate")
     return {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
