@@ -1,6 +1,7 @@
 """One orbax checkpoint holds the state of both networks and the place in the data."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -33,7 +34,7 @@ def open_checkpoints(workdir: Path, *, keep: int = 2) -> ocp.CheckpointManager:
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, data: dict[str, Any]) -> None:
-    """Save at the state's step, with the data iterator's place (JSON).
+    """Save at the state's step, with what the host remembers: JSON, such as the place in the data.
 
     It is written in the background. OSError, here or from `finish`, where that fails.
     """
@@ -44,11 +45,29 @@ def save(manager: ocp.CheckpointManager, state: TrainState, data: dict[str, Any]
         manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data)
+                state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(_sealed(data))
             ),
         )
     except Exception as error:  # whatever the storage raised, of this save or of the one before
         raise _unwritten(manager, error) from error
+
+
+def _sealed(memory: dict[str, Any]) -> dict[str, Any]:
+    # Orbax has checksums for arrays, not for JSON.
+    return {"memory": memory, "digest": _digest(memory)}
+
+
+def _digest(memory: Any) -> str:
+    return hashlib.sha256(json.dumps(memory, sort_keys=True).encode()).hexdigest()
+
+
+def _unsealed(data: dict[str, Any]) -> dict[str, Any]:
+    if "memory" not in data and "digest" not in data:  # of a run before there were digests
+        return {"batches": data, "health": {}}
+    memory = data.get("memory")
+    if data.get("digest") != _digest(memory) or not isinstance(memory, dict):
+        raise ValueError("its place in the data is damaged")
+    return memory
 
 
 def finish(manager: ocp.CheckpointManager) -> None:
@@ -113,6 +132,7 @@ def restore(
         try:
             found = manager.restore(step, args=wanted)
             _check_shapes(found["state"], like)
+            memory = _unsealed(found["data"])
         except Exception as error:  # what a reader makes of broken bytes is not foreseeable
             broken[step] = _first_line(error)
             log.warning(
@@ -123,7 +143,7 @@ def restore(
             continue
         if mend:
             _set_aside(manager, list(broken))
-        return found["state"], found["data"]
+        return found["state"], memory
     if broken:
         reasons = "; ".join(f"step {step}: {reason}" for step, reason in broken.items())
         raise ValueError(

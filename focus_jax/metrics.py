@@ -1,15 +1,17 @@
 """Metrics of a run: JSON lines and TensorBoard, written by the first process only."""
 
+import contextlib
 import json
 import math
 import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
 from focus_jax.sharding import is_first
@@ -30,7 +32,9 @@ class MetricWriter:
         # Not a SummaryWriter: its thread dies of a full disk, and the run waits for it forever.
         folder = workdir / "tensorboard"
         folder.mkdir(exist_ok=True)
-        self._board = EventsWriter(str(folder / "events"))
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
+        self._board = RecordWriter(str(folder / name))
+        self._add(event_pb2.Event(file_version="brain.Event:2"))
         # TensorBoard forgets what an earlier process wrote of the steps from here on.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._add(event_pb2.Event(step=resume_step + 1, session_log=start))
@@ -52,7 +56,7 @@ class MetricWriter:
 
     def _add(self, event: Any) -> None:
         event.wall_time = time.time()
-        self._board.write_event(event)
+        self._board.write(event.SerializeToString())
 
     def sync(self) -> None:
         """Lines so far on the disk, before a checkpoint that comes after them."""
@@ -61,8 +65,8 @@ class MetricWriter:
 
     def close(self) -> None:
         if self._writes:
-            self._file.close()
-            self._board.close()
+            with contextlib.closing(self._file), contextlib.closing(self._board):
+                pass
 
 
 def write_whole(path: Path, text: str) -> None:
