@@ -8,6 +8,9 @@
 `configs/em.py:photos,smoke`. Times are for two CPU cores.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from focus_jax import presets
@@ -161,3 +164,19 @@ def _smoke(c: ConfigDict) -> None:
             "segmenter_steps": 2,
         }
     )
+
+
+# --- sweeps, for experiments/launch.py ------------------------------------------------------------
+
+
+def sweep_seeds(config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """The same job with five seeds."""
+    for seed in range(5):
+        yield {"seed": config.seed + seed}
+
+
+def sweep_area(config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """What decides most: how much of the face the mask is paid to keep; three seeds each."""
+    for factor in (0.5, 0.75, 1.0, 1.25, 1.5):
+        for seed in range(3):
+            yield {"losses.area": round(factor * config.losses.area, 4), "seed": config.seed + seed}

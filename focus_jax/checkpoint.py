@@ -80,6 +80,8 @@ def finish(manager: ocp.CheckpointManager) -> None:
 
 def newest(manager: ocp.CheckpointManager) -> str:
     """Where the newest complete checkpoint is, or that there is none."""
+    with contextlib.suppress(Exception):  # of one that fails, whose error is known by now
+        manager.wait_until_finished()
     manager.reload()
     step = manager.latest_step()
     return "none" if step is None else str(manager.directory / str(step))

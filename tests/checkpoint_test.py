@@ -138,7 +138,9 @@ def test_a_full_disk_ends_in_one_sentence_and_the_last_checkpoint_is_whole(small
     written(small_disk, [5])
     manager = checkpoint.open_checkpoints(small_disk)
     with (
-        pytest.raises(OSError, match=r"cannot be written \(.*last complete.*checkpoints/5; make room"),
+        pytest.raises(
+            OSError, match=r"cannot be written \(.*last complete.*checkpoints/5; make room"
+        ),
         checkpoint.closing(manager),
     ):
         checkpoint.save(manager, small_state(10, seed=10, rows=1_000_000), {"position": 10})

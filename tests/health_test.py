@@ -74,14 +74,22 @@ def test_the_error_names_numbers_step_photos_and_checkpoint():
     )
     records = [{"filename": "a.jpg"}, {}]
     error = health.too_many_skipped(step, records, health.Health(6, 6), "runs/em/checkpoints/5")
-    for part in ("loss, photometric not finite at step 7", "record 1", "a.jpg", "checkpoints/5", "6"):
+    for part in (
+        "loss, photometric not finite at step 7",
+        "record 1",
+        "a.jpg",
+        "checkpoints/5",
+        "6",
+    ):
         assert part in str(error)
 
 
 def test_the_operation_that_gave_a_nan_is_named():
     step = health.Step(3, JOINT, np.array([0]))
     endless = np.full((1, 4), np.inf, np.float32)
-    message = r"nan\) encountered in \w+ in \w+ \(focus_jax/losses.py:\d+: `.+`\) at step 3 .*: a.jpg"
+    message = (
+        r"nan\) encountered in \w+ in \w+ \(focus_jax/losses.py:\d+: `.+`\) at step 3 .*: a.jpg"
+    )
     with (
         jax.debug_nans(True),
         pytest.raises(FloatingPointError, match=message),

@@ -82,10 +82,11 @@ def test_one_and_four_devices_train_alike(single, tmp_path):
 @pytest.mark.slow
 def test_one_and_two_processes_train_alike_and_write_once(single, tmp_path):
     cache, expected = single
-    assert_same(trained(cache, tmp_path, *SHORT, processes=2), expected)
+    found = trained(cache, tmp_path, *SHORT, processes=2)
+    assert_same(found, expected)
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
-    # What two have saved, one goes on from.
-    assert trained(cache, tmp_path, *SHORT) == expected or True
+    # What two processes have saved, one goes on from: here to find that all is done.
+    assert trained(cache, tmp_path, *SHORT) == found
 
 
 @pytest.mark.slow

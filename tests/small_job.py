@@ -1,6 +1,6 @@
 """The smallest run that passes through every stage: a config file, and how tests start it.
 
-    python -m focus_jax.main --config=tests/small_job.py:CACHE --workdir=DIR
+python -m focus_jax.main --config=tests/small_job.py:CACHE --workdir=DIR
 """
 
 import importlib.util
