@@ -119,6 +119,9 @@ def test_a_run_does_not_begin_anew_where_no_checkpoint_can_be_read(tmp_path):
         restored(tmp_path)
 
 
+FULL = r"cannot be written \(.*last complete.*checkpoints/5; make room"
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of its own with one megabyte."""
@@ -138,9 +141,7 @@ def test_a_full_disk_ends_in_one_sentence_and_the_last_checkpoint_is_whole(small
     written(small_disk, [5])
     manager = checkpoint.open_checkpoints(small_disk)
     with (
-        pytest.raises(
-            OSError, match=r"cannot be written \(.*last complete.*checkpoints/5; make room"
-        ),
+        pytest.raises(OSError, match=FULL),
         checkpoint.closing(manager),
     ):
         checkpoint.save(manager, small_state(10, seed=10, rows=1_000_000), {"position": 10})
@@ -151,7 +152,7 @@ def test_a_full_disk_ends_in_one_sentence_and_the_last_checkpoint_is_whole(small
 def test_metrics_on_a_full_disk_raise_and_do_not_wait_forever(small_disk):
     manager = checkpoint.open_checkpoints(small_disk)
     with (
-        pytest.raises(OSError, match="No space left on device.*last complete checkpoint: none"),
+        pytest.raises(OSError, match=r"No space left on device.*last complete checkpoint: none"),
         checkpoint.closing(manager),
         contextlib.closing(MetricWriter(small_disk, 0)) as writer,
     ):

@@ -1,4 +1,4 @@
-"""Sweeps with trainers that only pretend: what runs, again after failures, here and through Slurm."""
+"""Sweeps with trainers that only pretend: what runs, and runs again, here and through Slurm."""
 
 import json
 import os
@@ -202,7 +202,7 @@ def test_slurm_gets_the_members_as_an_array(tmp_path, monkeypatch):
 def test_wrong_parameters_are_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="key=value"):
         launch.parameters_of(["gpu"])
-    with pytest.raises(ValueError, match="--slurm: .*partitoin"):
+    with pytest.raises(ValueError, match=r"--slurm: .*partitoin"):
         launch.submit([fickle(tmp_path, "a", "0")], 0, tmp_path, "local", {"partitoin": "gpu"})
 
 

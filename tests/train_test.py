@@ -1,6 +1,8 @@
 """A whole run at the smallest scale, on synthetic faces: it ends, resumes exactly, and says no."""
 
+import dataclasses
 import importlib.util
+import itertools
 import json
 import os
 import signal
@@ -95,6 +97,28 @@ def test_an_interrupted_run_ends_bit_equal(config, finished, tmp_path, monkeypat
         return (folder / "metrics.jsonl").read_text()
 
     assert without_time(tmp_path) == without_time(workdir)
+
+
+def test_updates_that_are_not_finite_are_left_out_until_there_are_too_many(
+    config, finished, tmp_path, monkeypatch
+):
+    fragile = config.copy_and_resolve_references()
+    fragile.debug.skipped_updates = 1
+    split, count = sharding.split, itertools.count(1)
+
+    def broken(batch, mesh):
+        if next(count) in (3, 7, 8):
+            batch = dataclasses.replace(batch, image=batch.image * np.float32("nan"))
+        return split(batch, mesh)
+
+    monkeypatch.setattr(sharding, "split", broken)
+    message = "not finite at step 8 .* 2 updates in a row .*: record .*/checkpoints/5[.]"
+    with pytest.raises(FloatingPointError, match=message):
+        train(fragile, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    skipped = {x["step"]: x["skipped"] for x in lines if x["kind"].startswith("train")}
+    assert skipped == {1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: 1, 7: 2}
+    assert "loss" not in lines[2]  # JSON has no NaN
 
 
 def test_a_finished_run_starts_nothing(config, finished):

@@ -100,6 +100,18 @@ def test_the_segmenter_learns_and_the_autoencoder_rests(number, state, batch, co
     assert all(np.isfinite(v) for v in values.values())
 
 
+@pytest.mark.parametrize("number", [0, 3])
+def test_an_update_that_is_not_finite_changes_the_step_alone(
+    number, state, batch, constants, method
+):
+    image = batch.image.copy()
+    image[1, 5, 7] = np.nan
+    before = jax.device_get(state)
+    after, values = step(state, dataclasses.replace(batch, image=image), constants, method, number)
+    assert not values["finite"] and int(after.step) == int(before.step) + 1
+    assert not changed(dataclasses.replace(before, step=after.step), after)
+
+
 def test_each_kind_of_step_is_compiled_once(state, batch, constants, method):
     for number in (0, 1, 5, 2, 3):
         state, _ = step(state, batch, constants, method, number)
