@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from focus_jax import appraisal, checkpoint, forward, health, sharding, updates, weights
+from focus_jax import appraisal, checkpoint, forward, health, settings, sharding, updates, weights
 from focus_jax.data.pipeline import evaluation_batches, make_iterator
 from focus_jax.data.source import load_splits
 from focus_jax.encoder import make_encoder
@@ -121,6 +121,7 @@ def train(
     ValueError for settings or data that cannot work, FloatingPointError when updates are not
     finite, OSError when the disk fails, and Interrupted after saving when a signal asked to stop.
     """
+    settings.check(config)
     checkpoint.claim_workdir(workdir, config)
     schedule = Schedule(**config.schedule)
     schedule = schedule if masks and not true_masks else schedule.without_masks()

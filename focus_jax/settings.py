@@ -1,0 +1,50 @@
+"""What a config may say: numbers that would fail in the middle of a run fail before it."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from focus_jax.types import Config
+
+# Fields, by the rule that they must meet. A config need not have all of them.
+POSITIVE = (
+    "log_every evaluate_every checkpoint_every data.size data.record_size data.batch_size "
+    "schedule.period segmenter.width rates.initialisation.every rates.pretraining.every "
+    "rates.autoencoder.every rates.segmenter.every distributed.processes distributed.timeout"
+)
+NOT_NEGATIVE = (
+    "seed data.train_count data.validation_count data.test_count data.versions schedule.warmup "
+    "schedule.initialisation schedule.pretraining schedule.joint schedule.segmenter_steps "
+    "debug.skipped_updates rates.initialisation.rate rates.pretraining.rate rates.autoencoder.rate "
+    "rates.segmenter.rate"
+)
+SHARES = "data.paste data.occluded segmenter.dropout"
+RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    (POSITIVE, "must be at least 1", lambda x: x >= 1),
+    (NOT_NEGATIVE, "must not be negative", lambda x: x >= 0),
+    (SHARES, "must be between 0 and 1", lambda x: 0 <= x <= 1),
+)
+
+
+def check(config: Config) -> None:
+    """Raise ValueError, naming field and value, for a number that cannot work."""
+    flat = dict(_numbers(config))
+    for name, value in flat.items():
+        # An infinite limit is one that limits nothing.
+        if math.isnan(value) or (math.isinf(value) and not name.startswith("decoding.")):
+            raise ValueError(f"config.{name}={value} must be a finite number")
+    for names, rule, holds in RULES:
+        for name in names.split():
+            if name in flat and not holds(flat[name]):
+                raise ValueError(f"config.{name}={flat[name]} {rule}")
+    stages = ("warmup", "initialisation", "pretraining", "joint")
+    if not sum(flat[f"schedule.{stage}"] for stage in stages):
+        raise ValueError("config.schedule has no steps; give at least one stage some")
+
+
+def _numbers(config: Config, prefix: str = "") -> Any:
+    for name, value in config.items():
+        if hasattr(value, "items"):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", value

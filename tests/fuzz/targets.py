@@ -1,0 +1,293 @@
+"""What is fuzzed: for each reader or writer, files or settings to spoil, and what may be raised.
+
+A target is a function of a folder that it may write into. It makes its examples there, and returns
+`strategy`, what hypothesis draws a case from, and `use`, which gives a case to the project.
+"""
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import face_model_files
+import numpy as np
+from hypothesis import strategies as st
+
+from focus_jax import misfit, settings, weights
+from focus_jax.data.landmarks import POINTS, read_landmarks
+from focus_jax.data.photos import UnreadablePhoto, read_photo
+from focus_jax.face_models import load_face_model
+from focus_jax.face_models.npz import write
+from focus_jax.weights.torch_file import read_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Target(NamedTuple):
+    strategy: st.SearchStrategy
+    use: Callable[[Any], None]
+    allowed: tuple[type[Exception], ...] = (ValueError,)
+
+
+# --- spoiled files -------------------------------------------------------------------------------
+
+
+@st.composite
+def spoiled(draw: Callable, contents: list[bytes]) -> bytes:
+    """One of some files with bytes changed, cut out, doubled, put in, or its end cut off."""
+    data = bytearray(draw(st.sampled_from(contents)))
+    for _ in range(draw(st.integers(0, 6))):
+        if not data:
+            break
+        # Headers and indices lie at both ends.
+        last = len(data) - 1
+        near = draw(st.integers(0, min(511, last)))
+        place = draw(st.sampled_from([near, last - near]) | st.integers(0, last))
+        kind = draw(st.sampled_from(["set", "set", "set", "cut", "double", "insert", "end"]))
+        length = draw(st.integers(1, 64))
+        if kind == "set":
+            data[place : place + 1] = draw(st.binary(min_size=1, max_size=8))
+        elif kind == "cut":
+            del data[place : place + length]
+        elif kind == "double":
+            data[place:place] = data[place : place + length]
+        elif kind == "insert":
+            data[place:place] = draw(st.binary(max_size=32))
+        else:
+            del data[place:]
+    return bytes(data)
+
+
+def of_files(
+    files: dict[str, bytes], folder: Path, use: Callable[[Path], Any], **more: Any
+) -> Target:
+    """Spoil one of some files, each read under its own name."""
+    place = folder / "case"
+
+    @st.composite
+    def case(draw: Callable) -> tuple[str, bytes]:
+        name = draw(st.sampled_from(sorted(files)))
+        return name, draw(spoiled([files[name]]))
+
+    def read(case: tuple[str, bytes]) -> None:
+        place.mkdir(exist_ok=True)
+        path = place / case[0]
+        path.write_bytes(case[1])
+        try:
+            use(path)
+        finally:
+            path.unlink(missing_ok=True)
+
+    return Target(case(), read, **more)
+
+
+# --- the targets ---------------------------------------------------------------------------------
+
+
+def csv(folder: Path) -> Target:
+    """Landmark files: rows of any text and numbers, and spoiled bytes."""
+    good = ",".join(["a.jpg", *[f"{i / 3:.2f}" for i in range(2 * POINTS)]])
+    field = st.sampled_from(
+        ["", "nan", "inf", "-1e999", "1", "2.5", '"', '"a,b"', "1_0", "٣", "\0"]
+    )
+    names = st.sampled_from(
+        ["../x.jpg", "/etc/passwd", "C:\\x", "a\\..\\..\\b", "..", "a.jpg", "~"]
+    )
+    row = st.tuples(
+        names | st.text(max_size=8), st.lists(field | st.text(max_size=4), max_size=140)
+    )
+    rows = st.lists(st.just(good) | row.map(lambda r: ",".join([r[0], *r[1]])), max_size=4)
+    path = folder / "landmarks.csv"
+
+    def use(data: bytes) -> None:
+        path.write_bytes(data)
+        for found in read_landmarks(path):
+            assert np.isfinite(found.landmarks).all() and found.landmarks.shape == (POINTS, 2)
+            inside = (folder / found.filename).resolve()
+            assert folder.resolve() in inside.parents, found.filename
+
+    text = rows.map("\n".join).map(lambda t: t.encode("utf-8", "surrogatepass"))
+    return Target(text | spoiled([f"{good}\n{good}\n".encode()]), use)
+
+
+def image(folder: Path) -> Target:
+    """Photos of every format that OpenCV writes."""
+    picture = np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)
+    files = {}
+    for suffix in (".jpg", ".png", ".bmp", ".tiff", ".webp", ".ppm", ".gif", ".jp2", ".hdr"):
+        given = picture.astype(np.float32) if suffix == ".hdr" else picture
+        try:
+            done, encoded = cv2.imencode(suffix, given)
+        except cv2.error:
+            continue  # this build of OpenCV does not write the format
+        if done:
+            files[f"photo{suffix}"] = encoded.tobytes()
+
+    def use(path: Path) -> None:
+        found = read_photo(path)
+        assert found.ndim == 3 and found.shape[2] == 3 and found.dtype == np.uint8
+
+    return of_files(files, folder, use, allowed=(UnreadablePhoto,))
+
+
+def face_model(folder: Path) -> Target:
+    """Face models of every format, small."""
+    made = folder / "made"
+    made.mkdir()
+    write(made / "ours.npz", load_face_model("builtin", identity=2, expression=2, albedo=2))
+    face_model_files.write_bfm(made / "model2017.h5", modes=(2, 2, 2))
+    face_model_files.write_merged_2009(made / "BFM_model_front.mat")
+    face_model_files.write_flame(made / "generic_model.pkl")
+    face_model_files.write_flame(made / "flame.npz")
+    files = {p.name: p.read_bytes() for p in made.iterdir() if p.is_file()}
+    return of_files(files, folder, lambda path: load_face_model(str(path)))
+
+
+def checkpoint(folder: Path) -> Target:
+    """Weights of others and ours, and misfit priors."""
+    import onnx
+    from weights_torch_test import zip_checkpoint
+
+    made = folder / "made"
+    made.mkdir()
+    weights.save(made / "ours.safetensors", {"params": {"a": np.ones((2, 3), np.float32)}})
+    zip_checkpoint(made / "torch.pth", pickle.dumps({"x": 1.5}, protocol=2), _0=bytes(16))
+    (made / "legacy.pth").write_bytes(
+        b"".join(pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, {}, {"x": 1}, []))
+    )
+    tensor = onnx.numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node], "g", [value("x", 1, [2, 2])], [value("y", 1, [2, 2])], [tensor]
+    )
+    onnx.save(onnx.helper.make_model(graph), str(made / "arcface.onnx"))
+    small = load_face_model("builtin", identity=2, expression=2, albedo=2)
+    misfit.save(made / "misfit.npz", np.zeros_like(small.shape_mean), small, 3)
+    files = {p.name: p.read_bytes() for p in made.iterdir()}
+
+    def use(path: Path) -> None:
+        from focus_jax.weights.onnx import read_arcface
+
+        readers = {
+            ".safetensors": weights.load,
+            ".pth": read_checkpoint,
+            ".onnx": read_arcface,
+            ".npz": lambda p: misfit.load(p, small),
+        }
+        readers[path.suffix](path)
+
+    return of_files(files, folder, use)
+
+
+def workdir(folder: Path) -> Target:
+    """A training's checkpoints: any state that comes back is one that was saved."""
+    from checkpoint_test import restored, written
+
+    written(folder / "run", [5, 10])
+    names = sorted(
+        str(p.relative_to(folder / "run")) for p in (folder / "run").rglob("*") if p.is_file()
+    )
+    files = {name: (folder / "run" / name).read_bytes() for name in names}
+
+    @st.composite
+    def case(draw: Callable) -> tuple[str, bytes]:
+        name = draw(st.sampled_from(names))
+        return name, draw(spoiled([files[name]]))
+
+    def use(case: tuple[str, bytes]) -> None:
+        path = folder / "run" / case[0]
+        path.write_bytes(case[1])
+        try:
+            assert restored(folder / "run") in (5, 10)
+        finally:
+            path.write_bytes(files[case[0]])
+
+    return Target(case(), use)
+
+
+def config(folder: Path) -> Target:
+    """Overrides of any field by any text: a flag's error, one of ours, or a config that is well."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    from focus_jax.schedule import Schedule, phase_at, terms_at
+
+    parsed = flags.FlagValues()
+    given = config_flags.DEFINE_config_file(
+        "config", None, "", lock_config=True, flag_values=parsed
+    )
+    parsed(["", f"--config={ROOT / 'configs' / 'em.py'}:smoke"])
+    fields = list(_fields(given.value))
+    value = st.sampled_from(
+        ["0", "-1", "1", "2.5", "nan", "inf", "-inf", "1e999", "True", "None", "()", "(1,2)", "[1]"]
+        + ["{}", "'", "../..", "~", "%", "$(touch_x)", "__import__"]
+    )
+    override = st.tuples(st.sampled_from(fields) | st.text(max_size=6), value | st.text(max_size=6))
+
+    def use(overrides: list[tuple[str, str]]) -> None:
+        flag_values = flags.FlagValues()
+        holder = config_flags.DEFINE_config_file(
+            "config", None, "", lock_config=True, flag_values=flag_values
+        )
+        arguments = [f"--config.{name}={text}" for name, text in overrides]
+        flag_values(["", f"--config={ROOT / 'configs' / 'em.py'}:smoke", *arguments])
+        found = holder.value
+        settings.check(found)
+        schedule = Schedule(**found.schedule)
+        for step in range(min(schedule.total, 40)):
+            phase_at(step, schedule)
+            terms_at(step, schedule, found.losses, found.rates)
+
+    # What absl and ml_collections raise for flags that they do not know or cannot read.
+    foreign = (flags.Error, AttributeError, KeyError, TypeError)
+    return Target(st.lists(override, max_size=4), use, allowed=(ValueError, *foreign))
+
+
+def _fields(config: Any, prefix: str = "") -> Any:
+    for name, value in config.items():
+        if hasattr(value, "items"):
+            yield from _fields(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def export(folder: Path) -> Target:
+    """Results of photos with any name, in an output folder that links lead out of."""
+    from focus_jax.reconstruct import find_photos
+    from focus_jax.results import write_text
+
+    piece = st.text(max_size=6) | st.sampled_from(
+        ["..", ".", "~", "a", "-x", "a b", "\u202e", "x\n"]
+    )
+    names = st.lists(piece, min_size=1, max_size=4)
+    picture = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+
+    def use(parts: list[str]) -> None:
+        inside, out = folder / "photos", folder / "out"
+        for place in (inside, out):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+        path = inside.joinpath(*[p.replace("/", "_").strip("/") or "_" for p in parts])
+        path = path.with_name(path.name + ".png")
+        if inside.resolve() not in path.resolve().parents:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture)
+        except (OSError, ValueError):
+            return  # a name that no file can have
+        for photo in find_photos([str(inside)], out).photos:
+            place = out / photo.name / "0"
+            assert out.resolve() in place.resolve().parents, photo.name
+            place.mkdir(parents=True)
+            write_text(place / "face.json", "{}")
+
+    return Target(names, use, allowed=(ValueError, OSError))
+
+
+TARGETS: dict[str, Callable[[Path], Target]] = {
+    f.__name__: f for f in (csv, image, face_model, checkpoint, workdir, config, export)
+}
