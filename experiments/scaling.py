@@ -1,6 +1,7 @@
 """What would bind a training on many devices: the numbers of docs/scaling.md.
 
-    python -m experiments.scaling --config=configs/celeba_bfm2017.py --config.face_model.name=builtin
+    python -m experiments.scaling --config=configs/celeba_bfm2017.py \\
+        --config.face_model.name=builtin
 
 Counted by XLA for one step of each network: operations; from the shapes: bytes of the gradients and
 of a photo on its way to the device. Measured on this machine: photos that a core prepares a second,

@@ -1,6 +1,7 @@
 """One orbax checkpoint holds the state of both networks and the place in the data."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -23,10 +24,14 @@ log = logging.getLogger(__name__)
 OPERATION = ("debug", "distributed")
 
 
-def open_checkpoints(workdir: Path, *, keep: int = 2) -> ocp.CheckpointManager:
-    """Manager of `workdir/checkpoints`, written atomically and in the background."""
+def open_checkpoints(workdir: Path, *, keep: int = 2, clean: bool = False) -> ocp.CheckpointManager:
+    """Manager of `workdir/checkpoints`, written atomically and in the background.
+
+    With `clean` it removes what a killed run has half written: for the run itself, not for those
+    who read its checkpoints meanwhile.
+    """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, create=True, cleanup_tmp_directories=True
+        max_to_keep=keep, create=True, cleanup_tmp_directories=clean
     )
     return ocp.CheckpointManager(
         (workdir / "checkpoints").resolve(), options=options, item_names=("state", "data")
@@ -80,8 +85,9 @@ def finish(manager: ocp.CheckpointManager) -> None:
 
 def newest(manager: ocp.CheckpointManager) -> str:
     """Where the newest complete checkpoint is, or that there is none."""
-    with contextlib.suppress(Exception):  # of one that fails, whose error is known by now
-        manager.wait_until_finished()
+    if jax.process_count() == 1:
+        with contextlib.suppress(Exception):  # of one that fails, whose error is known by now
+            manager.wait_until_finished()
     manager.reload()
     step = manager.latest_step()
     return "none" if step is None else str(manager.directory / str(step))
@@ -91,13 +97,15 @@ def newest(manager: ocp.CheckpointManager) -> str:
 def closing(manager: ocp.CheckpointManager) -> Iterator[None]:
     """Close the manager at the end, and say of a full disk what is safe.
 
-    After an error, an unfinished checkpoint adds no error of its own.
+    After an error, an unfinished checkpoint adds no error of its own; with several processes it is
+    not waited for, since one of them may be no more.
     """
     try:
         yield
     except BaseException as error:
-        with contextlib.suppress(Exception):
-            manager.close()
+        if jax.process_count() == 1:
+            with contextlib.suppress(Exception):
+                manager.close()
         if isinstance(error, OSError) and error.errno is not None:
             raise _unwritten(manager, error) from error
         raise
@@ -176,6 +184,26 @@ def _set_aside(manager: ocp.CheckpointManager, steps: list[int]) -> None:
             os.replace(directory / str(step), aside / f"{step}.{number}")
     wait_for_all("broken checkpoints are aside")
     manager.reload()
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """Keep other runs out of a workdir, as two would spoil each other's files; ValueError if one
+    is in it. The system lets a dead run's claim go."""
+    if not is_first():
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another run is working in {workdir}; wait for its end, or give another --workdir"
+            ) from None
+        except OSError:  # a file system without locks
+            log.warning("%s cannot be locked; start one run at a time in it", workdir)
+        yield
 
 
 def claim_workdir(workdir: Path, config: Config) -> None:

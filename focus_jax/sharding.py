@@ -45,6 +45,7 @@ def start_processes(distributed: Mapping[str, Any]) -> None:
             **options,
             initialization_timeout=distributed["timeout"],
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=HEARTBEAT_SECONDS,  # one that fails must not wait for the rest
         )
     except (RuntimeError, ValueError) as error:
         raise ValueError(

@@ -122,6 +122,11 @@ def train(
     finite, OSError when the disk fails, and Interrupted after saving when a signal asked to stop.
     """
     settings.check(config)
+    with checkpoint.alone_in(workdir):
+        return _train(config, workdir, masks, true_masks)
+
+
+def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict[str, Any]:
     checkpoint.claim_workdir(workdir, config)
     schedule = Schedule(**config.schedule)
     schedule = schedule if masks and not true_masks else schedule.without_masks()
@@ -154,7 +159,7 @@ def train(
     # --- state: 1. a new one, 2. weights of others, 3. this workdir's newest checkpoint instead ---
     example, _ = next(evaluation_batches(splits.validation, batch_size=1, size=config.data.size))
     state = initial_state(method, face_model, example, config.seed)
-    manager = checkpoint.open_checkpoints(workdir)
+    manager = checkpoint.open_checkpoints(workdir, clean=True)
     if manager.latest_step() is None:
         state = start_from(state, config.init)
     state = sharding.replicate(state, mesh)

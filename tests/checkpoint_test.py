@@ -192,3 +192,14 @@ def test_metrics_after_the_resumed_step_are_dropped(tmp_path):
     writer.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["loss"]) for line in lines] == [(10, 10.0), (20, 20.0), (30, 31.0)]
+
+
+def test_one_run_at_a_time_works_in_a_workdir(tmp_path):
+    with (
+        checkpoint.alone_in(tmp_path),
+        pytest.raises(ValueError, match="another run is working"),
+        checkpoint.alone_in(tmp_path),
+    ):
+        pytest.fail("two runs in one workdir")
+    with checkpoint.alone_in(tmp_path):
+        pass

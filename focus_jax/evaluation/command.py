@@ -16,7 +16,7 @@ def in_one_sentence(main: Callable[[list[str]], None]) -> Callable[[list[str]], 
         try:
             main(argv)
         except (Interrupted, KeyboardInterrupt) as stop:
-            print(str(stop) or "stopped before there was anything to save", file=sys.stderr)
+            print(str(stop) or "stopped; run the same command to go on", file=sys.stderr)
             sys.exit(EXIT_CODE)
         except (ValueError, OSError, ImportError, FloatingPointError) as error:
             print(f"error: {error}", file=sys.stderr)
