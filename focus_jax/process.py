@@ -9,7 +9,7 @@ import functools
 import json
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -207,6 +207,13 @@ def claim_folder(out: Path, settings: dict[str, Any], *, resume: bool) -> None:
                 "another --out"
             )
     path.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def check_inside(out: Path, names: Iterable[str]) -> None:
+    """ValueError where a link in `out` leads what will be written there elsewhere."""
+    for name in names:
+        if not (out / name).resolve().is_relative_to(out.resolve()):
+            raise ValueError(f"a link in {out} leads {name} elsewhere; give another --out")
 
 
 def explain(error: OSError, out: Path) -> str:

@@ -115,6 +115,7 @@ def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> proc
     for photo in found.photos + found.videos:
         if (out / photo.name).is_file():
             raise ValueError(f"{out} holds {photo.name} itself; give another folder as --out")
+    process.check_inside(out, [photo.name for photo in found.photos + found.videos])
     model, steps = prepare(arguments)
     if model.method is None:
         print(

@@ -41,6 +41,7 @@ def _segment(arguments: argparse.Namespace, out: Path, found: Found) -> process.
         p.name: mask_names(p.name, visible_skin=arguments.visible_skin_names) for p in found.photos
     }
     _refuse_clashes(names)
+    process.check_inside(out, [name for masks in names.values() for name in masks])
     model, steps = prepare(arguments)
     process.claim_folder(out, settings(arguments, model, steps), resume=arguments.resume)
 

@@ -348,3 +348,11 @@ def test_a_browser_draws_the_face(ran, tmp_path, look):
     assert 0.15 < drawn.mean() < 0.7
     red, green, blue = view[drawn].mean(0)
     assert red > green > blue  # skin
+
+
+def test_links_in_the_output_folder_lead_nothing_elsewhere(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.jpg").symlink_to(tmp_path / "elsewhere")
+    process.check_inside(tmp_path / "out", ["b.jpg", "folder/a.jpg"])
+    with pytest.raises(ValueError, match="leads a[.]jpg elsewhere"):
+        process.check_inside(tmp_path / "out", ["b.jpg", "a.jpg"])

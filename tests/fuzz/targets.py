@@ -208,7 +208,9 @@ def workdir(folder: Path) -> Target:
     return Target(case(), use)
 
 
-VALUES = ["0", "-1", "1", "2.5", "nan", "inf", "-inf", "1e999", "True", "None", "()", "(1,2)", "[1]", "{}", "'", "../..", "~", "%", "$(touch_x)"]
+# What overrides may be set to: of other types, out of range, or meant for a shell or a path.
+VALUES = ["0", "-1", "1", "2.5", "nan", "inf", "-inf", "1e999", "True", "None", "()", "(1,2)"]
+VALUES += ["[1]", "{}", "'", "../..", "~", "%", "$(touch_x)"]
 
 
 def config(folder: Path) -> Target:
@@ -256,6 +258,7 @@ def _fields(config: Any, prefix: str = "") -> Any:
 
 def export(folder: Path) -> Target:
     """Results of photos with any name, in an output folder that links lead out of."""
+    from focus_jax.process import check_inside
     from focus_jax.reconstruct import find_photos
     from focus_jax.results import write_text
 
@@ -270,6 +273,7 @@ def export(folder: Path) -> Target:
         for place in (inside, out):
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
+        (out / "a").symlink_to(folder / "elsewhere")
         path = inside.joinpath(*[p.replace("/", "_").strip("/") or "_" for p in parts])
         path = path.with_name(path.name + ".png")
         if inside.resolve() not in path.resolve().parents:
@@ -279,7 +283,9 @@ def export(folder: Path) -> Target:
             path.write_bytes(picture)
         except (OSError, ValueError):
             return  # a name that no file can have
-        for photo in find_photos([str(inside)], out).photos:
+        photos = find_photos([str(inside)], out).photos
+        check_inside(out, [photo.name for photo in photos])
+        for photo in photos:
             place = out / photo.name / "0"
             assert out.resolve() in place.resolve().parents, photo.name
             place.mkdir(parents=True)
