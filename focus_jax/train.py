@@ -195,7 +195,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
         for step in range(int(state.step), schedule.total):
             phase = phase_at(step, schedule)
             if step == phase.start and phase.stage in ("pre-training", "joint"):
-                state = fresh_optimizers(state, method)
+                # By way of the host: what optax makes of arrays of all processes is of this one.
+                state = sharding.replicate(fresh_optimizers(sharding.gather(state), method), mesh)
             if step in config.correct_albedo:
                 state = dataclasses.replace(state, albedo_mean=appraiser.mean_albedo(state))
             terms = terms_at(

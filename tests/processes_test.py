@@ -67,6 +67,62 @@ def assert_same(one, other):
         assert a == pytest.approx(b, rel=1e-5, abs=1e-5), a["step"]
 
 
+TOGETHER = """
+import json, sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np
+from checkpoint_test import small_state
+from ml_collections import ConfigDict
+from focus_jax import checkpoint, metrics, preemption, sharding
+port, number, workdir = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+distributed = {"coordinator": f"localhost:{port}", "processes": 2, "process": number, "timeout": 120}
+sharding.start_processes(distributed)
+mesh = sharding.make_mesh()
+said = {}
+placed = sharding.replicate({"a": np.ones(3), "key": jax.random.key(0)}, mesh)
+said["key"] = np.asarray(jax.random.key_data(placed["key"])).tolist()
+batch = sharding.split(sharding.own_part(np.arange(8.0).reshape(4, 2)), mesh)
+said["batch"] = sharding.gather(jax.jit(lambda x: 2 * x)(batch)).tolist()
+asked = preemption.asked_to_stop([] if number else ["SIGTERM"], mesh)
+said["stop"] = [next(asked) for _ in range(3)]
+with checkpoint.alone_in(workdir):
+    checkpoint.claim_workdir(workdir, ConfigDict({"seed": 0, "distributed": distributed}))
+    manager = checkpoint.open_checkpoints(workdir, clean=True)
+    for step in (5, 6):
+        state = sharding.replicate(small_state(step, step), mesh)
+        checkpoint.save(manager, state, {"position": step})
+    checkpoint.finish(manager)
+    sharding.wait_for_all("saved")
+    if number == 0:
+        (workdir / "checkpoints" / "6" / "data" / "metadata").write_text("{")
+    sharding.wait_for_all("broken")
+    state, memory = checkpoint.restore(manager, state, mend=True)
+    said["restored"] = [int(state.step), memory["position"]]
+    manager.close()
+writer = metrics.MetricWriter(workdir, 0)
+writer.write(1, "train", {"loss": 1.0})
+writer.close()
+print("said", json.dumps(said), flush=True)
+"""
+
+
+def test_two_processes_share_batches_signals_and_checkpoints(tmp_path):
+    port = free_port()
+    running = [small_job.start(["-c", TOGETHER, port, n, tmp_path / "run"]) for n in (0, 1)]
+    for process in running:
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        (line,) = [line for line in output.splitlines() if line.startswith("said ")]
+        assert json.loads(line.removeprefix("said ")) == {
+            "key": [0, 0],
+            "batch": [[0.0, 2.0], [4.0, 6.0], [8.0, 10.0], [12.0, 14.0]],
+            "stop": [False, True, True],  # though one of them alone got the signal
+            "restored": [5, 5],
+        }
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 1
+    assert [p.name for p in (tmp_path / "run" / "checkpoints_broken").iterdir()] == ["6.0"]
+
+
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
     folder = tmp_path_factory.mktemp("single")
