@@ -2,6 +2,8 @@
 
 import functools
 import os
+import socket
+import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -39,6 +41,8 @@ def start_processes(distributed: Mapping[str, Any]) -> None:
                 f"config.distributed.coordinator={coordinator!r} must be HOST:PORT or auto"
             )
         options = dict(coordinator_address=coordinator, num_processes=count, process_id=number)
+        if number > 0:
+            _wait_for(coordinator, distributed["timeout"])
     elif not coordinator and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) <= 1:
         return
     try:
@@ -53,6 +57,23 @@ def start_processes(distributed: Mapping[str, Any]) -> None:
             f"the processes of this run did not find each other ({str(error).splitlines()[0]}); "
             "start all of them with the same config.distributed.coordinator and .processes"
         ) from None
+
+
+def _wait_for(address: str, seconds: float) -> None:
+    """ValueError when nobody listens there in time: JAX itself would abort the process."""
+    host, _, port = address.rpartition(":")
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except (OSError, ValueError, OverflowError) as error:
+            if time.monotonic() > end:
+                raise ValueError(
+                    f"process 0 of this run does not answer at {address} ({error}); start it there "
+                    "with the same config.distributed.coordinator and .processes"
+                ) from None
+            time.sleep(0.5)
 
 
 def is_first() -> bool:

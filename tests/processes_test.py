@@ -75,7 +75,8 @@ from checkpoint_test import small_state
 from ml_collections import ConfigDict
 from focus_jax import checkpoint, metrics, preemption, sharding
 port, number, workdir = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-distributed = {"coordinator": f"localhost:{port}", "processes": 2, "process": number, "timeout": 120}
+distributed = {"coordinator": f"localhost:{port}", "processes": 2, "process": number}
+distributed["timeout"] = 120
 sharding.start_processes(distributed)
 mesh = sharding.make_mesh()
 said = {}
@@ -183,6 +184,7 @@ def test_a_single_process_joins_nothing(monkeypatch):
 def test_slurm_and_config_start_the_processes(monkeypatch):
     calls = []
     monkeypatch.setattr("jax.distributed.initialize", lambda **options: calls.append(options))
+    monkeypatch.setattr(sharding, "_wait_for", lambda address, seconds: None)
     sharding.start_processes({**ALONE, "coordinator": "a:1", "processes": 2, "process": 1})
     sharding.start_processes({**ALONE, "coordinator": "auto"})
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
@@ -212,4 +214,6 @@ def test_processes_that_do_not_come_are_one_sentence():
     )
     process = small_job.start(["-c", code, f"localhost:{free_port()}"])
     output, _ = process.communicate(timeout=300)
-    assert process.returncode != 0 and "did not find each other" in output, output
+    assert (
+        process.returncode != 0 and "process 0 of this run does not answer at localhost" in output
+    ), output
