@@ -76,8 +76,9 @@ def members(
     found: list[Member] = []
     for overrides in sweep(config):
         try:
-            config.copy_and_resolve_references().update_from_flattened_dict(dict(overrides))
-        except (KeyError, TypeError, ValueError) as error:
+            changed = config.copy_and_resolve_references().lock()
+            changed.update_from_flattened_dict(dict(overrides))
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"the sweep yields {dict(overrides)}: {error}") from None
         text = ",".join(f"{key}={value}" for key, value in overrides.items())
         name = re.sub(r"[^A-Za-z0-9_.,=+-]", "-", text) or "default"

@@ -210,7 +210,7 @@ def workdir(folder: Path) -> Target:
 
 # What overrides may be set to: of other types, out of range, or meant for a shell or a path.
 VALUES = ["0", "-1", "1", "2.5", "nan", "inf", "-inf", "1e999", "True", "None", "()", "(1,2)"]
-VALUES += ["[1]", "{}", "'", "../..", "~", "%", "$(touch_x)"]
+VALUES += ["2", "3", "8", "20", "0.5", "False", "[1]", "{}", "'", "../..", "~", "%", "$(touch_x)"]
 
 
 def config(folder: Path) -> Target:
@@ -245,7 +245,7 @@ def config(folder: Path) -> Target:
 
     # What absl and ml_collections raise for flags that they do not know or cannot read.
     foreign = (flags.Error, AttributeError, KeyError, TypeError)
-    return Target(st.lists(override, max_size=4), use, allowed=(ValueError, *foreign))
+    return Target(st.lists(override, min_size=1, max_size=2), use, allowed=(ValueError, *foreign))
 
 
 def _fields(config: Any, prefix: str = "") -> Any:
