@@ -127,7 +127,7 @@ def run_member(
         if status == 0:
             state |= {"state": "finished", "error": ""}
             break
-        if status == EXIT_CODE:
+        if status == EXIT_CODE or stop:
             state |= {"state": "interrupted", "error": ""}
             continue
         failures += 1
