@@ -18,7 +18,7 @@ with catch_signals() as received:
     while not received:
         time.sleep(0.01)
     print("first", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
