@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import json
 import logging
 from collections import deque
@@ -108,6 +110,12 @@ def fresh_optimizers(state: TrainState, method: updates.Method) -> TrainState:
     )
 
 
+@functools.cache
+def repeatable(update: Any) -> Any:
+    """An update that leaves its old state whole: finding the operation of a NaN repeats it."""
+    return jax.jit(inspect.unwrap(update), static_argnames="method")
+
+
 # --- one run -----------------------------------------------------------------------------------
 
 
@@ -208,6 +216,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                 if phase.network == "autoencoder"
                 else updates.update_segmenter
             )
+            if config.debug.nans:
+                update = repeatable(update)
             done = step + 1
             pending.append(health.Step(done, phase, own.index))
             with health.naming_operation(pending[-1], splits.train):
