@@ -162,13 +162,13 @@ def test_submitit_runs_members_locally(tmp_path):
 
 
 SBATCH = """#!/bin/sh
-# Runs what it is given at once, as a job of Slurm's: both tasks of the array.
+# Runs what it is given as a job of Slurm's, both tasks of the array, soon after it has returned.
 for script; do :; done
 cp "$script" "$FAKE_SLURM/script"
 for task in 0 1; do
   SLURM_JOB_ID=7$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_JOB_NUM_NODES=1 \\
     SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_JOB_NODELIST=here \\
-    sh "$script" > "$FAKE_SLURM/out$task" 2>&1
+    sh "$FAKE_SLURM/script" > "$FAKE_SLURM/out$task" 2>&1 &
 done
 echo "Submitted batch job 7"
 """
@@ -192,8 +192,7 @@ def test_slurm_gets_the_members_as_an_array(tmp_path, monkeypatch):
     given = launch.parameters_of(["slurm_partition=gpu", "gpus_per_node=1", "timeout_min=60"])
     jobs = launch.submit(chosen, 1, tmp_path / "slurm", "slurm", given)
     assert [job.job_id for job in jobs] == ["7_0", "7_1"]
-    said = "".join((tmp_path / f"out{task}").read_text() for task in (0, 1))
-    assert [launch.state_of(m)["state"] for m in chosen] == ["finished", "finished"], said
+    until(lambda: [launch.state_of(m)["state"] for m in chosen] == ["finished", "finished"])
     script = (tmp_path / "script").read_text()
     for part in ("--partition=gpu", "--gpus-per-node=1", "--time=60", "--array=0-1"):
         assert part in script
