@@ -10,10 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboardX.proto import event_pb2
-from tensorboardX.record_writer import RecordWriter
-from tensorboardX.summary import scalar
-
 from focus_jax.sharding import is_first
 
 
@@ -24,6 +20,12 @@ class MetricWriter:
         self._writes = is_first()
         if not self._writes:
             return
+        # Here, since it imports PyTorch where that is installed, which takes seconds.
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.record_writer import RecordWriter
+        from tensorboardX.summary import scalar
+
+        self._event, self._scalar = event_pb2.Event, scalar
         path = workdir / "metrics.jsonl"
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resume_step]
@@ -51,7 +53,7 @@ class MetricWriter:
         for name, value in finite.items():
             if isinstance(value, float):
                 tag = f"{kind}/{name}".replace(" ", "_")
-                self._add(event_pb2.Event(step=step, summary=scalar(tag, value)))
+                self._add(self._event(step=step, summary=self._scalar(tag, value)))
         self._board.flush()
 
     def _add(self, event: Any) -> None:
