@@ -47,6 +47,34 @@ def inverse(
     return back, -jnp.einsum("...ij,...j->...i", back, translation, precision=_EXACT)
 
 
+# Products of so few numbers are several times faster on CPU as one loop over the points than as
+# many small matrix products; only the sum over the points is a matrix product.
+
+
+@jax.custom_vjp
+def rotate(rotation: Float[Array, "*n 3 3"], points: Float[Array, "*n v 3"]) -> Float[Array, "*n v 3"]:
+    """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
+    rows = jnp.swapaxes(rotation, -1, -2)[..., None, :, :]  # [..., 1, j, i]
+    return (
+        points[..., 0:1] * rows[..., 0, :]
+        + points[..., 1:2] * rows[..., 1, :]
+        + points[..., 2:3] * rows[..., 2, :]
+    )
+
+
+def _rotate_forward(rotation, points):
+    return rotate(rotation, points), (rotation, points)
+
+
+def _rotate_backward(residuals, cotangent):
+    rotation, points = residuals
+    to_rotation = jnp.einsum("...vi,...vj->...ij", cotangent, points, precision=_EXACT)
+    return to_rotation, rotate(jnp.swapaxes(rotation, -1, -2), cotangent)
+
+
+rotate.defvjp(_rotate_forward, _rotate_backward)
+
+
 def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
     """Camera matrix: focal length 9.06 * width / 2, centre ((width, height) - 1) / 2, in pixels."""
     focal = FOCAL * width / 2
@@ -67,14 +95,11 @@ def project(
     which `rasterize` rejects it; its x and y are computed as if its depth were 1, so that they and
     their gradients stay finite.
     """
-    camera = (
-        jnp.einsum("...ij,...vj->...vi", rotation, vertices, precision=_EXACT)
-        + translation[..., None, :]
-    )
+    camera = rotate(rotation, vertices) + translation[..., None, :]
     depth = camera[..., 2:]
     # Divided before the centre is added: adding it first costs a digit of x and y.
     plane = camera[..., :2] / jnp.where(depth > 0, depth, 1.0)
-    pixels = jnp.einsum("ij,...vj->...vi", intrinsics[:2, :2], plane, precision=_EXACT)
+    pixels = plane[..., :1] * intrinsics[:2, 0] + plane[..., 1:] * intrinsics[:2, 1]
     return jnp.concatenate([pixels + intrinsics[:2, 2], depth], -1)
 
 
