@@ -52,7 +52,9 @@ def inverse(
 
 
 @jax.custom_vjp
-def rotate(rotation: Float[Array, "*n 3 3"], points: Float[Array, "*n v 3"]) -> Float[Array, "*n v 3"]:
+def rotate(
+    rotation: Float[Array, "*n 3 3"], points: Float[Array, "*n v 3"]
+) -> Float[Array, "*n v 3"]:
     """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
     rows = jnp.swapaxes(rotation, -1, -2)[..., None, :, :]  # [..., 1, j, i]
     return (

@@ -200,6 +200,7 @@ def _max_pool_backward(size, stride, padding, residuals, cotangent):
         functools.reduce(
             jnp.add,
             (moved(i, j) for i in range(a, size, stride) for j in range(b, size, stride)),
+            jnp.zeros((x.shape[0], rows + more, columns + more, x.shape[3]), x.dtype),
         )
         for a in range(stride)
         for b in range(stride)
@@ -207,7 +208,9 @@ def _max_pool_backward(size, stride, padding, residuals, cotangent):
     batch, tall, wide, channels = classes[0].shape
     whole = jnp.stack(classes).reshape(stride, stride, batch, tall, wide, channels)
     whole = whole.transpose(2, 3, 0, 4, 1, 5).reshape(batch, tall * stride, wide * stride, channels)
-    missing = [max(0, n + padding - m) for n, m in zip((height, width), whole.shape[1:3], strict=True)]
+    missing = [
+        max(0, n + padding - m) for n, m in zip((height, width), whole.shape[1:3], strict=True)
+    ]
     whole = jnp.pad(whole, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
     return (whole[:, padding : padding + height, padding : padding + width],)
 

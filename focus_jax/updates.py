@@ -21,7 +21,6 @@ from jaxtyping import Array, Float
 from focus_jax import forward, losses, recognizer
 from focus_jax.types import Batch, FaceModel, PRNGKey, TrainState
 
-
 # LLVM's third level takes twice as long to compile on CPU and gives programs no faster.
 QUICK_TO_COMPILE = {"xla_backend_optimization_level": 2}
 
