@@ -51,11 +51,19 @@ def inverse(
 # many small matrix products; only the sum over the points is a matrix product.
 
 
-@jax.custom_vjp
 def rotate(
     rotation: Float[Array, "*n 3 3"], points: Float[Array, "*n v 3"]
 ) -> Float[Array, "*n v 3"]:
     """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
+    leading = jnp.broadcast_shapes(rotation.shape[:-2], points.shape[:-2])
+    return _rotate(
+        jnp.broadcast_to(rotation, (*leading, 3, 3)),
+        jnp.broadcast_to(points, (*leading, *points.shape[-2:])),
+    )
+
+
+@jax.custom_vjp
+def _rotate(rotation: jax.Array, points: jax.Array) -> jax.Array:
     rows = jnp.swapaxes(rotation, -1, -2)[..., None, :, :]  # [..., 1, j, i]
     return (
         points[..., 0:1] * rows[..., 0, :]
@@ -65,16 +73,16 @@ def rotate(
 
 
 def _rotate_forward(rotation, points):
-    return rotate(rotation, points), (rotation, points)
+    return _rotate(rotation, points), (rotation, points)
 
 
 def _rotate_backward(residuals, cotangent):
     rotation, points = residuals
     to_rotation = jnp.einsum("...vi,...vj->...ij", cotangent, points, precision=_EXACT)
-    return to_rotation, rotate(jnp.swapaxes(rotation, -1, -2), cotangent)
+    return to_rotation, _rotate(jnp.swapaxes(rotation, -1, -2), cotangent)
 
 
-rotate.defvjp(_rotate_forward, _rotate_backward)
+_rotate.defvjp(_rotate_forward, _rotate_backward)
 
 
 def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:

@@ -89,11 +89,12 @@ def test_points_behind_the_camera_stay_finite(z):
     assert np.isfinite(jax.jacobian(screen)(point)).all()
 
 
-def test_rotate_and_its_gradient_are_those_of_the_product():
-    rotation, points = random(4, 3, 3), random(4, 20, 3, seed=1)
+@pytest.mark.parametrize("leading", [(), (4,)])  # one rotation for all, or one for each
+def test_rotate_and_its_gradient_are_those_of_the_product(leading):
+    rotation, points = random(*leading, 3, 3), random(4, 20, 3, seed=1)
 
     def product(rotation, points):
-        return jnp.einsum("bij,bvj->bvi", rotation, points)
+        return jnp.einsum("...ij,...vj->...vi", rotation, points)
 
     np.testing.assert_allclose(
         camera.rotate(rotation, points), product(rotation, points), atol=1e-5
