@@ -47,8 +47,8 @@ def inverse(
     return back, -jnp.einsum("...ij,...j->...i", back, translation, precision=_EXACT)
 
 
-# Products of so few numbers are several times faster on CPU as one loop over the points than as
-# many small matrix products; only the sum over the points is a matrix product.
+# Products of so few numbers are faster on CPU as one loop over the points than as many small matrix
+# products; only the sum over the points is a matrix product.
 
 
 def rotate(

@@ -173,7 +173,7 @@ def _max_pool_forward(x, size, stride, padding):
 
 
 def _max_pool_backward(size, stride, padding, residuals, cotangent):
-    """To the first largest value of each window; XLA's own takes five times as long on CPU."""
+    """To the first largest value of each window; XLA's own takes four times as long on CPU."""
     x, y = residuals
     (_, height, width, _), (_, rows, columns, _) = x.shape, y.shape
     edges = ((0, 0), (padding, padding + size), (padding, padding + size), (0, 0))

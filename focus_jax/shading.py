@@ -52,7 +52,7 @@ def shade(
 
 
 # The gradient is written out: the derived one sums over the vertices once for each harmonic, which
-# on CPU takes sixty times as long as the shading itself.
+# on CPU takes far longer than the shading itself.
 
 
 @jax.custom_vjp
