@@ -47,6 +47,44 @@ def inverse(
     return back, -jnp.einsum("...ij,...j->...i", back, translation, precision=_EXACT)
 
 
+# Products of so few numbers are faster on CPU as one loop over the points than as many small matrix
+# products; only the sum over the points is a matrix product.
+
+
+def rotate(
+    rotation: Float[Array, "*n 3 3"], points: Float[Array, "*n v 3"]
+) -> Float[Array, "*n v 3"]:
+    """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
+    leading = jnp.broadcast_shapes(rotation.shape[:-2], points.shape[:-2])
+    return _rotate(
+        jnp.broadcast_to(rotation, (*leading, 3, 3)),
+        jnp.broadcast_to(points, (*leading, *points.shape[-2:])),
+    )
+
+
+@jax.custom_vjp
+def _rotate(rotation: jax.Array, points: jax.Array) -> jax.Array:
+    rows = jnp.swapaxes(rotation, -1, -2)[..., None, :, :]  # [..., 1, j, i]
+    return (
+        points[..., 0:1] * rows[..., 0, :]
+        + points[..., 1:2] * rows[..., 1, :]
+        + points[..., 2:3] * rows[..., 2, :]
+    )
+
+
+def _rotate_forward(rotation, points):
+    return _rotate(rotation, points), (rotation, points)
+
+
+def _rotate_backward(residuals, cotangent):
+    rotation, points = residuals
+    to_rotation = jnp.einsum("...vi,...vj->...ij", cotangent, points, precision=_EXACT)
+    return to_rotation, _rotate(jnp.swapaxes(rotation, -1, -2), cotangent)
+
+
+_rotate.defvjp(_rotate_forward, _rotate_backward)
+
+
 def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
     """Camera matrix: focal length 9.06 * width / 2, centre ((width, height) - 1) / 2, in pixels."""
     focal = FOCAL * width / 2
@@ -67,14 +105,11 @@ def project(
     which `rasterize` rejects it; its x and y are computed as if its depth were 1, so that they and
     their gradients stay finite.
     """
-    camera = (
-        jnp.einsum("...ij,...vj->...vi", rotation, vertices, precision=_EXACT)
-        + translation[..., None, :]
-    )
+    camera = rotate(rotation, vertices) + translation[..., None, :]
     depth = camera[..., 2:]
     # Divided before the centre is added: adding it first costs a digit of x and y.
     plane = camera[..., :2] / jnp.where(depth > 0, depth, 1.0)
-    pixels = jnp.einsum("ij,...vj->...vi", intrinsics[:2, :2], plane, precision=_EXACT)
+    pixels = plane[..., :1] * intrinsics[:2, 0] + plane[..., 1:] * intrinsics[:2, 1]
     return jnp.concatenate([pixels + intrinsics[:2, 2], depth], -1)
 
 

@@ -83,6 +83,37 @@ class Encoder(nn.Module):
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="fc")(x)
 
 
+@jax.custom_vjp
+def _joined_product(frozen: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.concatenate([frozen, x], axis=-1) @ kernel
+
+
+def _joined_product_forward(frozen, x, kernel):
+    return _joined_product(frozen, x, kernel), (frozen, x, kernel)
+
+
+def _joined_product_backward(residuals, cotangent):
+    frozen, x, kernel = residuals
+    to_kernel = jnp.concatenate([frozen, x], axis=-1).T @ cotangent
+    return None, cotangent @ kernel[frozen.shape[-1] :].T, to_kernel
+
+
+_joined_product.defvjp(_joined_product_forward, _joined_product_backward)
+
+
+class JoinedDense(nn.Module):
+    """`nn.Dense` of both inputs side by side, without the gradient of the first, which is data."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, frozen: Float[Array, "b n"], x: Float[Array, "b m"]) -> Float[Array, "b d"]:
+        shape = (frozen.shape[-1] + x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return _joined_product(frozen, x, kernel) + bias
+
+
 class FeatureEncoder(nn.Module):
     """A head on frozen recognizer features (`recognizer.encoder_features`).
 
@@ -111,9 +142,11 @@ class FeatureEncoder(nn.Module):
             conv = Conv(self.colour_width * scale, 3, 2, use_bias=True, name=f"colour{i + 1}")
             colour = nn.relu(conv(colour))
         x = nn.Dropout(self.dropout, deterministic=not train)(features)
-        x = jnp.concatenate([x, colour.reshape(colour.shape[0], -1)], axis=-1)
+        colour = colour.reshape(colour.shape[0], -1)
         for i, width in enumerate(self.hidden):
-            x = nn.LayerNorm(name=f"norm{i + 1}")(nn.Dense(width, name=f"dense{i + 1}")(x))
+            name = f"dense{i + 1}"
+            x = nn.Dense(width, name=name)(x) if i else JoinedDense(width, name=name)(x, colour)
+            x = nn.LayerNorm(name=f"norm{i + 1}")(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.gelu(x))
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="fc")(x)
 

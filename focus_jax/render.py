@@ -1,6 +1,5 @@
 """A shaded face as pixels: camera, shading and rasterizer in one function."""
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from focus_jax import camera, geometry, rasterize, shading
@@ -27,7 +26,7 @@ def render_mesh(
     rotation, translation = camera.extrinsics(pose)
     screen = camera.project(vertices, rotation, translation, camera.intrinsics(height, width))
     normals = geometry.vertex_normals(vertices, triangles, renormalize_normals)
-    normals = jnp.einsum("bij,bvj->bvi", rotation, normals, precision="highest")
+    normals = camera.rotate(rotation, normals)
     colours = shading.shade(albedo, normals, light)
     image, triangle_id = rasterize.render(screen, triangles, colours, height, width, backend)
     coverage = (triangle_id >= 0).astype(image.dtype)[..., None]

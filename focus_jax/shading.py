@@ -1,5 +1,7 @@
 """Lambertian shading by spherical harmonics up to order 2 (Ramamoorthi and Hanrahan 2001)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -45,9 +47,39 @@ def shade(
     `light` is nine coefficients for red, then green, then blue, used as they are: whoever decodes
     them adds the ambient offset to each channel's first. Normals are in camera space.
     """
-    channels = light.reshape(*light.shape[:-1], 1, 3, 9)
+    light = jnp.broadcast_to(light, (*normals.shape[:-2], light.shape[-1]))
+    return albedo * _irradiance(normals, light.reshape(*light.shape[:-1], 1, 3, 9))
+
+
+# The gradient is written out: the derived one sums over the vertices once for each harmonic, which
+# on CPU takes far longer than the shading itself.
+
+
+@jax.custom_vjp
+def _irradiance(normals: jax.Array, channels: jax.Array) -> jax.Array:
     # Written out, the nine products join the polynomials in one loop over the vertices.
-    irradiance = jnp.zeros_like(albedo)
-    for k, harmonic in enumerate(_harmonics(normals)):
-        irradiance = irradiance + harmonic[..., None] * channels[..., k]
-    return albedo * irradiance
+    products = (h[..., None] * channels[..., k] for k, h in enumerate(_harmonics(normals)))
+    return functools.reduce(jnp.add, products)
+
+
+def _irradiance_forward(normals, channels):
+    return _irradiance(normals, channels), (normals, channels)
+
+
+def _irradiance_backward(residuals, cotangent):
+    normals, channels = residuals
+    harmonics, pull = jax.vjp(_harmonics, normals)
+    weights = [
+        functools.reduce(
+            jnp.add, (cotangent[..., c] * channels[..., c, k] for c in range(channels.shape[-2]))
+        )
+        for k in range(len(harmonics))
+    ]
+    (to_normals,) = pull(weights)
+    to_channels = jnp.einsum(
+        "...vc,...kv->...ck", cotangent, jnp.stack(harmonics, -2), precision="highest"
+    )
+    return to_normals, to_channels[..., None, :, :]
+
+
+_irradiance.defvjp(_irradiance_forward, _irradiance_backward)

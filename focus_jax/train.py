@@ -83,7 +83,8 @@ def initial_state(
             albedo_mean=jnp.asarray(face_model.albedo_mean),
         )
 
-    return jax.jit(create)()
+    # It runs once: compiling it fully takes a minute on CPU, and gives the same numbers.
+    return jax.jit(create, compiler_options={"xla_backend_optimization_level": 1})()
 
 
 def start_from(state: TrainState, files: Config) -> TrainState:

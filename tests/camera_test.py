@@ -87,3 +87,21 @@ def test_points_behind_the_camera_stay_finite(z):
     assert screen(point)[0, 2] <= 0
     assert np.isfinite(screen(point)).all()
     assert np.isfinite(jax.jacobian(screen)(point)).all()
+
+
+@pytest.mark.parametrize("leading", [(), (4,)])  # one rotation for all, or one for each
+def test_rotate_and_its_gradient_are_those_of_the_product(leading):
+    rotation, points = random(*leading, 3, 3), random(4, 20, 3, seed=1)
+
+    def product(rotation, points):
+        return jnp.einsum("...ij,...vj->...vi", rotation, points)
+
+    np.testing.assert_allclose(
+        camera.rotate(rotation, points), product(rotation, points), atol=1e-5
+    )
+    found, expected = (
+        jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), argnums=(0, 1))(rotation, points)  # noqa: B023
+        for f in (camera.rotate, product)
+    )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,3 +80,23 @@ def test_refusals(batch):
         encoder.make_encoder("vgg", OUTPUTS)
     with pytest.raises(ValueError, match="needs Batch"):
         encoder.make_encoder("recognizer", OUTPUTS).init(jax.random.key(0), batch[0])
+
+
+def test_the_joined_layer_is_that_of_both_inputs_side_by_side():
+    keys = jax.random.split(jax.random.key(3), 2)
+    frozen, x = jax.random.normal(keys[0], (4, 7)), jax.random.normal(keys[1], (4, 5))
+    ours, theirs = encoder.JoinedDense(3), nn.Dense(3)
+    both = jnp.concatenate([frozen, x], -1)
+    variables = theirs.init(jax.random.key(0), both)
+    # The same parameters from the same key, so that checkpoints and runs stay what they were.
+    jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(0), frozen, x), variables)
+
+    def side_by_side(variables, x):
+        return theirs.apply(variables, jnp.concatenate([frozen, x], -1))
+
+    def loss(function):
+        return lambda variables, x: jnp.sum(jnp.sin(function(variables, x)))
+
+    found = jax.value_and_grad(loss(lambda v, x: ours.apply(v, frozen, x)), (0, 1))(variables, x)
+    expected = jax.value_and_grad(loss(side_by_side), (0, 1))(variables, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)

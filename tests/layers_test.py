@@ -17,6 +17,7 @@ from focus_jax import layers
         (1, 64, 8, 3, 1),
         (13, 3, 8, 7, 2),  # blocks
         (16, 3, 8, 3, 2),
+        (9, 1, 1, 3, 1),  # a sum over the kernel
         (9, 8, 8, 3, 1),  # XLA's own
     ],
 )
@@ -57,3 +58,23 @@ def test_average_pool():
 def test_max_pool_ignores_its_border():
     x = -jnp.ones((1, 4, 4, 1))
     assert layers.max_pool(x, 3, stride=2, padding=1).tolist() == (-jnp.ones((1, 2, 2, 1))).tolist()
+
+
+# Sizes that the windows cover and do not cover; values with ties, of which the first counts.
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1), (2, 3, 0)]
+)
+def test_max_pool_has_the_gradient_of_xla(size, stride, padding):
+    x = jnp.round(jax.random.normal(jax.random.key(0), (2, 9, 12, 3)) * 2)
+    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+
+    def xla(x):
+        window, strides = (1, size, size, 1), (1, stride, stride, 1)
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, pads)
+
+    def ours(x):
+        return layers.max_pool(x, size, stride=stride, padding=padding)
+
+    cotangent = jax.random.normal(jax.random.key(1), xla(x).shape)
+    found, expected = (jax.vjp(f, x)[1](cotangent)[0] for f in (ours, xla))
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -196,3 +196,33 @@ def test_shapes_that_would_broadcast_are_refused():
         losses.landmark(np.zeros((2, 68, 2)), np.zeros((1, 68, 2)), np.ones(68))
     with pytest.raises(ValueError, match="agree"):
         losses.cosine(np.zeros((2, 8)), np.zeros((1, 8)))
+
+
+@pytest.mark.parametrize("window", [1, 3, 5])
+def test_neighbour_has_the_derived_gradient(window):
+    """The one that is written out, against the derived one of the formula."""
+    rng = np.random.default_rng(5)
+    target, rendering = (jnp.asarray(rng.random((2, 9, 8, 3)), jnp.float32) for _ in range(2))
+    mask = jnp.asarray(rng.random((2, 9, 8, 1)), jnp.float32)
+    r = window // 2
+
+    def formula(target, rendering, mask):
+        searched, fixed = target * mask, rendering * mask
+        places = [(y, x) for y in range(window) for x in range(window)]
+        centre = fixed[:, r : 9 - r, r : 8 - r]
+        distances = [
+            jnp.sum((centre - searched[:, y : y + 9 - 2 * r, x : x + 8 - 2 * r]) ** 2, -1)
+            for y, x in places
+        ]
+        return jnp.mean(jnp.sqrt(jnp.min(jnp.stack(distances), 0)))
+
+    def ours(target, rendering, mask):
+        return losses.neighbour(target, rendering, mask, window)
+
+    found, expected = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2)))(target, rendering, mask)
+        for f in (ours, formula)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), found, expected
+    )

@@ -66,3 +66,20 @@ def test_against_the_reference():
     albedo = jnp.asarray(formation["albedo"]).swapaxes(1, 2)
     shaded = shading.shade(albedo, normals, jnp.asarray(formation["sh_coefficients"]))
     np.testing.assert_allclose(shaded, formation["shaded"].swapaxes(1, 2), atol=1e-4)
+
+
+def test_the_gradient_is_that_of_the_basis():
+    rng = np.random.default_rng(2)
+    albedo, normals = (jnp.asarray(rng.random((2, 50, 3)), jnp.float32) for _ in range(2))
+    light = jnp.asarray(rng.normal(size=(2, 27)), jnp.float32)
+
+    def through_the_basis(albedo, normals, light):
+        basis = shading.sh_basis(normals)
+        return albedo * jnp.einsum("bvk,bck->bvc", basis, light.reshape(2, 3, 9))
+
+    found, expected = (
+        jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), argnums=(0, 1, 2))(albedo, normals, light)  # noqa: B023
+        for f in (shading.shade, through_the_basis)
+    )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
