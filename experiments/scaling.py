@@ -29,7 +29,7 @@ from focus_jax.evaluation.command import in_one_sentence
 from focus_jax.face_models import load_face_model
 from focus_jax.recognizer import load_recognizer
 from focus_jax.schedule import Schedule, terms_at
-from focus_jax.train import initial_state, make_method
+from focus_jax.train import make_method, new_state
 from focus_jax.types import Batch, Config
 
 
@@ -73,7 +73,7 @@ def count(config: Config, batch_size: int) -> tuple[dict[str, Step], int]:
         landmarks=np.zeros((batch_size, 68, 2), np.float32),
         index=np.zeros(batch_size, np.int32),
     )
-    state = jax.eval_shape(lambda: initial_state(method, face_model, batch, 0))
+    state = jax.eval_shape(lambda: new_state(method, face_model, batch, 0))
     constants = updates.Constants(
         jax.tree.map(jnp.asarray, face_model), recognizer, jax.random.key(0)
     )

@@ -54,7 +54,7 @@ def neighbour(
         else (masked_rendering, masked_target)
     )
     # Three planes of one colour each: their innermost axis is long enough to be vectorized.
-    best = _nearest(window, jnp.moveaxis(fixed, -1, 0), jnp.moveaxis(searched, -1, 0))
+    best: jax.Array = _nearest(window, jnp.moveaxis(fixed, -1, 0), jnp.moveaxis(searched, -1, 0))
     return jnp.mean(best**2 if squared else _safe_root(best))
 
 
@@ -81,15 +81,13 @@ def _shifts(window: int, x: jax.Array) -> list[jax.Array]:
 def _nearest_forward(window, fixed, searched):
     shifts = _shifts(window, searched)
     centre = _shifts(window, fixed)[len(shifts) // 2]
-    best = which = None
+    best = jnp.full(centre.shape[1:], jnp.inf, centre.dtype)
+    which = jnp.zeros(centre.shape[1:], jnp.int32)
     for place, shifted in enumerate(shifts):
         red, green, blue = centre - shifted
         distance = red * red + green * green + blue * blue
-        if best is None:
-            best, which = distance, jnp.zeros(distance.shape, jnp.int32)
-        else:
-            which = jnp.where(distance < best, place, which)
-            best = jnp.minimum(best, distance)
+        which = jnp.where(distance < best, place, which)
+        best = jnp.minimum(best, distance)
     return best, (fixed, searched, which)
 
 
@@ -108,9 +106,9 @@ def _nearest_backward(window, residuals, cotangent):
     )
     places = range(len(shifts))[::-1]  # a pixel seen at the window's end sees the one at its start
     whiches, steps = _shifts(window, which), _shifts(window, step)
-    to_searched = sum(
-        jnp.where(w == place, -s, 0.0) for place, w, s in zip(places, whiches, steps, strict=True)
-    )
+    to_searched = jnp.zeros_like(searched)
+    for place, w, s in zip(places, whiches, steps, strict=True):
+        to_searched += jnp.where(w == place, -s, 0.0)
     height, width = fixed.shape[-2:]
     return step[..., r : r + height, r : r + width], to_searched
 

@@ -25,7 +25,8 @@ class MetricWriter:
         from tensorboardX.record_writer import RecordWriter
         from tensorboardX.summary import scalar
 
-        self._event, self._scalar = event_pb2.Event, scalar
+        proto: Any = event_pb2  # protobuf makes its classes when it is imported
+        self._event, self._scalar = proto.Event, scalar
         path = workdir / "metrics.jsonl"
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resume_step]
@@ -36,10 +37,10 @@ class MetricWriter:
         folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
         self._board = RecordWriter(str(folder / name))
-        self._add(event_pb2.Event(file_version="brain.Event:2"))
+        self._add(proto.Event(file_version="brain.Event:2"))
         # TensorBoard forgets what an earlier process wrote of the steps from here on.
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._add(event_pb2.Event(step=resume_step + 1, session_log=start))
+        start = proto.SessionLog(status=proto.SessionLog.START)
+        self._add(proto.Event(step=resume_step + 1, session_log=start))
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """One line: the step, what was measured (`train`, `evaluation`), and its values.

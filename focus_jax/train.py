@@ -67,24 +67,27 @@ def initial_state(
     method: updates.Method, face_model: FaceModel, batch: Batch, seed: int
 ) -> TrainState:
     """Networks as they are before the first step. `batch` gives the shapes."""
+    create = functools.partial(new_state, method, face_model, batch, seed)
+    # It runs once, and LLVM takes most of a minute to make it fast: not on CPU.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    return jax.jit(create, compiler_options=options)()
 
-    def create() -> TrainState:
-        encoder: Any
-        segmenter: Any
-        keys = jax.random.split(jax.random.key(seed), 2)
-        encoder = method.encoder.init(keys[0], batch.image, batch.features, train=False)
-        segmenter = method.segmenter.init(keys[1], batch.image, batch.image, train=False)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            encoder=encoder,
-            segmenter=segmenter,
-            encoder_optimizer=method.encoder_optimizer.init(encoder["params"]),
-            segmenter_optimizer=method.segmenter_optimizer.init(segmenter["params"]),
-            albedo_mean=jnp.asarray(face_model.albedo_mean),
-        )
 
-    # It runs once: compiling it fully takes a minute on CPU, and gives the same numbers.
-    return jax.jit(create, compiler_options={"xla_backend_optimization_level": 1})()
+def new_state(method: updates.Method, face_model: FaceModel, batch: Batch, seed: int) -> TrainState:
+    """`initial_state` without compiling, for `jax.eval_shape`."""
+    encoder: Any
+    segmenter: Any
+    keys = jax.random.split(jax.random.key(seed), 2)
+    encoder = method.encoder.init(keys[0], batch.image, batch.features, train=False)
+    segmenter = method.segmenter.init(keys[1], batch.image, batch.image, train=False)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        encoder=encoder,
+        segmenter=segmenter,
+        encoder_optimizer=method.encoder_optimizer.init(encoder["params"]),
+        segmenter_optimizer=method.segmenter_optimizer.init(segmenter["params"]),
+        albedo_mean=jnp.asarray(face_model.albedo_mean),
+    )
 
 
 def start_from(state: TrainState, files: Config) -> TrainState:

@@ -21,9 +21,6 @@ from jaxtyping import Array, Float
 from focus_jax import forward, losses, recognizer
 from focus_jax.types import Batch, FaceCode, FaceModel, PRNGKey, TrainState
 
-# LLVM's third level takes twice as long to compile on CPU and gives programs no faster.
-QUICK_TO_COMPILE = {"xla_backend_optimization_level": 2}
-
 
 @dataclasses.dataclass(frozen=True)
 class LossForms:
@@ -194,9 +191,7 @@ def autoencoder_terms(
     return terms, mask
 
 
-@functools.partial(
-    jax.jit, static_argnames="method", donate_argnames="state", compiler_options=QUICK_TO_COMPILE
-)
+@functools.partial(jax.jit, static_argnames="method", donate_argnames="state")
 def update_autoencoder(
     state: TrainState, batch: Batch, constants: Constants, terms: Terms, *, method: Method
 ) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -292,9 +287,7 @@ def segmenter_terms(
     }
 
 
-@functools.partial(
-    jax.jit, static_argnames="method", donate_argnames="state", compiler_options=QUICK_TO_COMPILE
-)
+@functools.partial(jax.jit, static_argnames="method", donate_argnames="state")
 def update_segmenter(
     state: TrainState, batch: Batch, constants: Constants, terms: Terms, *, method: Method
 ) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -358,7 +351,7 @@ def _face(state: TrainState, batch: Batch, constants: Constants, method: Method)
     return _decode(method, face_model, raw, height, width)
 
 
-@functools.partial(jax.jit, static_argnames="method", compiler_options=QUICK_TO_COMPILE)
+@functools.partial(jax.jit, static_argnames="method")
 def predict(state: TrainState, batch: Batch, constants: Constants, *, method: Method) -> Prediction:
     """Faces and masks of a batch; changes nothing."""
     face = _face(state, batch, constants, method)

@@ -18,7 +18,7 @@ from focus_jax.data.features import recognized
 from focus_jax.data.pipeline import evaluation_batches
 from focus_jax.face_models import load_face_model
 from focus_jax.recognizer import encoder_features, load_recognizer
-from focus_jax.train import initial_state, make_method
+from focus_jax.train import make_method, new_state
 from focus_jax.types import Batch, Config, FaceModel, TrainState
 
 
@@ -71,7 +71,7 @@ def _blank(
     batch = Batch(
         jnp.zeros((1, size, size, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
     )
-    shapes = jax.eval_shape(lambda: initial_state(method, face_model, batch, 0))
+    shapes = jax.eval_shape(lambda: new_state(method, face_model, batch, 0))
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 

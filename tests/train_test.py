@@ -186,7 +186,7 @@ def fresh_state(config):
     method = train_module.make_method(config, face_model)
     zeros = np.zeros((1, config.data.size, config.data.size, 3), np.float32)
     batch = Batch(zeros, np.zeros((1, 68, 2), np.float32), np.zeros(1, np.int32))
-    state = jax.eval_shape(lambda: train_module.initial_state(method, face_model, batch, 0))
+    state = jax.eval_shape(lambda: train_module.new_state(method, face_model, batch, 0))
     return state, method
 
 
