@@ -21,9 +21,9 @@ UNTRAINED = forward.Decoding(
     depth_scale=30.0,
     translation_scale=10.0,
     light_colour=0.3,
-    light_colour_limit=0.25,
+    light_colour_limit=0.08,
     light_bands=(0.5, 0.5, 0.15),
-    albedo_limit=1.5,
+    albedo_limit=1.0,
 )
 UNTRAINED_SIZE = 112
 UNTRAINED_MODES = {"identity": 40, "expression": 20, "albedo": 12}
