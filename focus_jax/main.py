@@ -34,6 +34,7 @@ def main(argv: list[str]) -> None:
         )
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells of every step of a save
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # "no TPU", where none is
     config = _CONFIG.value
     cache = Path("~/.cache/focus_jax/xla").expanduser()
     jax.config.update("jax_compilation_cache_dir", str(cache))
