@@ -134,8 +134,8 @@ def _photos(c: ConfigDict) -> None:
     c.data.train_count = c.data.validation_count = 0  # all
     c.compare = False
     # Light and tone must not explain an occluder. Light is nearly grey (2 % of the ambient light),
-    # smooth and weak; tones stay within those of most people. At three times the first and half as
-    # much again of the second, colours were met no closer, and faces behind white masks turned grey.
+    # smooth and weak; tones stay within those of most people. With three times the first and half
+    # as much again of the second, colours came no closer, but faces behind white masks turned grey.
     c.decoding.light_colour_limit = 0.08
     c.decoding.light_bands = (0.5, 0.5, 0.15)
     c.decoding.albedo_limit = 1.0

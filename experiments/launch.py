@@ -285,7 +285,7 @@ def main(argv: list[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     config = _CONFIG.value
     arguments = [a for a in sys.argv[1:] if a.startswith(("--config=", "--config."))]
-    path = config_flags.get_config_filename(flags.FLAGS["config"])
+    path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     root = Path(_WORKDIR.value or f"runs/sweep-{config.name}-{_SWEEP.value}").resolve()
     chosen = members(find_sweep(path, _SWEEP.value), config, arguments, root)
     title = f"Sweep {_SWEEP.value} of {config.name}"

@@ -91,7 +91,7 @@ def load(path: Path, face_model: FaceModel) -> Float[np.ndarray, "v 3"]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             prior, digest = arrays["misfit"], str(arrays["face_model"])
-    except (ValueError, KeyError, OSError) as problem:
+    except Exception as problem:  # what NumPy makes of a damaged archive is not foreseeable
         raise ValueError(f"{path} is not a misfit prior ({problem})") from None
     if digest != _digest(face_model):
         raise ValueError(

@@ -144,8 +144,10 @@ def test_a_smoke_ablation_trains_and_collects(config, tmp_path):
 
 def test_the_table_of_refinement(tmp_path, monkeypatch, capsys):
     line = ",".join(str(v) for v in np.random.default_rng(0).uniform(10, 50, 136))
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((60, 60, 3), np.uint8))
-    (tmp_path / "val_landmarks.csv").write_text(f"a.png,{line}\n" * 3 + f"gone.png,{line}\n")
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((60, 60, 3), np.uint8))
+    names = ("a.png", "b.png", "c.png", "gone.png")
+    (tmp_path / "val_landmarks.csv").write_text("".join(f"{n},{line}\n" for n in names))
 
     def find_codes(model, batch, steps):
         assert batch.image.shape[0] == 2 and steps == 7

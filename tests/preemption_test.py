@@ -24,15 +24,15 @@ with catch_signals() as received:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_second_signal_exits_at_once(number):
-    process = start(["-c", WAIT])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
-    assert process.stdout.readline() == "first\n"  # it would go on working
-    begun = time.monotonic()
-    process.send_signal(number)
-    assert process.wait(timeout=30) == 128 + number
-    assert time.monotonic() - begun < 10
+    with start(["-c", WAIT]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "first\n"  # it would go on working
+        begun = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 128 + number
+        assert time.monotonic() - begun < 10
 
 
 @pytest.fixture(scope="module")

@@ -54,9 +54,12 @@ def recognizes(path: Path) -> bool:
     """Whether the file is a pickle, or an npz with some of FLAME's keys."""
     with path.open("rb") as file:
         start = file.read(4)
-    if start[:2] == b"PK" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return len({f"{key}.npy" for key in KEYS} & set(archive.namelist())) >= 3
+    if start[:2] == b"PK":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return len({f"{key}.npy" for key in KEYS} & set(archive.namelist())) >= 3
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):
+            return False  # a damaged archive is nobody's
     return start[:1] == b"\x80" or path.suffix == ".pkl"
 
 
