@@ -46,6 +46,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     try:
         content = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
         found = _tensors(content)
+    except FileNotFoundError:
+        raise
     except (
         pickle.UnpicklingError,
         zipfile.BadZipFile,
@@ -59,6 +61,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         RecursionError,
         ImportError,
         struct.error,
+        OSError,  # of places before the file's beginning, which a damaged archive names
     ) as error:
         raise ValueError(f"{path} is not a PyTorch checkpoint, or damaged: {error!r}") from error
     except ValueError as error:
