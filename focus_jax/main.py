@@ -59,5 +59,13 @@ def main(argv: list[str]) -> None:
         print(write_summary(config, workdir, scores, without))
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parsing, with a misspelt field of the config as one sentence."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except AttributeError as error:
+        sys.exit(f"error: the config has no such field: {' '.join(str(error).split())}")
+
+
 if __name__ == "__main__":
-    app.run(in_one_sentence(main))
+    app.run(in_one_sentence(main), flags_parser=parse_flags)
