@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--steps must be 1 or more")
     try:
         model = load_model(arguments.model)
-        faces = validation_faces(arguments.folder, model.record_size, arguments.count)
+        named = validation_faces(arguments.folder, model.record_size, arguments.count)
+        faces = [face for _, face in named]
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -57,17 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def validation_faces(folder: Path, size: int, count: int | None) -> list[Face]:
-    """Crops of the validation photos, with the landmarks of their csv. ValueError for none."""
+def validation_faces(folder: Path, size: int, count: int | None) -> list[tuple[str, Face]]:
+    """Validation photos' names and crops, with the landmarks of their csv. ValueError for none."""
     csv = folder / CSV["validation"]
     source, rows = csv_source(csv), read_landmarks(csv)[:count]
     photos = folder / "Dataset" if (folder / "Dataset").is_dir() else folder
-    faces: list[Face] = []
+    faces: list[tuple[str, Face]] = []
     for line in rows:
         try:
-            faces += read_faces(Photo(photos / line.filename, line.filename), source, size)[1]
+            found = read_faces(Photo(photos / line.filename, line.filename), source, size)[1]
         except UnreadablePhoto as problem:
             print(f"skipped {problem}", file=sys.stderr)
+            continue
+        faces += [(line.filename, face) for face in found]
     if not faces:
         raise ValueError(f"none of the photos of {csv} can be read")
     return faces

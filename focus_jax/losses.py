@@ -221,3 +221,17 @@ def cross_entropy(
     """Mean binary cross-entropy on logits, against the preliminary masks of Eq. 10."""
     _same_shape(logits=logits, target=target)
     return jnp.mean(jax.nn.softplus(logits) - target * logits)
+
+
+def pasted(
+    logits: Float[Array, "b h w 1"],
+    occluder: Float[Array, "b h w 1"],
+    coverage: Float[Array, "b h w 1"],
+) -> Float[Array, ""]:
+    """Cross-entropy of a mask where a known occluder lies over the face, per pixel of the face.
+
+    Says nothing of the other pixels. Not of the paper, which knows no occluder.
+    """
+    _same_shape(logits=logits, occluder=occluder, coverage=coverage)
+    charged = jnp.sum(occluder * coverage * jax.nn.softplus(logits), axis=(1, 2, 3))
+    return jnp.mean(charged / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))

@@ -18,6 +18,8 @@ RELEASE = {
     "area": 0.5,  # eta 3, Eq. 3
     "preserve": 0.25,  # eta 4, Eq. 4
     "binary": 10.0,  # eta 5
+    # Not of the paper: charges the mask where `data.paste` put an occluder.
+    "pasted": 0.0,
     "neighbour_window": 5,
     "neighbour_search": "target",
     "neighbour_squared": False,

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="steps of gradient descent on each face (default: 0, without a model 100)",
     )
     parser.add_argument(
-        "--face-model", help="without a trained model: builtin, or a face model's file"
+        "--face-model", help="without a trained model (--model none): builtin, or a file"
     )
     return run(parser.parse_args(argv), _reconstruct)
 
@@ -52,8 +52,8 @@ def common_arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
     parser.add_argument(
         "--model",
-        default="none",
-        help="folder of a training run; none (the default) fits each face by gradient descent",
+        help="shipped (the default), the model of this package; the folder of a training run or of "
+        "an exported model; or none, which fits each face by gradient descent",
     )
     parser.add_argument(
         "--landmarks",
@@ -119,8 +119,8 @@ def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> proc
     model, steps = prepare(arguments)
     if model.method is None:
         print(
-            "without --model each face is fitted from nothing and its mask is a threshold: slower "
-            "and rougher than with a trained model",
+            "without a model each face is fitted from nothing and its mask is a threshold: slower "
+            "and rougher than with one",
             file=sys.stderr,
         )
     shared = results.share(model)
@@ -175,12 +175,14 @@ def _reconstruct(arguments: argparse.Namespace, out: Path, found: Found) -> proc
 
 def prepare(arguments: argparse.Namespace) -> tuple[Model, int]:
     """The model, and the steps of refinement."""
+    # A face model of the user's own goes with no trained one.
+    name = arguments.model or ("none" if arguments.face_model else "shipped")
     steps = arguments.refine
     if steps is None:
-        steps = STEPS if arguments.model == "none" else 0
+        steps = STEPS if name == "none" else 0
     if steps < 0:
         raise ValueError(f"--refine must be 0 or more, not {steps}")
-    return load_model(arguments.model, arguments.face_model), steps
+    return load_model(name, arguments.face_model), steps
 
 
 def settings(arguments: argparse.Namespace, model: Model, steps: int) -> dict[str, Any]:

@@ -75,8 +75,15 @@ CHEAP = ("photometric", "robust", "landmark", "prior", "autoencoder_area")
 ACTIVE = {
     ("warm-up", "autoencoder"): ("photometric", "landmark", "prior"),
     ("initialisation", "autoencoder"): ("robust", "landmark", "prior"),
-    ("pre-training", "segmenter"): ("pretraining",),
-    ("joint", "segmenter"): ("neighbour", "distance", "area", "preserve", "binary"),
+    ("pre-training", "segmenter"): ("pretraining", "pasted"),
+    ("joint", "segmenter"): (
+        "neighbour",
+        "distance",
+        "area",
+        "preserve",
+        "binary",
+        "pasted",
+    ),
     ("joint", "autoencoder"): (
         "photometric",
         "perceptual",

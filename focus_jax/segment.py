@@ -1,4 +1,4 @@
-"""Masks of whole data sets: `focus-segment PATH... --out DIR --model RUN`.
+"""Masks of whole data sets: `focus-segment PATH... --out DIR`.
 
 For each photo DIR/NAME_mask.png (255 where a face is seen) and DIR/NAME_occlusion.png (255 where
 something hides a face), in the photo's size. With --visible-skin-names only the first, as

@@ -15,6 +15,9 @@ from focus_jax.types import Batch, FaceModel
 from focus_jax.updates import Method
 from focus_jax.workdir import crop_size, load_trained
 
+# The model that comes with the package; its MODEL_CARD.md says what it can do.
+SHIPPED = Path(__file__).parent / "weights" / "shipped"
+
 # Without a model: the bounds on light and tone that `configs/em.py:photos` trains with.
 UNTRAINED = forward.Decoding(
     albedo_scale=1.0,
@@ -45,11 +48,11 @@ class Model(NamedTuple):
 
 
 def load_model(path: str, face_model: str | None = None) -> Model:
-    """The model in the folder of a training run, or for "none" one without networks.
+    """The model in the folder of a training run or an export (see `workdir`).
 
-    `face_model` names the face model of the latter ("builtin" unless told). A misfit.npz in the
-    folder is the model's misfit prior. ValueError, in one sentence, for a folder that holds no
-    finished checkpoint.
+    "shipped" is the one of this package, "none" one without networks, whose face model `face_model`
+    names ("builtin" unless told). A misfit.npz in the folder is the model's misfit prior.
+    ValueError, in one sentence, for a folder that holds no finished checkpoint.
     """
     if path == "none":
         return Model(
@@ -66,7 +69,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
         )
     if face_model is not None:
         raise ValueError("--face-model goes with --model none; a trained model has its own")
-    folder = Path(path).expanduser()
+    folder = SHIPPED if path == "shipped" else Path(path).expanduser()
     config, method, constants, state = load_trained(folder)
     prior = folder / "misfit.npz"
     variables = {"encoder": state.encoder, "segmenter": state.segmenter}

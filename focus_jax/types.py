@@ -88,6 +88,7 @@ class Batch:
     occluder: Int[Array, "b"] | None = None  # index into data.synthetic.OCCLUDERS; 0 none
     features: Float[Array, "b n"] | None = None  # cached recognizer features of the photo
     clean: Float[Array, "b h w 3"] | None = None  # the photo before an occluder was pasted on
+    pasted: Float[Array, "b h w 1"] | None = None  # 1 where one was
 
 
 @struct.dataclass

@@ -260,6 +260,11 @@ def segmenter_terms(
     )
 
     terms = {"area": losses.area(mask, rendering.coverage)}
+    if "pasted" in weights:
+        if batch.pasted is None:
+            raise ValueError("losses.pasted needs pasted occluders; set config.data.paste above 0")
+        terms["pasted"] = losses.pasted(logits, batch.pasted, rendering.coverage)
+        preliminary = preliminary * (1.0 - batch.pasted)
     if "pretraining" in weights:
         # The release takes the mask, a sigmoid already, for logits.
         given = mask if forms.double_sigmoid else logits

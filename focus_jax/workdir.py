@@ -1,4 +1,8 @@
-"""A finished training run, ready to look at new photos."""
+"""A trained model, ready to look at new photos: the folder of a training run, or an exported one.
+
+An exported model is a folder of `config.json` and `weights.safetensors`: plain arrays, and no
+optimizers. `python -m focus_jax.weights export` makes one of a run.
+"""
 
 import dataclasses
 import functools
@@ -12,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from focus_jax import checkpoint, updates
+from focus_jax import checkpoint, updates, weights
 from focus_jax.data.align import align_face
 from focus_jax.data.features import recognized
 from focus_jax.data.pipeline import evaluation_batches
@@ -20,6 +24,8 @@ from focus_jax.face_models import load_face_model
 from focus_jax.recognizer import encoder_features, load_recognizer
 from focus_jax.train import make_method, new_state
 from focus_jax.types import Batch, Config, FaceModel, TrainState
+
+WEIGHTS = "weights.safetensors"  # of an exported model
 
 
 class Trained(NamedTuple):
@@ -30,33 +36,71 @@ class Trained(NamedTuple):
 
 
 def load_trained(workdir: Path) -> Trained:
-    """The newest checkpoint of a workdir with all it needs; ValueError if there is none.
+    """An exported model, or the newest checkpoint of a workdir; ValueError if there is neither.
 
     The face model of `constants` has the run's mean albedo.
     """
     path = workdir / "config.json"
-    if not path.is_file() or not (workdir / "checkpoints").is_dir():
+    exported = (workdir / WEIGHTS).is_file()
+    if not path.is_file() or not (exported or (workdir / "checkpoints").is_dir()):
         raise ValueError(
             f"{workdir} is not a trained model; give the folder of a training run (it holds "
-            "config.json and checkpoints)"
+            f"config.json and checkpoints) or of an exported model (config.json and {WEIGHTS})"
         )
     config: Config = ConfigDict(_tuples(json.loads(path.read_text())))
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    manager = checkpoint.open_checkpoints(workdir)
-    try:
-        restored = checkpoint.restore(manager, _blank(method, face_model, config, recognizer))
-    finally:
-        manager.close()
-    if restored is None:
-        raise ValueError(f"{workdir} holds no checkpoint yet; wait for the training to save one")
-    state = restored[0]
+    blank = _blank(method, face_model, config, recognizer)
+    state = _read_exported(workdir, blank) if exported else _read_checkpoint(workdir, blank)
     face_model = dataclasses.replace(
         jax.tree.map(jnp.asarray, face_model), albedo_mean=state.albedo_mean
     )
     constants = updates.Constants(face_model, recognizer, jax.random.key(config.seed))
     return Trained(config, method, constants, state)
+
+
+def _read_checkpoint(workdir: Path, blank: TrainState) -> TrainState:
+    manager = checkpoint.open_checkpoints(workdir)
+    try:
+        restored = checkpoint.restore(manager, blank)
+    finally:
+        manager.close()
+    if restored is None:
+        raise ValueError(f"{workdir} holds no checkpoint yet; wait for the training to save one")
+    return restored[0]
+
+
+EXPORTED = ("encoder", "segmenter", "albedo_mean")  # fields of the state that a model needs
+
+
+def _read_exported(folder: Path, blank: TrainState) -> TrainState:
+    like = {name: getattr(blank, name) for name in EXPORTED}
+    read = weights.load_like(folder / WEIGHTS, like, what=f"the networks of {folder}/config.json")
+    return dataclasses.replace(blank, **jax.tree.map(jnp.asarray, read))
+
+
+def export(workdir: Path, folder: Path) -> int:
+    """Write the model of a run as a folder that `load_trained` reads; returns its bytes.
+
+    Numbers are kept in half precision, which halves the file. Folders of this machine are left out
+    of the settings.
+    """
+    trained = load_trained(workdir)
+    config = trained.config.copy_and_resolve_references().unlock()
+    for section, name in (
+        ("data", "root"),
+        ("data", "cache"),
+        ("init", "encoder"),
+        ("init", "segmenter"),
+    ):
+        config[section][name] = ""
+    arrays = {name: getattr(trained.state, name) for name in EXPORTED}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    path = folder / WEIGHTS
+    weights.save(path, jax.tree.map(lambda x: np.asarray(x, np.float16), arrays))
+    return path.stat().st_size
 
 
 def _blank(

@@ -72,6 +72,7 @@ def test_a_pasted_occluder_hides_what_the_mask_loses():
         touched = np.abs(moved["image"].astype(int) - 128).max(-1) > 0
         assert (touched[hidden]).mean() > 0.9 if hidden.any() else True
         assert (moved["clean"] == 128).all()
+        np.testing.assert_array_equal(moved["pasted"] >= 128, hidden)
         pasted += hidden.any()
     assert 2 <= pasted <= 10
 

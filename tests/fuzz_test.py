@@ -18,7 +18,6 @@ def fuzz(*arguments):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow  # archives hold the time, so that each run spoils other bytes
 def test_nothing_but_our_own_errors_comes_out():
     fuzz("csv", "image", "face_model", "checkpoint", "config", "export", "--cases=20")
 

@@ -184,6 +184,18 @@ def test_cross_entropy_prefers_the_right_answer():
     assert losses.cross_entropy(logits, target) < 1e-3 < losses.cross_entropy(-logits, target)
 
 
+def test_a_pasted_occluder_charges_the_mask_only_where_it_lies_on_the_face():
+    occluder = np.zeros((1, 4, 4, 1), np.float32)
+    occluder[:, :2] = 1
+    coverage = np.ones_like(occluder)
+    coverage[:, 0] = 0
+    logits = np.where(occluder == 1, -50.0, 50.0).astype(np.float32)
+    assert losses.pasted(logits, occluder, coverage) < 1e-6
+    slope = jax.grad(losses.pasted)(jnp.zeros((1, 4, 4, 1)), occluder, coverage)
+    np.testing.assert_array_equal(slope[0, ..., 0] > 0, (occluder * coverage)[0, ..., 0] == 1)
+    assert losses.pasted(logits, occluder, np.zeros_like(coverage)) == 0
+
+
 def test_prior_counts_coefficients_not_batches():
     np.testing.assert_allclose(losses.prior(np.ones((5, 3)), 2 * np.ones((5, 2))), 3 + 8)
 

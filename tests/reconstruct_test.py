@@ -58,7 +58,9 @@ def ran(photos, written, tmp_path_factory):
     write = results.write_face
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "write_face", lambda *a: written.update({a[1]: a}) or write(*a))
-        status = reconstruct.main([str(photos), "--out", str(out), "--batch-size", "2"])
+        status = reconstruct.main(
+            [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none"]
+        )
     return out, status
 
 
@@ -170,7 +172,7 @@ def test_a_photo_that_cannot_be_drawn_stops_nothing(photos, tmp_path, monkeypatc
         raise cv2.error("too (wide)\n")
 
     monkeypatch.setattr(reconstruct.results, "write_face", fails)
-    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2"]
+    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
     assert reconstruct.main(arguments) == 0
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith("4 photos, 0 faces, 4 skipped (2 cannot be drawn: too [wide];")
@@ -186,12 +188,12 @@ def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         reconstruct.results, "write_face", lambda *a: done.append(a[1]) or write(*a)
     )
-    arguments = [str(photos), "--out", str(out), "--batch-size", "2", "--resume"]
+    arguments = [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none", "--resume"]
     assert reconstruct.main([*arguments, "--strict"]) == 1
     assert done == ["one.png"]
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith("3 photos, 1 faces, 1 done before, 2 skipped (1 no")
-    assert reconstruct.main([*arguments[:3], "--refine", "4", "--resume"]) == 1
+    assert reconstruct.main([*arguments, "--refine", "4"]) == 1
     assert "refine (was 3, now 4)" in capsys.readouterr().err
 
 
@@ -200,7 +202,7 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
         raise OSError(28, "No space left on device", "mask.png")
 
     monkeypatch.setattr(reconstruct.results, "write_face", full)
-    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2"]
+    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
     assert reconstruct.main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.endswith("No space left on device: mask.png; make room and go on with --resume")
@@ -233,7 +235,7 @@ def test_results_do_not_go_where_the_photos_are(photos, capsys):
 
 
 def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
-    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2"]
+    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
     assert segment.main(arguments) == 0
     mask = cv2.imread(str(tmp_path / "deep" / "two faces_mask.png"), -1)
     hidden = cv2.imread(str(tmp_path / "deep" / "two faces_occlusion.png"), -1)
@@ -273,7 +275,15 @@ def test_a_video_gives_an_overlay_a_track_and_a_face(tmp_path, capsys):
     for number in range(5):
         writer.write(np.roll(face, 3 * number, 1) if number != 2 else np.zeros_like(face))
     writer.release()
-    arguments = [str(tmp_path / "clip.mp4"), "--out", str(tmp_path / "out"), "--batch-size", "2"]
+    arguments = [
+        str(tmp_path / "clip.mp4"),
+        "--out",
+        str(tmp_path / "out"),
+        "--batch-size",
+        "2",
+        "--model",
+        "none",
+    ]
     assert reconstruct.main(arguments) == 0
     assert "1 videos (5 frames)" in capsys.readouterr().out
     folder = tmp_path / "out" / "clip.mp4"

@@ -28,6 +28,19 @@ def test_pasted_occluders_come_in_turn_with_their_masks(records):
         assert changed[hidden].mean() > 0.9
 
 
+def test_synthetic_faces_train_among_photos(tmp_path, records, monkeypatch):
+    config = load_config("em", "photos,smoke")
+    config.data.update(root=str(tmp_path), cache=str(tmp_path / "cache"), size=96, synthetic=3)
+    config.encoder.kind = "small"
+    monkeypatch.setattr(source, "photo_records", lambda root, name, size: iter(records[:4]))
+    splits = source.load_splits(config, None)
+    assert [len(s) for s in splits] == [7, 4, 4]
+    assert {frozenset(r) for r in splits.train} == {frozenset({"image", "landmarks", "filename"})}
+    assert [r["filename"].split("_")[0] for r in splits.train[4:]] == ["synthetic"] * 3
+    config.data.synthetic = 0
+    assert len(source.load_splits(config, None).train) == 4
+
+
 def test_records_are_made_once(tmp_path, records):
     config = load_config("em", "smoke")
     config.data.cache = str(tmp_path)

@@ -11,6 +11,7 @@ from focus_jax import checkpoint, forward, inference, misfit, train, trained, up
 from focus_jax.data.features import shrink
 from focus_jax.trained import load_model, make_batch
 from focus_jax.types import Batch
+from focus_jax.weights.__main__ import main as weights_main
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,32 @@ def test_a_misfit_prior_beside_the_run_is_its_own(workdir, model, tmp_path):
     misfit.save(tmp_path / "run" / "misfit.npz", prior, other, 5)
     with pytest.raises(ValueError, match="belongs to another face model"):
         load_model(str(tmp_path / "run"))
+
+
+def test_an_exported_model_is_the_run_without_its_optimizers(workdir, model, crops, tmp_path):
+    folder = tmp_path / "model"
+    assert weights_main(["export", str(workdir), str(folder)]) == 0
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "weights.safetensors"]
+    text = (folder / "config.json").read_text()
+    assert str(tmp_path.parent) not in text and str(workdir) not in text
+    assert '"root": ""' in text and '"cache": ""' in text
+    exported = load_model(str(folder))
+    batch = make_batch(model, *crops)
+    one, other = (inference.infer(m, batch) for m in (model, exported))
+    # Weights in half precision.
+    np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.1)
+    np.testing.assert_allclose(one.coarse_mask, other.coarse_mask, atol=0.02)
+    assert jax.tree.leaves(exported.variables)[0].dtype == np.float32
+
+
+def test_a_damaged_export_is_refused(workdir, tmp_path, capsys):
+    assert weights_main(["export", str(tmp_path), str(tmp_path / "model")]) == 1
+    assert "is not a trained model" in capsys.readouterr().err
+    assert weights_main(["export", str(workdir), str(tmp_path / "model")]) == 0
+    path = tmp_path / "model" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        load_model(str(path.parent))
 
 
 def test_folders_that_are_no_runs(tmp_path, workdir):

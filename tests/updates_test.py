@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from focus_jax import forward, recognizer, sharding, updates
+from focus_jax import forward, losses, recognizer, sharding, updates
 from focus_jax.encoder import Encoder
 from focus_jax.face_models import load_face_model
 from focus_jax.optim import make_optimizer
@@ -164,6 +164,29 @@ def test_a_pasted_occluder_is_shown_but_not_fitted(state, batch, constants, meth
     )
     assert one["photometric"] == other["photometric"] != dark["photometric"]
     assert one["robust"] == other["robust"] != dark["robust"]
+
+
+def test_the_segmenter_is_told_of_pasted_occluders_only_on_request(batch, constants, method):
+    sizes = forward.widths(constants.face_model)
+    raw = jnp.zeros((4, sizes.outputs))
+    code = forward.decode(raw, sizes, method.decoding)
+    face = forward.reconstruct(code, constants.face_model, SIZE, SIZE)
+    logits = jnp.zeros((4, SIZE, SIZE, 1))
+    mask = 0.5 * face.rendering.coverage
+    half = np.zeros((4, SIZE, SIZE, 1), np.float32)
+    half[:, : SIZE // 2] = 1
+    told = dataclasses.replace(batch, pasted=half)
+
+    def terms(given, number, weight):
+        wanted = terms_at(number, SCHEDULE, {**RELEASE, "pasted": weight}, RATES).weights
+        return updates.segmenter_terms(method, constants, given, face, mask, logits, wanted)
+
+    for number in (2, 4):  # pre-training and joint stage
+        assert "pasted" not in terms(told, number, 0.0)
+        expected = losses.pasted(logits, half, face.rendering.coverage)
+        assert terms(told, number, 1.0)["pasted"] == expected > 0
+        with pytest.raises(ValueError, match=r"set config\.data\.paste above 0"):
+            terms(batch, number, 1.0)
 
 
 def test_one_and_four_devices_take_the_same_step(batch, constants, face_model, method):

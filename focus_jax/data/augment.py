@@ -1,8 +1,9 @@
 """The release's augmentation: small shifts, scalings and rotations, and mirroring.
 
-On request an occluder is pasted on, whose mask nobody is told: photos with something in front of
-the face are otherwise few, and those with hands or glasses fewer. The autoencoder is shown the
-photo with it and held against the photo without, which teaches it not to paint occluders.
+On request an occluder is pasted on: photos with something in front of the face are otherwise few,
+and those with hands or glasses fewer. The autoencoder is shown the photo with it and held against
+the photo without, which teaches it not to paint occluders. Where it lies is told to nobody, unless
+`losses.pasted` asks.
 """
 
 from typing import Any
@@ -59,10 +60,10 @@ def augment(
     """The record moved at random, and mirrored every other time, as a crop of `size` pixels.
 
     The stored image may be larger: its margin is what the move brings in. `paste` is the
-    probability of an occluder pasted on; above zero, `clean` is the picture without it. A function
-    of its arguments and of the generator's state alone. Fields that it would falsify (`SPOILED`)
-    are left out; a mask moves along, and loses what the occluder hides. Raises ValueError for a
-    record made for another size.
+    probability of an occluder pasted on; above zero, `clean` is the picture without it and `pasted`
+    (uint8 `[h w]`) is 255 where it lies. A function of its arguments and of the generator's state
+    alone. Fields that it would falsify (`SPOILED`) are left out; a mask moves along, and loses what
+    the occluder hides. Raises ValueError for a record made for another size.
     """
     moved = crop(record, size, random_transform(rng, size))
     if rng.random() < FLIP:
@@ -75,10 +76,11 @@ def augment(
             moved["transform"] = compose(mirror, moved["transform"]).astype(np.float32)
     if paste:
         moved["clean"] = moved["image"]
+        moved["pasted"] = np.zeros((size, size), np.uint8)
     if paste and rng.random() < paste:
         kind = OCCLUDERS[rng.integers(1, len(OCCLUDERS))]
         image, hidden = paste_occluder(moved["image"], moved["landmarks"], rng, kind)
-        moved["image"] = image
+        moved["image"], moved["pasted"] = image, hidden
         if moved.get("mask") is not None:
             moved["mask"] = np.where(hidden >= 128, 0, moved["mask"]).astype(np.uint8)
     return {k: v for k, v in moved.items() if k not in SPOILED}

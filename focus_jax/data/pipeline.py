@@ -10,7 +10,15 @@ from focus_jax.data.augment import augment, crop
 from focus_jax.types import Batch
 
 Records = Sequence[dict[str, Any]]
-TRUTH = ("clean", "mask", "neutral", "pose", "occluder", "features")  # fields a record may lack
+TRUTH = (
+    "clean",
+    "pasted",
+    "mask",
+    "neutral",
+    "pose",
+    "occluder",
+    "features",
+)  # fields a record may lack
 
 
 def to_batch(records: Sequence[dict[str, Any]]) -> Batch:
@@ -23,8 +31,9 @@ def to_batch(records: Sequence[dict[str, Any]]) -> Batch:
     optional: dict[str, np.ndarray] = {name: stack(name) for name in known}
     if "clean" in optional:
         optional["clean"] = optional["clean"].astype(np.float32) / np.float32(255)
-    if "mask" in optional:
-        optional["mask"] = (optional["mask"] >= 128).astype(np.float32)[..., None]
+    for name in ("mask", "pasted"):
+        if name in optional:
+            optional[name] = (optional[name] >= 128).astype(np.float32)[..., None]
     for name in ("neutral", "pose", "features"):
         if name in optional:
             optional[name] = optional[name].astype(np.float32)

@@ -1,7 +1,7 @@
 """Face crops on disk: a tensorflow-datasets builder that writes ArrayRecord, without TensorFlow.
 
-A record is a dict: `image` and `clean` uint8 `[h w 3]` and `mask` uint8 `[h w]` are stored as PNG,
-arrays, numbers and strings as they are.
+A record is a dict: pictures (`image` and `clean` uint8 `[h w 3]`, `mask` and `pasted` uint8
+`[h w]`) are stored as PNG, arrays, numbers and strings as they are.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 Record = dict[str, Any]
-PICTURES = ("image", "clean", "mask")  # stored as PNG, which is lossless
+PICTURES = ("image", "clean", "mask", "pasted")  # stored as PNG, which is lossless
 IN_MEMORY = 10**9  # bytes of decoded records; more stay on disk and are decoded when asked for
 
 
@@ -131,6 +131,7 @@ class _OnDisk(Sequence):
 
 def _decoded(record: Record) -> Record:
     decoded: Record = {k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()}
-    if "mask" in decoded:
-        decoded["mask"] = decoded["mask"][..., 0]
+    for name in ("mask", "pasted"):
+        if name in decoded:
+            decoded[name] = decoded[name][..., 0]
     return decoded

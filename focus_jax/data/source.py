@@ -23,7 +23,7 @@ from focus_jax.types import Config
 log = logging.getLogger(__name__)
 
 Records = Sequence[dict[str, Any]]
-VERSION = 5  # of the records' content; raise it when the code that makes them changes
+VERSION = 6  # of the records' content; raise it when the code that makes them changes
 
 
 class Splits(NamedTuple):
@@ -35,8 +35,9 @@ class Splits(NamedTuple):
 def load_splits(config: Config, recognizer: Any) -> Splits:
     """The records that `config.data` names. ValueError for folders and files that do not fit.
 
-    Photos train and validate as they are. Their `test` split is the validation photos with an
-    occluder pasted on each, because its mask is then known exactly.
+    Photos train and validate as they are; `config.data.synthetic` clean synthetic faces may train
+    among them. The `test` split of photos is the validation photos with an occluder pasted on each,
+    because its mask is then known exactly.
     """
     kinds: dict[str, Callable[[Config], Splits]] = {"synthetic": _synthetic, "photos": _photos}
     data = config.data
@@ -126,33 +127,33 @@ def _fingerprint(tree: Any) -> str:
 
 
 def _synthetic(config: Config) -> Splits:
-    face_model = load_face_model(config.face_model.name)
     data = config.data
     occluded = data.get("occluded", 0.5)
+    return Splits(
+        _faces(config, "train", data.train_count, occluded=occluded, noise=True),
+        _faces(config, "validation", data.validation_count, occluded=occluded, noise=False),
+        _faces(config, "test", data.test_count, occluded=occluded, noise=False),
+    )
+
+
+def _faces(config: Config, name: str, count: int, *, occluded: float, noise: bool) -> Records:
+    face_model = load_face_model(config.face_model.name)
     key = (_fingerprint(face_model), _side(config), config.seed)
     key += () if occluded == 0.5 else (occluded,)
-
-    def split(name: str, count: int, noise: bool) -> Records:
-        return cached(
-            config,
-            f"synthetic-{name}",
-            (*key, count),
-            lambda: synthesize(
-                face_model,
-                count,
-                size=_side(config),
-                seed=config.seed,
-                split=name,
-                occluded=occluded,
-                noise=noise,
-                progress=True,
-            ),
-        )
-
-    return Splits(
-        split("train", data.train_count, True),
-        split("validation", data.validation_count, False),
-        split("test", data.test_count, False),
+    return cached(
+        config,
+        f"synthetic-{name}",
+        (*key, count),
+        lambda: synthesize(
+            face_model,
+            count,
+            size=_side(config),
+            seed=config.seed,
+            split=name,
+            occluded=occluded,
+            noise=noise,
+            progress=True,
+        ),
     )
 
 
@@ -170,10 +171,16 @@ def _photos(config: Config) -> Splits:
         )
         return records[:count] if count else records
 
-    validation = split("validation", data.validation_count)
-    return Splits(
-        split("train", data.train_count), validation, list(pasted(validation, seed=config.seed))
-    )
+    train, validation = split("train", data.train_count), split("validation", data.validation_count)
+    if data.get("synthetic", 0):
+        faces = _faces(config, "train", data.synthetic, occluded=0.0, noise=True)
+        train = [_unlabelled(record) for record in (*train, *faces)]
+    return Splits(train, validation, list(pasted(validation, seed=config.seed)))
+
+
+def _unlabelled(record: dict[str, Any]) -> dict[str, Any]:
+    """What photos and synthetic faces both have."""
+    return {name: record[name] for name in ("image", "landmarks", "filename")}
 
 
 def pasted(records: Records, *, seed: int) -> Iterator[dict[str, Any]]:

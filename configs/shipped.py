@@ -1,0 +1,48 @@
+"""The model that comes with the package: 112 pixels, photos and synthetic faces.
+
+    python -m experiments.shipped_photos PHOTOS FOLDER      the photos whose licence permits it
+    python -m focus_jax.main --config=configs/shipped.py --config.data.root=FOLDER
+    python -m focus_jax.weights export runs/shipped focus_jax/weights/shipped
+
+`focus_jax/weights/shipped/MODEL_CARD.md` says what came of it. The only argument is `smoke`.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def _em() -> Any:
+    # Config files are no package: their neighbour is loaded as they are, by its path.
+    spec = importlib.util.spec_from_file_location("em", Path(__file__).with_name("em.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def get_config(arguments: str = "") -> ConfigDict:
+    """The settings."""
+    if arguments not in ("", "smoke"):
+        raise ValueError(f"configs/shipped.py knows the argument smoke, not {arguments!r}")
+    c = _em().get_config(",".join(filter(None, ["photos", arguments])))
+    c.name = "-".join(filter(None, ["shipped", arguments]))
+    c.data.size = 112
+    # A thousand photos are few: synthetic faces show more poses and expressions than they do.
+    c.data.synthetic = 4 if arguments else 900
+    c.data.paste = 0.5
+    c.face_model.modes = ConfigDict({"identity": 80, "expression": 40, "albedo": 24})
+    # With the larger pixels 4.6 times what the default job has: a head on the same features that is
+    # trained on the landmarks alone errs by 3 %, half as much as the default job's.
+    c.losses.landmark = 3e-2
+    # The segmenter is told where an occluder was pasted on, which the paper's method is not: hands
+    # and glasses resemble the face too much to be found by its rendering alone.
+    c.losses.pasted = 4.0
+    if not arguments:
+        c.checkpoint_every = 200
+        c.schedule.update(warmup=3500, initialisation=500, pretraining=200, joint=4050)
+        c.correct_albedo = (1000, 2000, 3000)
+        c.rates.initialisation.update(every=700)
+    return c
