@@ -1,7 +1,8 @@
 """A trained model, ready to look at new photos: the folder of a training run, or an exported one.
 
-An exported model is a folder of `config.json` and `weights.safetensors`: plain arrays, and no
-optimizers. `python -m focus_jax.weights export` makes one of a run.
+An exported model is a folder of `config.json` and of plain arrays: `encoder.safetensors`,
+`segmenter.safetensors` and `albedo_mean.safetensors`. `python -m focus_jax.weights export` makes
+one of a run; its networks are also what `config.init` starts from.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from focus_jax.recognizer import encoder_features, load_recognizer
 from focus_jax.train import make_method, new_state
 from focus_jax.types import Batch, Config, FaceModel, TrainState
 
-WEIGHTS = "weights.safetensors"  # of an exported model
+EXPORTED = ("encoder", "segmenter", "albedo_mean")  # fields of the state, a file each
 
 
 class Trained(NamedTuple):
@@ -41,11 +42,11 @@ def load_trained(workdir: Path) -> Trained:
     The face model of `constants` has the run's mean albedo.
     """
     path = workdir / "config.json"
-    exported = (workdir / WEIGHTS).is_file()
+    exported = all((workdir / f"{name}.safetensors").is_file() for name in EXPORTED)
     if not path.is_file() or not (exported or (workdir / "checkpoints").is_dir()):
         raise ValueError(
             f"{workdir} is not a trained model; give the folder of a training run (it holds "
-            f"config.json and checkpoints) or of an exported model (config.json and {WEIGHTS})"
+            "config.json and checkpoints) or of an exported model (config.json and .safetensors)"
         )
     config: Config = ConfigDict(_tuples(json.loads(path.read_text())))
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
@@ -71,13 +72,21 @@ def _read_checkpoint(workdir: Path, blank: TrainState) -> TrainState:
     return restored[0]
 
 
-EXPORTED = ("encoder", "segmenter", "albedo_mean")  # fields of the state that a model needs
-
-
 def _read_exported(folder: Path, blank: TrainState) -> TrainState:
-    like = {name: getattr(blank, name) for name in EXPORTED}
-    read = weights.load_like(folder / WEIGHTS, like, what=f"the networks of {folder}/config.json")
-    return dataclasses.replace(blank, **jax.tree.map(jnp.asarray, read))
+    read = {
+        name: weights.load_like(
+            folder / f"{name}.safetensors", like, what=f"the {name} of {folder}/config.json"
+        )
+        for name, like in _exported(blank).items()
+    }
+    read = jax.tree.map(jnp.asarray, read)
+    return dataclasses.replace(blank, **{**read, "albedo_mean": read["albedo_mean"]["mean"]})
+
+
+def _exported(state: TrainState) -> dict[str, dict]:
+    """The content of an exported model's files."""
+    mean = {"mean": state.albedo_mean}
+    return {"encoder": state.encoder, "segmenter": state.segmenter, "albedo_mean": mean}
 
 
 def export(workdir: Path, folder: Path) -> int:
@@ -95,12 +104,12 @@ def export(workdir: Path, folder: Path) -> int:
         ("init", "segmenter"),
     ):
         config[section][name] = ""
-    arrays = {name: getattr(trained.state, name) for name in EXPORTED}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    path = folder / WEIGHTS
-    weights.save(path, jax.tree.map(lambda x: np.asarray(x, np.float16), arrays))
-    return path.stat().st_size
+    for name, arrays in _exported(trained.state).items():
+        half = jax.tree.map(lambda x: np.asarray(x, np.float16), arrays)
+        weights.save(folder / f"{name}.safetensors", half)
+    return sum((folder / f"{name}.safetensors").stat().st_size for name in EXPORTED)
 
 
 def _blank(

@@ -76,8 +76,8 @@ def _fine(hidden: np.ndarray) -> np.ndarray:
 
 def test_the_asset_is_small_and_has_its_card():
     names = sorted(path.name for path in SHIPPED.iterdir())
-    assert names == ["MODEL_CARD.md", "config.json", "weights.safetensors"]
-    assert (SHIPPED / "weights.safetensors").stat().st_size < 40e6
+    assert "MODEL_CARD.md" in names
+    assert sum((SHIPPED / name).stat().st_size for name in names) < 40e6
     config = json.loads((SHIPPED / "config.json").read_text())
     assert config["data"]["root"] == config["data"]["cache"] == ""
 

@@ -89,7 +89,12 @@ def test_a_misfit_prior_beside_the_run_is_its_own(workdir, model, tmp_path):
 def test_an_exported_model_is_the_run_without_its_optimizers(workdir, model, crops, tmp_path):
     folder = tmp_path / "model"
     assert weights_main(["export", str(workdir), str(folder)]) == 0
-    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "weights.safetensors"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "albedo_mean.safetensors",
+        "config.json",
+        "encoder.safetensors",
+        "segmenter.safetensors",
+    ]
     text = (folder / "config.json").read_text()
     assert str(tmp_path.parent) not in text and str(workdir) not in text
     assert '"root": ""' in text and '"cache": ""' in text
@@ -106,7 +111,7 @@ def test_a_damaged_export_is_refused(workdir, tmp_path, capsys):
     assert weights_main(["export", str(tmp_path), str(tmp_path / "model")]) == 1
     assert "is not a trained model" in capsys.readouterr().err
     assert weights_main(["export", str(workdir), str(tmp_path / "model")]) == 0
-    path = tmp_path / "model" / "weights.safetensors"
+    path = tmp_path / "model" / "segmenter.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="is not a safetensors file"):
         load_model(str(path.parent))
