@@ -55,6 +55,7 @@ def _synthetic() -> ConfigDict:
     c.data.versions = 2  # augmented versions of each photo, for an encoder on such features
     c.data.batch_size = 32
     c.data.augment = True
+    c.data.fix_y_offset = True  # of crops of photos, see `data.align.align_face`
     c.data.paste = 0.0  # part of the training photos on which an occluder is pasted
     c.data.train_count = 3000  # synthetic faces
     c.data.validation_count = 200
@@ -75,8 +76,10 @@ def _synthetic() -> ConfigDict:
     )
     # Files of `python -m focus_jax.weights import` to start from, instead of random numbers.
     c.init = ConfigDict({"encoder": "", "segmenter": ""})
-    # "warp", "jnp", or whichever suits the device
-    c.rasterizer = ConfigDict({"backend": "", "renormalize_normals": False})
+    # "warp", "jnp", or whichever suits the device; the rest is of `render.render_mesh`
+    c.rasterizer = ConfigDict(
+        {"backend": "", "renormalize_normals": False, "perspective": False, "samples": 1}
+    )
 
     c.decoding = ConfigDict(
         {
@@ -120,6 +123,7 @@ def _synthetic() -> ConfigDict:
     c.losses.landmark = 1e-2  # pixels of a 64-pixel crop are 3.5 times as large
     c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better
     c.losses.perceptual_features = "shallow"
+    c.losses.initial_perceptual = 0.0  # the first masks need no likeness, and are there sooner
     c.losses.area = 0.95
     c.losses.preserve = 2.5
     c.losses.binary = 1.0

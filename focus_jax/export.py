@@ -85,13 +85,20 @@ def write_meshes(
     """
     (folder / "texture.png").write_bytes(encode_png(texture))
     (folder / "material.mtl").write_text(MATERIAL)
-    rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
     for name, vertices in shapes.items():
         (folder / f"{name}.obj").write_text(_obj(vertices, atlas))
         (folder / f"{name}.glb").write_bytes(glb(vertices, atlas, texture, units=units))
-        plain = _mesh(vertices, triangles, vertex_colors=rgb)
-        ply = export_ply(plain, vertex_normal=False)
-        (folder / f"{name}.ply").write_bytes(ply)
+        (folder / f"{name}.ply").write_bytes(ply(vertices, triangles, colours))
+
+
+def ply(
+    vertices: Float[np.ndarray, "v 3"],
+    triangles: Int[np.ndarray, "t 3"],
+    colours: Float[np.ndarray, "v 3"],
+) -> bytes:
+    """A mesh whose vertices have colours, in [0, 1], as binary PLY."""
+    rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
+    return export_ply(_mesh(vertices, triangles, vertex_colors=rgb), vertex_normal=False)
 
 
 MATERIAL = """newmtl face

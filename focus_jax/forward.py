@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from focus_jax import morphable
-from focus_jax.render import render_mesh
+from focus_jax.render import PLAIN, Drawing, render_mesh
 from focus_jax.segmenter import STEEPNESS, mask_from_logits
 from focus_jax.types import Batch, FaceCode, FaceModel, Rendering
 
 __all__ = [
     "Decoding",
     "Reconstruction",
+    "composite",
     "decode",
     "encode",
     "reconstruct",
@@ -95,6 +96,12 @@ def _light(raw: Float[Array, "b 27"], decoding: Decoding) -> Float[Array, "b 27"
     return channels.at[..., 0].add(AMBIENT).reshape(raw.shape)
 
 
+def without_ambient(light: Float[Array, "b 27"]) -> Float[Array, "b 27"]:
+    """What of the light is the code's own, not the constant that `decode` adds."""
+    channels = light.reshape(*light.shape[:-1], 3, 9)
+    return channels.at[..., 0].add(-AMBIENT).reshape(light.shape)
+
+
 class Reconstruction(NamedTuple):
     """What the autoencoder makes of a batch."""
 
@@ -136,7 +143,7 @@ def reconstruct(
     width: int,
     *,
     backend: str | None = None,
-    renormalize_normals: bool = False,
+    drawing: Drawing = PLAIN,
 ) -> Reconstruction:
     """Face and picture of it from a code. The decoder of the autoencoder; it has no weights."""
     vertices = morphable.vertices(face_model, code.identity, code.expression)
@@ -151,10 +158,15 @@ def reconstruct(
         height,
         width,
         backend,
-        renormalize_normals=renormalize_normals,
+        **drawing._asdict(),
     )
     landmarks = morphable.landmarks(face_model, rendering.screen_vertices)[..., :2]
     return Reconstruction(code, rendering, landmarks, neutral)
+
+
+def composite(rendering: Rendering, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """The rendered face laid over the photo."""
+    return image + rendering.coverage * (rendering.image - image)
 
 
 def segment(

@@ -100,8 +100,20 @@ def smooth_coverage(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, not {samples}")
-    fine = screen_vertices.at[..., :2].set((screen_vertices[..., :2] + 0.5) * samples - 0.5)
+    fine = finer(screen_vertices, samples)
     fragments = rasterize.rasterize(fine, triangles, height * samples, width * samples, backend)
-    covered = (fragments.triangle_id >= 0).astype(screen_vertices.dtype)
-    blocks = covered.reshape(-1, height, samples, width, samples)
-    return jnp.mean(blocks, (2, 4))[..., None]
+    covered = (fragments.triangle_id >= 0).astype(screen_vertices.dtype)[..., None]
+    return mean_of_blocks(covered, samples)
+
+
+def finer(screen_vertices: Float[Array, "b v 3"], samples: int) -> Float[Array, "b v 3"]:
+    """Screen positions in an image of `samples` times as many pixels a side."""
+    xy = (screen_vertices[..., :2] + 0.5) * samples - 0.5  # pixel centres are integers in both
+    return jnp.concatenate([xy, screen_vertices[..., 2:]], axis=-1)
+
+
+def mean_of_blocks(image: Float[Array, "b y x c"], side: int) -> Float[Array, "b h w c"]:
+    """Each block of side x side pixels as one, its mean."""
+    b, height, width, channels = image.shape
+    blocks = image.reshape(b, height // side, side, width // side, side, channels)
+    return jnp.mean(blocks, (2, 4))

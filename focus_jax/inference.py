@@ -9,9 +9,10 @@ from jaxtyping import Array, Float, Int
 
 from focus_jax import camera, forward, fragments, geometry, morphable, rasterize, shading
 from focus_jax.refine import Errors, refine, start, threshold_mask
+from focus_jax.render import Drawing
 from focus_jax.trained import Model
 from focus_jax.types import Batch, FaceCode, FaceModel
-from focus_jax.updates import Method
+from focus_jax.updates import Method, shown
 
 FINE = 448  # pixels of the crop in which results are drawn, whatever size the networks see
 START_STEPS = 100  # of the descent that stands for an encoder where there is none
@@ -69,7 +70,7 @@ def find_codes(
         steps,
         decoding=decoding,
         kind=model.method.recognizer if model.method else "dlib",
-        renormalize_normals=_renormalize(model.method),
+        drawing=_drawing(model.method),
     )
 
 
@@ -82,12 +83,13 @@ def show(model: Model, batch: Batch, raw: Float[Array, "b n"]) -> Inference:
         coverage,
         model.face_model,
         decoding=model.decoding,
-        renormalize_normals=_renormalize(model.method),
+        # Edges are soft for small pictures; here their pixels would count as half hidden.
+        drawing=_drawing(model.method)._replace(samples=1),
     )
 
 
-def _renormalize(method: Method | None) -> bool:
-    return method is not None and method.renormalize_normals
+def _drawing(method: Method | None) -> Drawing:
+    return Drawing() if method is None else method.drawing
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -105,32 +107,30 @@ def _mask(model: Model, raw: jax.Array, image: jax.Array) -> tuple[jax.Array, ja
 @functools.partial(jax.jit, static_argnames=("decoding", "method"))
 def _masked(raw, image, face_model, variables, *, decoding, method):
     code = forward.decode(raw, forward.widths(face_model), decoding)
-    renormalize = _renormalize(method)
-    face = forward.reconstruct(code, face_model, *image.shape[1:3], renormalize_normals=renormalize)
+    face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(method))
     rendering = face.rendering
     if method is None:
         mask = threshold_mask(image, rendering.image, rendering.coverage)
     else:
         mask, _, _ = forward.segment(
-            method.segmenter, variables["segmenter"], rendering, image, train=False
+            method.segmenter,
+            variables["segmenter"],
+            *shown(method.forms, rendering, image),
+            train=False,
         )
     return mask, rendering.coverage
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "renormalize_normals"))
-def _draw(
-    raw, mask, coverage, face_model: FaceModel, *, decoding, renormalize_normals: bool
-) -> Inference:
+@functools.partial(jax.jit, static_argnames=("decoding", "drawing"))
+def _draw(raw, mask, coverage, face_model: FaceModel, *, decoding, drawing: Drawing) -> Inference:
     """The faces at the fine size, with all that exports and pictures need."""
     code = forward.decode(raw, forward.widths(face_model), decoding)
-    face = forward.reconstruct(
-        code, face_model, FINE, FINE, renormalize_normals=renormalize_normals
-    )
+    face = forward.reconstruct(code, face_model, FINE, FINE, drawing=drawing)
     screen, triangles = face.rendering.screen_vertices, face_model.triangles
     rotation, translation = camera.extrinsics(code.pose)
     vertices = morphable.vertices(face_model, code.identity, code.expression)
     albedo = morphable.albedo(face_model, code.albedo)
-    normals = geometry.vertex_normals(vertices, triangles, renormalize_normals)
+    normals = geometry.vertex_normals(vertices, triangles, drawing.renormalize_normals)
     normals = jnp.einsum("bij,bvj->bvi", rotation, normals, precision="highest")
     seen = rasterize.rasterize(screen, triangles, FINE, FINE)
     # A triangle shows the region that its first corner belongs to.
@@ -161,8 +161,11 @@ def _draw(
 
 
 def _enlarge(mask: jax.Array, coverage: jax.Array) -> jax.Array:
-    """The mask at the fine size. Nothing is known outside the face, so that does not count."""
+    """The mask at the fine size. Nothing is known outside the face, so that does not count.
+
+    `mask` is a part of `coverage`, which soft edges make a share of pixels.
+    """
     shape = (len(mask), FINE, FINE, 1)
-    total, weight = (jax.image.resize(x, shape, "linear") for x in (mask * coverage, coverage))
+    total, weight = (jax.image.resize(x, shape, "linear") for x in (mask, coverage))
     near = jnp.where(weight > 1e-3, total / jnp.maximum(weight, 1e-3), 1.0)
     return jnp.clip(near, 0.0, 1.0)

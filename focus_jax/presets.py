@@ -37,9 +37,16 @@ RELEASE = {
     "detach_mask": False,  # stop the gradient from the autoencoder's loss through the mask
     # Initialisation.
     "robust": 0.5,  # Eq. 9 on the pixels of Eq. 10
+    "initial_photometric": 0.0,  # Eq. 5 on the pixels of Eq. 10 instead, as the text has it
+    "initial_perceptual": 0.25,  # Eq. 6; costs a pass of the recognizer each step
     "robust_sigma": 0.043,
     "robust_deviations": 3.0,  # xi of Eq. 10 is (deviations * sigma)^2 = 0.0166
-    "double_sigmoid": False,  # of the pre-training, as in the authors' script: a plain mistake
+    # Of the pre-training, as in the authors' script: plain mistakes.
+    "double_sigmoid": False,
+    "pretraining_bgr": False,  # channels of both pictures; everything else sees RGB
+    # The rendering laid over the photo, not on black, goes into the U-Net and the losses, as in the
+    # authors' later container.
+    "composited": False,
     # Landmarks: the weight of the nose ridge and inner lip, squared with the distance (400).
     "landmark_heavy": 20.0,
 }
@@ -57,6 +64,8 @@ PAPER = {
     "photometric_squared": True,
     "autoencoder_area": 0.0,
     "detach_mask": True,
+    "robust": 0.0,
+    "initial_photometric": 0.5,
     "robust_deviations": 0.17**0.5 / 0.043,  # xi = 0.17, most likely a misprint of 0.017
     "landmark_heavy": 20.0**0.5,
 }

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Float
 
 from focus_jax import forward, losses, recognizer
+from focus_jax.render import PLAIN, Drawing
 from focus_jax.types import FaceModel
 
 RATE = 0.03  # of Adam; decays to nothing along a cosine
@@ -56,7 +57,7 @@ def _descend(
     decoding,
     weights,
     kind="dlib",
-    renormalize_normals=False,
+    drawing=PLAIN,
 ):
     """The best code on the way, and the errors at the start and of that code."""
     size, widths = image.shape[1], forward.widths(face_model)
@@ -67,9 +68,7 @@ def _descend(
 
     def objective(raw):
         code = forward.decode(raw, widths, decoding)
-        face = forward.reconstruct(
-            code, face_model, size, size, renormalize_normals=renormalize_normals
-        )
+        face = forward.reconstruct(code, face_model, size, size, drawing=drawing)
         errors = _errors(face, image, landmarks, mask)
         total = sum(weights[name] * jnp.sum(getattr(errors, name)) for name in errors._fields)
         coefficients = (code.identity, code.expression, code.albedo)
@@ -97,7 +96,7 @@ def _descend(
     return last, best, start, lowest
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "kind", "renormalize_normals"))
+@functools.partial(jax.jit, static_argnames=("decoding", "kind", "drawing"))
 def refine(
     raw: Float[Array, "b n"],
     image: Float[Array, "b h w 3"],
@@ -109,7 +108,7 @@ def refine(
     *,
     decoding: forward.Decoding,
     kind: str = "dlib",
-    renormalize_normals: bool = False,
+    drawing: Drawing = PLAIN,
 ) -> tuple[Float[Array, "b n"], Errors, Errors]:
     """Codes after `steps` of descent, and their errors before and after.
 
@@ -127,7 +126,7 @@ def refine(
         decoding,
         WEIGHTS,
         kind,
-        renormalize_normals,
+        drawing,
     )
     return best, start, lowest
 

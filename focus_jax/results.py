@@ -13,6 +13,7 @@ import numpy as np
 from focus_jax import camera, export, misfit, pictures, texture
 from focus_jax.data.align import compose, invert_transform, transform_points
 from focus_jax.data.faces import Face
+from focus_jax.head import Head, whole_head, write_head
 from focus_jax.inference import FINE, Inference
 from focus_jax.trained import Model
 from focus_jax.types import REGIONS
@@ -36,13 +37,15 @@ class Shared(NamedTuple):
     triangles: np.ndarray
     atlas: export.Atlas
     texels: texture.Texels
+    head: Head | None
 
 
 def share(model: Model) -> Shared:
-    """Atlas and texels of a model's face."""
+    """Atlas and texels of a model's face, and the head that belongs to it."""
     face_model = jax.device_get(model.face_model)
     atlas = export.make_atlas(face_model)
-    return Shared(model, np.asarray(face_model.triangles), atlas, texture.make_texels(atlas))
+    texels = texture.make_texels(atlas)
+    return Shared(model, np.asarray(face_model.triangles), atlas, texels, whole_head(model))
 
 
 def fine_transform(face: Face) -> np.ndarray:
@@ -195,6 +198,8 @@ def write_face(
     shapes = {"fitted": export.posed(fitted, found.rotation), "neutral": neutral}
     units = shared.model.face_model.units
     export.write_meshes(folder, shapes, shared.atlas, skin, colours, shared.triangles, units=units)
+    if shared.head is not None:
+        write_head(folder, shared.head, found, colours)
     glb = base64.b64encode((folder / "fitted.glb").read_bytes()).decode()
     (folder / "fitted.glb.js").write_text(f'showFace("{glb}");\n')  # for index.html, see page.py
     write_text(folder / "face.json", json.dumps(numbers) + "\n")

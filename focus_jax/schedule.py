@@ -74,7 +74,13 @@ def phase_at(step: int, schedule: Schedule) -> Phase:
 CHEAP = ("photometric", "robust", "landmark", "prior", "autoencoder_area")
 ACTIVE = {
     ("warm-up", "autoencoder"): ("photometric", "landmark", "prior"),
-    ("initialisation", "autoencoder"): ("robust", "landmark", "prior"),
+    ("initialisation", "autoencoder"): (
+        "photometric",
+        "robust",
+        "perceptual",
+        "landmark",
+        "prior",
+    ),
     ("pre-training", "segmenter"): ("pretraining", "pasted"),
     ("joint", "segmenter"): (
         "neighbour",
@@ -112,9 +118,13 @@ def terms_at(
     masks = masks and not true_masks
     phase = phase_at(step, schedule)
     active = ACTIVE[phase.stage, phase.network]
-    if not masks:
-        active = tuple({"robust": "photometric"}.get(name, name) for name in active)
     given = {**losses, "pretraining": 1.0}
+    if phase.stage == "initialisation":
+        given["perceptual"] = losses["initial_perceptual"]
+        if masks:
+            given["photometric"] = losses["initial_photometric"]
+        else:
+            given["robust"] = 0
     weights = {name: np.float32(given[name]) for name in active if given[name] != 0}
     if phase.network == "autoencoder":
         weights = dict.fromkeys(CHEAP, np.float32(0)) | weights

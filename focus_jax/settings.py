@@ -10,7 +10,8 @@ from focus_jax.types import Config
 POSITIVE = (
     "log_every evaluate_every checkpoint_every data.size data.record_size data.batch_size "
     "schedule.period segmenter.width rates.initialisation.every rates.pretraining.every "
-    "rates.autoencoder.every rates.segmenter.every distributed.processes distributed.timeout"
+    "rates.autoencoder.every rates.segmenter.every distributed.processes distributed.timeout "
+    "rasterizer.samples"
 )
 NOT_NEGATIVE = (
     "seed data.train_count data.validation_count data.test_count data.versions schedule.warmup "

@@ -23,6 +23,7 @@ from focus_jax.metrics import MetricWriter
 from focus_jax.optim import make_optimizer
 from focus_jax.preemption import Interrupted, asked_to_stop, catch_signals
 from focus_jax.recognizer import check_chip_size, load_recognizer
+from focus_jax.render import Drawing
 from focus_jax.schedule import Schedule, phase_at, terms_at
 from focus_jax.segmenter import Segmenter
 from focus_jax.types import Batch, Config, FaceModel, TrainState
@@ -33,7 +34,11 @@ log = logging.getLogger(__name__)
 def make_method(config: Config, face_model: FaceModel) -> updates.Method:
     """Networks, formulas and optimizers named by a config."""
     outputs = forward.widths(face_model).outputs
-    forms = {f.name: config.losses[f.name] for f in dataclasses.fields(updates.LossForms)}
+    # A finished run's config may be older than a field; it was trained without.
+    forms = {
+        f.name: config.losses.get(f.name, f.default) for f in dataclasses.fields(updates.LossForms)
+    }
+    drawing = {k: v for k, v in config.rasterizer.items() if k in Drawing._fields}
     # A config that was read back from JSON has lists for tuples, which cannot be hashed.
     decoding: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
@@ -42,7 +47,8 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
         config.recognizer.kind,
         config.recognizer.chip_size,
         crop=config.data.size,
-        deep=config.losses.perceptual_features == "deep" and config.losses.perceptual != 0,
+        deep=config.losses.perceptual_features == "deep"
+        and (config.losses.perceptual != 0 or config.losses.get("initial_perceptual", 0) != 0),
     )
     return updates.Method(
         encoder=make_encoder(config.encoder.kind, outputs),
@@ -58,7 +64,7 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
         recognizer=config.recognizer.kind,
         chip_size=config.recognizer.chip_size,
         chip_align_corners=config.recognizer.align_corners,
-        renormalize_normals=config.rasterizer.renormalize_normals,
+        drawing=Drawing(**drawing),
         backend=config.rasterizer.backend or None,
     )
 

@@ -41,6 +41,7 @@ class Model(NamedTuple):
     record_size: int  # of the crop that the recognizer sees first; `size` where none does
     decoding: forward.Decoding
     face_model: FaceModel
+    face_model_file: str  # or "builtin"
     method: Method | None
     variables: dict  # of the encoder and the segmenter
     recognizer: dict  # frozen; the encoder reads its features, refinement compares them
@@ -62,6 +63,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
             UNTRAINED_SIZE,
             UNTRAINED,
             _arrays(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
+            face_model or "builtin",
             None,
             {},
             recognizer.load_recognizer("dlib"),
@@ -80,6 +82,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
         crop_size(config),
         method.decoding,
         constants.face_model,
+        config.face_model.name,
         method,
         variables,
         constants.recognizer,

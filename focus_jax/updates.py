@@ -19,7 +19,8 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from focus_jax import forward, losses, recognizer
-from focus_jax.types import Batch, FaceCode, FaceModel, PRNGKey, TrainState
+from focus_jax.render import PLAIN, Drawing
+from focus_jax.types import Batch, FaceCode, FaceModel, PRNGKey, Rendering, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,8 @@ class LossForms:
     robust_deviations: float = 3.0
     landmark_heavy: float = 20.0
     double_sigmoid: bool = False
+    pretraining_bgr: bool = False
+    composited: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Method:
     # sees the crop itself.
     chip_size: int = 0
     chip_align_corners: bool = True  # see `recognizer.warp_face`
-    renormalize_normals: bool = False  # of vertices; the release shades with shorter ones
+    drawing: Drawing = PLAIN
     backend: str | None = None  # of the rasterizer
 
 
@@ -107,7 +110,7 @@ def _decode(
         height,
         width,
         backend=method.backend,
-        renormalize_normals=method.renormalize_normals,
+        drawing=method.drawing,
     )
 
 
@@ -130,6 +133,21 @@ def _applied(finite: jax.Array, new: Any, old: Any) -> Any:
 def _variables(parameters: dict, statistics: dict) -> dict:
     """Variables of a network; one without batch norm has no statistics, not empty ones."""
     return {"params": parameters} | ({"batch_stats": statistics} if statistics else {})
+
+
+def shown(
+    forms: LossForms,
+    rendering: Rendering,
+    image: Float[Array, "b h w 3"],
+    *,
+    pretraining: bool = False,
+) -> tuple[Rendering, Float[Array, "b h w 3"]]:
+    """Rendering and photo as the segmenter sees them."""
+    if forms.composited:
+        rendering = rendering._replace(image=forward.composite(rendering, image))
+    if pretraining and forms.pretraining_bgr:
+        return rendering._replace(image=rendering.image[..., ::-1]), image[..., ::-1]
+    return rendering, image
 
 
 # --- the autoencoder ---------------------------------------------------------------------------
@@ -160,21 +178,24 @@ def autoencoder_terms(
         mask = batch.mask * rendering.coverage
     elif wanted.segmenter_mask:
         seen = jax.lax.stop_gradient(rendering) if forms.detach_mask else rendering
-        mask, _, _ = forward.segment(method.segmenter, segmenter, seen, batch.image, train=False)
+        mask, _, _ = forward.segment(
+            method.segmenter, segmenter, *shown(forms, seen, batch.image), train=False
+        )
     else:
         mask = rendering.coverage + wanted.robust * (robust_mask - rendering.coverage)
 
     def perceptual():
         shallow = forms.perceptual_features == "shallow"
         look = functools.partial(_recognize, method, constants, shallow=shallow)
-        where = jax.lax.stop_gradient(face.landmarks)
-        a, b = look(target, where), look(rendering.image, where)
+        rendered = forward.composite(rendering, target) if forms.composited else rendering.image
+        # The release cuts each picture's chip out by its own landmarks.
+        a, b = look(target, batch.landmarks), look(rendered, face.landmarks)
         return losses.cosine(a.shallow, b.shallow) if shallow else losses.cosine(a.deep, b.deep)
 
     code = face.code
     coefficients = [code.identity, code.expression, code.albedo]
     if forms.prior_on_scene:
-        coefficients += [code.pose, code.light]
+        coefficients += [code.pose, forward.without_ambient(code.light)]
     terms = {
         "photometric": losses.masked_photometric(
             target, rendering.image, mask, squared=forms.photometric_squared
@@ -266,16 +287,16 @@ def segmenter_terms(
         terms["pasted"] = losses.pasted(logits, batch.pasted, rendering.coverage)
         preliminary = preliminary * (1.0 - batch.pasted)
     if "pretraining" in weights:
-        # The release takes the mask, a sigmoid already, for logits.
-        given = mask if forms.double_sigmoid else logits
+        # The release takes the sigmoid of these for logits.
+        given = jax.nn.sigmoid(logits) if forms.double_sigmoid else logits
         return terms | {"pretraining": losses.cross_entropy(given, preliminary)}
 
     look = functools.partial(_recognize, method, constants, shallow=True)
     # One pass for the two masked pictures: a convolution likes a large batch.
     pictures = jnp.concatenate([batch.image * mask, rendering.image * mask])
-    shallow = look(pictures, jnp.concatenate([face.landmarks] * 2)).shallow
+    shallow = look(pictures, jnp.concatenate([batch.landmarks, face.landmarks])).shallow
     target, rendered = jnp.split(shallow, 2)
-    whole = look(batch.image, face.landmarks).shallow
+    whole = look(batch.image, batch.landmarks).shallow
     compare = functools.partial(losses.shallow_cosine, normalize_width=forms.normalize_width)
     return terms | {
         "neighbour": losses.neighbour(
@@ -299,13 +320,14 @@ def update_segmenter(
     """One step of the segmentation network with the autoencoder held fixed (the E step)."""
     key = jax.random.fold_in(constants.key, state.step)
     face = jax.lax.stop_gradient(_face(state, batch, constants, method))
+    pretraining = "pretraining" in terms.weights
+    pictures = shown(method.forms, face.rendering, batch.image, pretraining=pretraining)
 
     def objective(parameters):
         mask, logits, statistics = forward.segment(
             method.segmenter,
             {**state.segmenter, "params": parameters},
-            face.rendering,
-            batch.image,
+            *pictures,
             train=True,
             dropout=key,
         )
@@ -361,7 +383,10 @@ def predict(state: TrainState, batch: Batch, constants: Constants, *, method: Me
     """Faces and masks of a batch; changes nothing."""
     face = _face(state, batch, constants, method)
     mask, _, _ = forward.segment(
-        method.segmenter, state.segmenter, face.rendering, batch.image, train=False
+        method.segmenter,
+        state.segmenter,
+        *shown(method.forms, face.rendering, batch.image),
+        train=False,
     )
     _, robust_mask = losses.robust_photometric(
         batch.image,

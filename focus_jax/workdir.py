@@ -143,7 +143,8 @@ def crop_size(config: Config) -> int:
 
 def align(photo: np.ndarray, landmarks: np.ndarray, config: Config) -> dict[str, Any]:
     """A photo as a record for `record_batches`."""
-    aligned = align_face(photo, landmarks, crop_size(config))
+    fix = config.data.get("fix_y_offset", True)
+    aligned = align_face(photo, landmarks, crop_size(config), fix_y_offset=fix)
     return {"image": aligned.image, "landmarks": aligned.landmarks}
 
 

@@ -24,6 +24,7 @@ from face_model_files import (
     write_merged_2009,
     write_original_2009,
 )
+from scipy.spatial import KDTree
 from train_test import load_config, one_device
 
 from focus_jax import forward, recognizer, updates
@@ -112,8 +113,12 @@ FORMATS = (
 
 
 @pytest.fixture(scope="module", params=FORMATS, ids=lambda write: write.__name__)
-def model(request, tmp_path_factory):
-    path = request.param(tmp_path_factory.mktemp(request.param.__name__))
+def path(request, tmp_path_factory):
+    return request.param(tmp_path_factory.mktemp(request.param.__name__))
+
+
+@pytest.fixture(scope="module")
+def model(path):
     return load_face_model(path, identity=4, expression=3, albedo=3)
 
 
@@ -142,6 +147,15 @@ def test_everything_has_its_shape_type_and_range(model):
     for field in ("albedo_mean", "uv"):
         assert getattr(model, field).min() >= 0 and getattr(model, field).max() <= 1, field
     assert model.name and model.licence and model.units == "mm"
+
+
+def test_the_whole_mesh_holds_the_face_and_coefficients_mean_the_same(path, model):
+    whole = load_face_model(path, identity=4, expression=3, albedo=3, mesh="full")
+    distance, vertex = KDTree(whole.shape_mean).query(model.shape_mean)
+    assert np.max(distance) < 1e-3
+    for field in ("shape_mean", "identity_basis", "expression_basis"):
+        one, other = getattr(whole, field)[vertex], getattr(model, field)
+        np.testing.assert_allclose(one, other, atol=1e-3, err_msg=field)
 
 
 def test_regions_lie_where_their_names_say(model):

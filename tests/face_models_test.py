@@ -138,6 +138,11 @@ def test_a_lone_array_is_no_model(tmp_path):
         load_face_model(tmp_path / "mean.npy")
 
 
+def test_an_empty_name_is_said():
+    with pytest.raises(ValueError, match="no face model is named"):
+        load_face_model("")
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(ValueError, match=r"nowhere\.npz does not exist"):
         load_face_model("nowhere.npz")

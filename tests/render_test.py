@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 
+from focus_jax import fragments
 from focus_jax.render import render_mesh
 
 BACKENDS = ["warp", "jnp"]
@@ -81,6 +82,29 @@ def test_sharded_pictures_need_no_communication(backend):
     np.testing.assert_allclose(sharded_image, image, atol=1e-6)
     for a, b in zip(sharded_gradients, gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_soft_edges(backend):
+    """Coverage becomes a share; colour stays that of the face, not of the black around it."""
+    (vertices, albedo, pose, light), triangles, _ = formation()
+    albedo, ambient = np.full_like(albedo, 0.5), np.zeros_like(light)
+    ambient[:, [0, 9, 18]] = 3.0  # the same in every direction
+
+    def draw(samples):
+        return render_mesh(
+            vertices, albedo, triangles, pose, ambient, 48, 48, backend, samples=samples
+        )
+
+    hard, soft = draw(1), draw(4)
+    share = fragments.smooth_coverage(hard.screen_vertices, triangles, 48, 48, backend, samples=4)
+    np.testing.assert_allclose(soft.coverage, share, atol=1e-6)
+    edge = (soft.coverage > 0) & (soft.coverage < 1)
+    assert 0.02 < edge.mean() < 0.2
+    colour = np.asarray(hard.image).max()
+    np.testing.assert_allclose(soft.image, colour * (soft.coverage > 0) * np.ones(3), rtol=1e-4)
+    with pytest.raises(ValueError, match="samples must be at least 1, not 0"):
+        draw(0)
 
 
 def test_lost_faces_give_empty_pictures_and_finite_gradients():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from focus_jax.presets import RELEASE
+from focus_jax.presets import PAPER, RELEASE
 from focus_jax.schedule import Schedule, phase_at, terms_at
 
 PUBLISHED = Schedule(
@@ -48,7 +48,8 @@ def test_terms_name_what_counts():
     warm = terms_at(0, SMALL, RELEASE, RATES)
     assert warm.weights["photometric"] > 0 == warm.weights["robust"]
     assert warm.robust == 0 and not warm.segmenter_mask
-    initial = terms_at(3, SMALL, RELEASE, RATES)
+    cheap = {**RELEASE, "initial_perceptual": 0.0}
+    initial = terms_at(3, SMALL, cheap, RATES)
     assert initial.weights["robust"] > 0 == initial.weights["photometric"]
     assert initial.robust == 1 and not initial.segmenter_mask
     # Costly terms are absent, so that their programs do not hold them.
@@ -66,6 +67,11 @@ def test_terms_name_what_counts():
     )
     fitting = terms_at(11, SMALL, RELEASE, RATES)
     assert fitting.segmenter_mask and fitting.weights["perceptual"] > 0
+    # The release looks through the recognizer in the initialisation, too; the text has Eq. 5 there.
+    published = terms_at(3, SMALL, RELEASE, RATES).weights
+    assert published["perceptual"] == 0.25 and published["robust"] == 0.5
+    text = terms_at(3, SMALL, PAPER, RATES)
+    assert text.robust == 1 and text.weights["robust"] == 0 and text.weights["photometric"] == 0.5
     unmasked = terms_at(3, SMALL, RELEASE, RATES, masks=False)
     assert unmasked.weights["photometric"] > 0 == unmasked.weights["robust"]
     assert unmasked.robust == 0

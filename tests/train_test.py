@@ -256,5 +256,9 @@ def test_configs_know_their_arguments():
         load_config("em", "video")
     paper, release = load_config("celeba_bfm2017", "paper"), load_config("celeba_bfm2017")
     assert paper.losses.detach_mask and not release.losses.detach_mask
-    with pytest.raises(ValueError, match="argument"):
-        load_config("celeba_bfm2017", "large")
+    small = load_config("celeba_bfm2017", "paper,smoke")
+    assert small.name == "celeba-bfm2017-paper-smoke" and small.losses == paper.losses
+    assert Schedule(**small.schedule).total < 12
+    for wrong in ("large", "paper,release"):
+        with pytest.raises(ValueError, match="knows the arguments release or paper, and smoke"):
+            load_config("celeba_bfm2017", wrong)

@@ -478,7 +478,18 @@ def test_command(tmp_path, narrow, monkeypatch, capsys):
     jax.tree.map(np.testing.assert_array_equal, loaded, expected)
     assert "weights" in capsys.readouterr().out
     assert command.main(["import", "unet.model", "--as", "arcface", str(out)]) == 1
-    assert "do not fit" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("error: unet.model as arcface: the weights do not fit the network")
+    nowhere = tmp_path / "missing" / "unet.safetensors"
+    assert command.main(["import", "unet.model", "--as", "segmenter", str(nowhere)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: cannot write {nowhere}: ") and said.count("\n") == 1
+
+
+def test_command_on_no_file(tmp_path, capsys):
+    none = tmp_path / "none.pth"
+    assert command.main(["import", str(none), "--as", "arcface", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == f"error: there is no file {none}\n"
 
 
 @pytest.mark.parametrize("zipped", [True, False])

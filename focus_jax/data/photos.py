@@ -68,11 +68,14 @@ def fingerprint(root: Path) -> str:
     return digest.hexdigest()
 
 
-def photo_records(root: Path, split: str, size: int) -> Iterator[dict[str, Any]]:
+def photo_records(
+    root: Path, split: str, size: int, *, fix_y_offset: bool = True
+) -> Iterator[dict[str, Any]]:
     """Aligned crops of a split, `train` or `validation`, in the order of its csv.
 
     Crops have `size` pixels and a margin for augmentation around them (`augment.MARGIN`); their
-    landmarks and `transform` (photo to crop) are in pixels with the margin. Unreadable photos are
+    landmarks and `transform` (photo to crop) are in pixels with the margin; `fix_y_offset` is of
+    `align_face`. Unreadable photos are
     left out and listed; a ValueError tells of more than 5 % of them, of a missing folder, and of
     rows that do not fit their photo.
     """
@@ -81,7 +84,7 @@ def photo_records(root: Path, split: str, size: int) -> Iterator[dict[str, Any]]
     path = root / CSV[split]
     rows = read_landmarks(path)
     unreadable: list[str] = []
-    read = functools.partial(_crop, _folder(root), path, size)
+    read = functools.partial(_crop, _folder(root), path, size, fix_y_offset)
     # A few at a time: the pool would read on without end before a slow writer, or after an error.
     with (
         ThreadPoolExecutor(2) as pool,
@@ -110,14 +113,22 @@ def _unreadable(names: list[str], count: int, csv: Path) -> str:
     return f"{len(names)} of {count} photos of {csv} cannot be read: {listed}"
 
 
-def _crop(folder: Path, csv: Path, size: int, row: LandmarkRow) -> dict[str, Any] | str:
+def _crop(
+    folder: Path, csv: Path, size: int, fix_y_offset: bool, row: LandmarkRow
+) -> dict[str, Any] | str:
     try:
         photo = read_photo(folder / row.filename)
     except UnreadablePhoto as problem:
         return str(problem)
     check_inside(row, csv, *photo.shape[:2])
     try:
-        aligned = align_face(photo, row.landmarks, size, margin=round(MARGIN * size))
+        aligned = align_face(
+            photo,
+            row.landmarks,
+            size,
+            margin=round(MARGIN * size),
+            fix_y_offset=fix_y_offset,
+        )
     except ValueError as error:
         raise ValueError(f"{csv}, row {row.row} ({row.filename}): {error}") from None
     return {

@@ -163,11 +163,16 @@ def _photos(config: Config) -> Splits:
         raise ValueError(
             f"config.data.root={data.root!r} is not a folder; give the folder of your photos"
         )
+    fix = data.get("fix_y_offset", True)
     key = (fingerprint(root), _side(config))
+    key += () if fix else ("release",)
 
     def split(name: str, count: int) -> Records:
         records = cached(
-            config, f"photos-{name}", key, lambda: photo_records(root, name, _side(config))
+            config,
+            f"photos-{name}",
+            key,
+            lambda: photo_records(root, name, _side(config), fix_y_offset=fix),
         )
         return records[:count] if count else records
 

@@ -30,6 +30,8 @@ def load_face_model(
     modes = (identity, expression, albedo)
     if name_or_path == "builtin":
         return _first_modes(_builtin(), modes)
+    if not str(name_or_path):
+        raise ValueError("no face model is named (config.face_model.name); give builtin or a file")
     path = Path(name_or_path).expanduser()
     if folder := ict.folder_of(path):
         return ict.from_folder(folder, _builtin(), modes=modes, mesh=mesh)

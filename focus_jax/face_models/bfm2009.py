@@ -239,9 +239,9 @@ def _read_original(path: Path, modes: tuple[int, int, int], mesh: Mesh) -> tuple
         None,
         MICROMETRE,
     )
-    if mesh == "full" or not all((path.parent / name).is_file() for name in FRONT_FILES):
+    if not all((path.parent / name).is_file() for name in FRONT_FILES):
         return parts, True
-    return _front(path.parent, parts), False
+    return _front(path.parent, parts, mesh), False
 
 
 def _read_expressions(folder: Path, vertices: int, count: int) -> np.ndarray:
@@ -268,11 +268,14 @@ def _read_expressions(folder: Path, vertices: int, count: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(basis * deviations[:, None, None], 0, -1))
 
 
-def _front(folder: Path, parts: Parts) -> Parts:
-    """The front that Deep3DFaceRecon cuts out, with its landmarks."""
+def _front(folder: Path, parts: Parts, mesh: Mesh) -> Parts:
+    """The front that Deep3DFaceRecon cuts out, with its landmarks; or all, with these."""
     index, info = (folder / name for name in FRONT_FILES)
     kept = _indices(_read(index, "idx")["idx"].ravel(), len(parts.shape), "idx", index)
     found = _read(info, "tri", "keypoints")
+    keypoints = _keypoints(found, len(kept), info)
+    if mesh == "full":
+        return parts._replace(keypoints=kept[keypoints])
     return parts._replace(
         shape=parts.shape[kept],
         identity=parts.identity[kept],
@@ -280,5 +283,5 @@ def _front(folder: Path, parts: Parts) -> Parts:
         colour=parts.colour[kept],
         albedo=parts.albedo[kept],
         triangles=_triangles(found, "tri", len(kept), info),
-        keypoints=_keypoints(found, len(kept), info),
+        keypoints=keypoints,
     )

@@ -35,9 +35,12 @@ def unflatten(flat: Mapping[str, Any]) -> dict:
 
 
 def save(path: str | Path, variables: dict) -> None:
-    """Write variables as a safetensors file."""
+    """Write variables as a safetensors file; OSError where that cannot be."""
     arrays = {name: np.ascontiguousarray(value) for name, value in flatten(variables).items()}
-    save_file(arrays, str(path))
+    try:
+        save_file(arrays, str(path))
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from None
 
 
 def load(path: str | Path) -> dict:

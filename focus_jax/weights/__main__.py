@@ -33,15 +33,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "export":
         return _export(Path(options.run), Path(options.folder))
     try:
-        state = read(options.file)
-        variables = convert(state, options.network, outputs=options.outputs)
+        variables = _import(options.file, options.network, options.outputs)
+        weights.save(options.out, variables)
+    except FileNotFoundError as error:
+        print(f"error: there is no file {error.filename or options.file}", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    weights.save(options.out, variables)
     numbers = sum(array.size for array in weights.flatten(variables["params"]).values())
     print(f"{options.out}: {numbers:,} weights")
     return 0
+
+
+def _import(file: str, network: str, outputs: int | None) -> dict:
+    state = read(file)
+    try:
+        return convert(state, network, outputs=outputs)
+    except ValueError as error:
+        raise ValueError(f"{file} as {network}: {error}") from None
 
 
 def _export(run: Path, folder: Path) -> int:
