@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from experiments import runs
 from experiments.runs import Scores, Variant
 from focus_jax import misfit
 from focus_jax.data.occluders import OCCLUDERS
-from focus_jax.evaluation import plots, report
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command, plots, report
 from focus_jax.schedule import Schedule
 from focus_jax.types import Config
 from focus_jax.workdir import load_trained
@@ -266,4 +265,4 @@ if __name__ == "__main__":
     _MISFIT_FACES = flags.DEFINE_integer("misfit_faces", 5000, "Of the misfit prior; 0: without.")
     _ONLY = flags.DEFINE_list("only", [], "Names of the variants to run; by default all.")
     flags.mark_flag_as_required("config")
-    app.run(in_one_sentence(main))
+    command.run(main)

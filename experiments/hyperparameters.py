@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from experiments import runs
 from experiments.runs import Variant
-from focus_jax.evaluation import plots, report
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command, plots, report
 from focus_jax.types import Config
 
 ETAS = ("neighbour", "distance", "area", "preserve", "binary")  # eta 1 to 5
@@ -102,4 +101,4 @@ if __name__ == "__main__":
     _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds, each a whole set of runs.")
     _FACTORS = flags.DEFINE_list("factors", ["0.25", "0.5", "2", "4"], "Of the config's weights.")
     flags.mark_flag_as_required("config")
-    app.run(in_one_sentence(main))
+    command.run(main)

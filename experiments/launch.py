@@ -26,12 +26,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from experiments import runs
-from focus_jax.evaluation import report
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command, report
 from focus_jax.preemption import EXIT_CODE, Interrupted, catch_signals
 from focus_jax.types import Config
 
@@ -315,4 +314,4 @@ if __name__ == "__main__":
     _COLLECT = flags.DEFINE_bool("collect", False, "Only write what there is.")
     _RETRIES = flags.DEFINE_integer("retries", 2, "How often a member that failed is tried again.")
     flags.mark_flags_as_required(["config", "sweep"])
-    app.run(in_one_sentence(main))
+    command.run(main)

@@ -17,15 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from focus_jax import updates
 from focus_jax.data.augment import MARGIN
 from focus_jax.data.pipeline import make_iterator
 from focus_jax.data.records import open_records, write_records
-from focus_jax.evaluation import report
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command, report
 from focus_jax.face_models import load_face_model
 from focus_jax.recognizer import load_recognizer
 from focus_jax.schedule import Schedule, terms_at
@@ -171,4 +170,4 @@ if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings.", lock_config=True)
     _BATCH = flags.DEFINE_integer("batch", 12, "Photos a device.")
     flags.mark_flag_as_required("config")
-    app.run(in_one_sentence(main))
+    command.run(main)

@@ -15,7 +15,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from focus_jax import sharding
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command
 from focus_jax.preemption import EXIT_CODE
 from focus_jax.summary import write_summary
 from focus_jax.train import train
@@ -59,13 +59,5 @@ def main(argv: list[str]) -> None:
         print(write_summary(config, workdir, scores, without))
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parsing, with a misspelt field of the config as one sentence."""
-    try:
-        return app.parse_flags_with_usage(argv)
-    except AttributeError as error:
-        sys.exit(f"error: the config has no such field: {' '.join(str(error).split())}")
-
-
 if __name__ == "__main__":
-    app.run(in_one_sentence(main), flags_parser=parse_flags)
+    command.run(main)

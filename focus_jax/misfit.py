@@ -246,13 +246,13 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from absl import app, flags
+    from absl import flags
     from ml_collections import config_flags
 
-    from focus_jax.evaluation.command import in_one_sentence
+    from focus_jax.evaluation import command
 
     _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings.", lock_config=True)
     _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/<config.name>.")
     _APPLY = flags.DEFINE_string("apply", None, "Workdir of a run whose results to correct too.")
     flags.mark_flag_as_required("config")
-    app.run(in_one_sentence(main))
+    command.run(main)

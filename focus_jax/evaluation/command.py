@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 
+from absl import app
+
 from focus_jax.preemption import EXIT_CODE, Interrupted
 
 
@@ -23,3 +25,16 @@ def in_one_sentence(main: Callable[[list[str]], None]) -> Callable[[list[str]], 
             sys.exit(1)
 
     return run
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parsing, with a misspelt field of the config as one sentence."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except AttributeError as error:
+        sys.exit(f"error: the config has no such field: {' '.join(str(error).split())}")
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Run a command's `main` on the flags of the command line."""
+    app.run(in_one_sentence(main), flags_parser=parse_flags)

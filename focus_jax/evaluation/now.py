@@ -20,11 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
-from focus_jax.evaluation import report
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command, report
 from focus_jax.evaluation.scans import RADIUS, scan_errors
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
@@ -250,4 +249,4 @@ if __name__ == "__main__":
     _METRICAL = flags.DEFINE_bool("metrical", False, "Take the meshes' size as it is.")
     _UNIT = flags.DEFINE_float("unit", 1.0, "Millimetres in the meshes' unit, for --metrical.")
     _OUT = flags.DEFINE_string("out", "results/now", "Folder of tables and plots.")
-    app.run(in_one_sentence(main))
+    command.run(main)

@@ -20,14 +20,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import trimesh
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
 from focus_jax import misfit, morphable, updates
 from focus_jax.data.detect import dlib_source
 from focus_jax.data.landmarks import check_inside, read_landmarks
 from focus_jax.data.photos import UnreadablePhoto, read_photo
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command
 from focus_jax.evaluation.now import read_images
 from focus_jax.evaluation.scans import SEVEN
 from focus_jax.face_models import load_face_model
@@ -194,4 +194,4 @@ if __name__ == "__main__":
     _MISFIT = flags.DEFINE_string("misfit", None, "Misfit prior to subtract.")
     _MEAN_EXPRESSION = flags.DEFINE_bool("mean_expression", False, "Keep it in neutral shapes.")
     _OUT = flags.DEFINE_string("out", None, "The prediction folder.", required=True)
-    app.run(in_one_sentence(main))
+    command.run(main)

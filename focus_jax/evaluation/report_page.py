@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from focus_jax.evaluation import plots
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command, plots
 
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
@@ -159,4 +158,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     _WORKDIR = flags.DEFINE_string("workdir", None, "Of a training run.", required=True)
     _OUT = flags.DEFINE_string("out", None, "The page; by default WORKDIR/report.html.")
-    app.run(in_one_sentence(main))
+    command.run(main)

@@ -12,14 +12,13 @@ column, whose rows have the photos' names as `filename`.
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from focus_jax import misfit
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.data.pipeline import evaluation_batches
 from focus_jax.data.source import load_splits
-from focus_jax.evaluation import report
-from focus_jax.evaluation.command import in_one_sentence
+from focus_jax.evaluation import command, report
 from focus_jax.evaluation.evaluate import PREDICTORS, evaluate
 from focus_jax.workdir import Trained, load_trained
 
@@ -67,4 +66,4 @@ if __name__ == "__main__":
     _SUBSETS = flags.DEFINE_string("subsets", None, "Csv with the columns filename and --column.")
     _COLUMN = flags.DEFINE_string("column", "subset", "The csv's column that names subsets.")
     _MISFIT = flags.DEFINE_string("misfit", None, "Misfit prior to subtract.")
-    app.run(in_one_sentence(main))
+    command.run(main)
