@@ -104,5 +104,28 @@ def test_the_authors_crop_belongs_to_the_head(model, tmp_path):
     assert len(whole.vertex) == len(cropped.shape_mean)
 
 
-def test_results_share_it(model):
-    assert results.share(model).head is not None
+def test_a_face_is_written_with_its_head(model, found, tmp_path, monkeypatch):
+    """Of all that is written of a face, the head: the rest is in tests/reconstruct_test.py."""
+    shared = results.share(model)
+    count = len(model.face_model.shape_mean)
+    given = types.SimpleNamespace(
+        code=found.code,
+        rotation=found.rotation,
+        vertices=np.asarray(model.face_model.shape_mean),
+        neutral=np.asarray(model.face_model.shape_mean),
+        colours=np.full((count, 3), 0.5, np.float32),
+        mask=np.ones((8, 8, 1), np.float32),
+        screen=None,
+        facing=None,
+        depth=None,
+    )
+    about = {"crop": {"inverse": np.eye(2, 3).tolist()}}
+    monkeypatch.setattr(results, "describe", lambda *_: about)
+    for name in ("_write_masks", "_write_pictures"):
+        monkeypatch.setattr(results, name, lambda *_: None)
+    texture = np.zeros((8, 8, 3), np.uint8)
+    monkeypatch.setattr(results.texture, "paint", lambda *_: (texture, given.colours))
+    photo = np.zeros((9, 9, 3), np.uint8)
+    results.write_face(tmp_path, "a.png", photo, None, given, shared)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"head.ply", "head_neutral.ply", "fitted.ply", "face.json"} <= names

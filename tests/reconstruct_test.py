@@ -77,6 +77,8 @@ def test_every_face_has_its_files(ran):
     meshes = {f"{s}.{e}" for s in ("fitted", "neutral") for e in ("obj", "ply", "glb")}
     masks = {f"{m}{c}.png" for m in ("mask", "occlusion") for c in ("", "_crop")}
     assert meshes | masks | {"texture.png", "material.mtl", "overlay.jpg", "strip.jpg"} <= names
+    # The built-in model's face is all that it has.
+    assert not any(name.startswith("head") for name in names)
 
 
 def test_what_was_skipped_is_listed_with_the_reason(ran):
