@@ -1,7 +1,7 @@
 """The pictures of the README, from finished runs: `python -m experiments.readme_pictures`.
 
-Reads `runs/em` (configs/em.py) and `runs/em-photos` (configs/em.py:photos), writes `docs/`. The one
-photo shown is scikit-image's astronaut (NASA, public domain), whose landmarks dlib finds.
+Reads `runs/em` (configs/em.py) and the shipped model, writes `docs/`. The one photo shown is
+scikit-image's astronaut (NASA, public domain), whose landmarks dlib finds.
 """
 
 from pathlib import Path
@@ -18,10 +18,11 @@ from focus_jax.data.detect import dlib_source
 from focus_jax.data.occluders import paste_occluder
 from focus_jax.face_models import load_face_model
 from focus_jax.render import render_mesh
+from focus_jax.trained import SHIPPED
 from focus_jax.workdir import align, load_trained, record_batches
 
 _SYNTHETIC = flags.DEFINE_string("synthetic", "runs/em", "Workdir of configs/em.py.")
-_PHOTOS = flags.DEFINE_string("photos", "runs/em-photos", "Workdir of configs/em.py:photos.")
+_PHOTOS = flags.DEFINE_string("photos", str(SHIPPED), "Folder of a model of photos.")
 _OUT = flags.DEFINE_string("out", "docs", "Folder of the pictures.")
 OCCLUDERS = ("none", "mask", "sunglasses", "scarf", "hand", "hat")
 

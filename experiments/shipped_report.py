@@ -187,7 +187,7 @@ def face_rows(
         rmse(occluded.image, occluded.rendering, visible),
     )
     means = [float(np.mean(np.asarray(c))) for c in colours]
-    return [[steps, nme.mean(), nme[clean].mean(), *means, nearest]]
+    return [[steps, float(nme.mean()), float(nme[clean].mean()), *means, float(nearest)]]
 
 
 def mask_rows(seen: Seen, truth: np.ndarray, kinds: np.ndarray) -> list[list]:
