@@ -109,6 +109,9 @@ def _published(paper: bool) -> ConfigDict:
     c.decoding = ConfigDict(
         {"albedo_scale": 3.0, "angle_scale": 0.3, "depth_scale": 0.005, "translation_scale": 1.0}
     )
+    # Speed and memory on a GPU or TPU, see docs/scaling.md: "bfloat16"; computing feature maps anew
+    # for the gradient; parts of a batch that go through one after the other.
+    c.compute = ConfigDict({"dtype": "float32", "remat": False, "parts": 1})
     adadelta = {"name": "adadelta", "clip": 0.0, "weight_decay": 0.0}
     c.optimizer = ConfigDict({"autoencoder": dict(adadelta), "segmenter": dict(adadelta)})
     c.rates = ConfigDict(

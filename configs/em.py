@@ -94,6 +94,9 @@ def _synthetic() -> ConfigDict:
             "albedo_limit": 3.0,
         }
     )
+    # Speed and memory on a GPU or TPU, see docs/scaling.md: "bfloat16"; computing feature maps anew
+    # for the gradient; parts of a batch that go through one after the other.
+    c.compute = ConfigDict({"dtype": "float32", "remat": False, "parts": 1})
     c.optimizer = ConfigDict(
         {
             "autoencoder": {"name": "adam", "clip": 1.0, "weight_decay": 1e-2},

@@ -6,7 +6,7 @@ starts from the mean face.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -60,6 +60,7 @@ class Encoder(nn.Module):
     bottleneck: bool = True
     large_stem: bool = True  # 7 x 7 with stride 2 and pooling; otherwise 3 x 3 with stride 2
     pool: int = 1
+    remat: bool = False  # gradients compute the maps inside a block anew, instead of keeping them
 
     @nn.compact
     def __call__(
@@ -73,11 +74,12 @@ class Encoder(nn.Module):
         x = nn.relu(BatchNorm(use_running_average=not train, name="bn1")(x))
         if self.large_stem:
             x = max_pool(x, 3, stride=2, padding=1)
+        residual: Any = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for stage, blocks in enumerate(self.stage_sizes):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 name = f"layer{stage + 1}_{block}"
-                x = Block(self.width * 2**stage, stride, self.bottleneck, name=name)(x, train)
+                x = residual(self.width * 2**stage, stride, self.bottleneck, name=name)(x, train)
         x = average_pool(x, self.pool) if self.pool > 1 else jnp.mean(x, (1, 2), keepdims=True)
         x = x.reshape(x.shape[0], -1)
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="fc")(x)
@@ -156,14 +158,16 @@ def small_encoder(outputs: int) -> Encoder:
     return Encoder(outputs, (1, 1, 1, 1), width=32, bottleneck=False, large_stem=False, pool=4)
 
 
-def make_encoder(kind: Literal["resnet50", "small", "recognizer"] | str, outputs: int) -> nn.Module:
+def make_encoder(
+    kind: Literal["resnet50", "small", "recognizer"] | str, outputs: int, *, remat: bool = False
+) -> nn.Module:
     """The encoder named by a config: `__call__(image, features=None, train=False)`.
 
-    `outputs` is the number of coefficients, pose and light numbers together. Raises ValueError for
-    another kind.
+    `outputs` is the number of coefficients, pose and light numbers together; `remat` is of
+    `Encoder`, the others keep little. Raises ValueError for another kind.
     """
     if kind == "resnet50":
-        return Encoder(outputs)
+        return Encoder(outputs, remat=remat)
     if kind == "small":
         return small_encoder(outputs)
     if kind == "recognizer":

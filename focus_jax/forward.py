@@ -112,16 +112,27 @@ class Reconstruction(NamedTuple):
 
 
 def _apply(
-    module: nn.Module, variables: Any, *inputs: Any, train: bool, dropout: jax.Array | None
+    module: nn.Module,
+    variables: Any,
+    *inputs: Any,
+    train: bool,
+    dropout: jax.Array | None,
+    dtype: str,
 ) -> tuple[Any, Any]:
-    """Output of a network and its batch statistics, which change only when training."""
+    """Output of a network and its batch statistics, which change only when training.
+
+    It computes in `dtype`; parameters, statistics and output are float32 all the same.
+    """
+    parameters, inputs = jax.tree.map(lambda x: x.astype(dtype), (variables["params"], inputs))
+    variables = {**variables, "params": parameters}
     if not train:
-        return module.apply(variables, *inputs, train=False), variables.get("batch_stats", {})
-    rngs = {} if dropout is None else {"dropout": dropout}
-    output, updated = module.apply(
-        variables, *inputs, train=True, mutable=["batch_stats"], rngs=rngs
-    )
-    return output, updated.get("batch_stats", {})
+        output, updated = module.apply(variables, *inputs, train=False), variables
+    else:
+        rngs = {} if dropout is None else {"dropout": dropout}
+        output, updated = module.apply(
+            variables, *inputs, train=True, mutable=["batch_stats"], rngs=rngs
+        )
+    return output.astype(jnp.float32), updated.get("batch_stats", {})
 
 
 def encode(
@@ -131,9 +142,12 @@ def encode(
     *,
     train: bool,
     dropout: jax.Array | None = None,
+    dtype: str = "float32",
 ) -> tuple[Float[Array, "b n"], Any]:
     """Run the encoder: its output, and its batch statistics (updated when training)."""
-    return _apply(encoder, variables, batch.image, batch.features, train=train, dropout=dropout)
+    return _apply(
+        encoder, variables, batch.image, batch.features, train=train, dropout=dropout, dtype=dtype
+    )
 
 
 def reconstruct(
@@ -177,9 +191,10 @@ def segment(
     *,
     train: bool,
     dropout: jax.Array | None = None,
+    dtype: str = "float32",
 ) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w 1"], Any]:
     """Mask inside the rendered face, its logits, and the segmenter's batch statistics."""
     raw, statistics = _apply(
-        segmenter, variables, rendering.image, image, train=train, dropout=dropout
+        segmenter, variables, rendering.image, image, train=train, dropout=dropout, dtype=dtype
     )
     return mask_from_logits(raw) * rendering.coverage, STEEPNESS * raw, statistics

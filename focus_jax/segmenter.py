@@ -5,6 +5,8 @@ nearest-neighbour enlargement, batch norm, dropout in the two deepest encoder bl
 sigmoid(5 x). The `space_to_depth` stem works on 2 x 2 pixels at a time, for a quarter of the cost.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -58,6 +60,7 @@ class Segmenter(nn.Module):
     width: int = 64
     stem: str = "authors"  # or "space_to_depth"
     dropout: float = 0.5
+    remat: bool = False  # gradients compute the maps inside a block anew, instead of keeping them
 
     @nn.compact
     def __call__(
@@ -84,17 +87,21 @@ class Segmenter(nn.Module):
         return x[:, :height, :width]
 
     def _unet(self, x: jax.Array, outputs: int, train: bool) -> jax.Array:
+        double: Any = DoubleConv
+        up: Any = UpConv
+        if self.remat:
+            double, up = (nn.remat(block, static_argnums=(2,)) for block in (double, up))
         skips = []
         for level in range(LEVELS):
             dropout = self.dropout if level >= LEVELS - 2 else 0.0
             x = max_pool(x, 2, stride=2) if level else x
-            x = DoubleConv(self.width * 2**level, dropout, name=f"down{level + 1}")(x, train)
+            x = double(self.width * 2**level, dropout, name=f"down{level + 1}")(x, train)
             skips.append(x)
         for level in reversed(range(LEVELS - 1)):
             features = self.width * 2**level
-            x = UpConv(features, name=f"up{level + 2}")(x, train)
+            x = up(features, name=f"up{level + 2}")(x, train)
             x = jnp.concatenate([skips[level], x], axis=-1)
-            x = DoubleConv(features, name=f"merge{level + 2}")(x, train)
+            x = double(features, name=f"merge{level + 2}")(x, train)
         # Small weights and a positive bias: the mask begins near sigmoid(5 * 0.2) = 0.73, mostly
         # face, as the alternation needs something to take away from.
         return Conv(

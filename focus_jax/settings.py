@@ -11,7 +11,7 @@ POSITIVE = (
     "log_every evaluate_every checkpoint_every data.size data.record_size data.batch_size "
     "schedule.period segmenter.width rates.initialisation.every rates.pretraining.every "
     "rates.autoencoder.every rates.segmenter.every distributed.processes distributed.timeout "
-    "rasterizer.samples"
+    "rasterizer.samples compute.parts"
 )
 NOT_NEGATIVE = (
     "seed data.train_count data.validation_count data.test_count data.versions schedule.warmup "

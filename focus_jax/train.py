@@ -30,6 +30,9 @@ from focus_jax.types import Batch, Config, FaceModel, TrainState
 
 log = logging.getLogger(__name__)
 
+# What a config without the section `compute`, of an older run, has: see `updates.Method`.
+COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
+
 
 def make_method(config: Config, face_model: FaceModel) -> updates.Method:
     """Networks, formulas and optimizers named by a config."""
@@ -50,12 +53,16 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
         deep=config.losses.perceptual_features == "deep"
         and (config.losses.perceptual != 0 or config.losses.get("initial_perceptual", 0) != 0),
     )
+    compute = {**COMPUTE, **config.get("compute", {})}
+    if compute["dtype"] not in ("float32", "bfloat16"):
+        raise ValueError(f"config.compute.dtype is float32 or bfloat16, not {compute['dtype']!r}")
     return updates.Method(
-        encoder=make_encoder(config.encoder.kind, outputs),
+        encoder=make_encoder(config.encoder.kind, outputs, remat=compute["remat"]),
         segmenter=Segmenter(
             width=config.segmenter.width,
             stem=config.segmenter.stem,
             dropout=config.segmenter.dropout,
+            remat=compute["remat"],
         ),
         encoder_optimizer=make_optimizer(**config.optimizer.autoencoder),
         segmenter_optimizer=make_optimizer(**config.optimizer.segmenter),
@@ -66,6 +73,7 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
         chip_align_corners=config.recognizer.align_corners,
         drawing=Drawing(**drawing),
         backend=config.rasterizer.backend or None,
+        **compute,
     )
 
 
@@ -220,6 +228,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
             terms = terms_at(
                 step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
             )
+            terms = sharding.replicate(terms, mesh)
             own = next(batches)
             update = (
                 updates.update_autoencoder
@@ -250,7 +259,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                     last = checkpoint.newest(manager)
                     raise health.too_many_skipped(examined, splits.train, condition, last)
             if logs:
-                numbers = {k: float(v) for k, v in values.items() if k != "finite"}
+                read = jax.device_get(values)
+                numbers = {k: float(v) for k, v in read.items() if k != "finite"}
                 more = {"round": phase.round, "skipped": condition.skipped_in_all}
                 writer.write(done, f"train {phase.network}", {**numbers, **more})
                 bar.set_description(f"{phase.stage} {phase.network}")

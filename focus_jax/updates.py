@@ -61,6 +61,9 @@ class Method:
     chip_align_corners: bool = True  # see `recognizer.warp_face`
     drawing: Drawing = PLAIN
     backend: str | None = None  # of the rasterizer
+    dtype: str = "float32"  # or "bfloat16", in which the networks compute; the rest is float32
+    remat: bool = False  # whether gradients compute feature maps anew instead of keeping them
+    parts: int = 1  # of a batch, whose gradients are computed one after the other
 
 
 class Constants(NamedTuple):
@@ -96,7 +99,10 @@ def _recognize(
             size=size if size > 0 else None,
             align_corners=method.chip_align_corners,
         )
-    return recognizer.features(constants.recognizer, chips, kind=kind, shallow_only=shallow)
+    variables, chips = jax.tree.map(lambda x: x.astype(method.dtype), (constants.recognizer, chips))
+    look = functools.partial(recognizer.features, kind=kind, shallow_only=shallow)
+    found = (jax.checkpoint(look) if method.remat else look)(variables, chips)
+    return jax.tree.map(lambda x: x.astype(jnp.float32), found)
 
 
 def _decode(
@@ -150,6 +156,40 @@ def shown(
     return rendering, image
 
 
+def _differentiate(
+    objective: Any, network: dict, batch: Batch, key: PRNGKey, parts: int
+) -> tuple[jax.Array, Any, dict[str, jax.Array], Any]:
+    """Loss, batch statistics, values and gradient of `objective(parameters, statistics, ...)`.
+
+    With `parts` above 1 the batch goes through in so many parts, one after the other, and loss,
+    values and gradient are their means; statistics change with each part.
+    """
+    gradient = jax.value_and_grad(objective, has_aux=True)
+    parameters, statistics = network["params"], network.get("batch_stats", {})
+    if parts == 1:
+        (loss, (statistics, values)), gradients = gradient(parameters, statistics, batch, key)
+        return loss, statistics, values, gradients
+    if len(batch.image) % parts:
+        raise ValueError(
+            f"a batch of {len(batch.image)} does not divide into {parts} parts; choose "
+            "config.data.batch_size as a multiple of config.compute.parts"
+        )
+    # Each part takes every so many photos, so that none moves to another device.
+    split = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch)
+
+    def add(carry, part):
+        total, statistics = carry
+        (loss, (statistics, values)), gradients = gradient(parameters, statistics, *part)
+        return (jax.tree.map(jnp.add, total, gradients), statistics), (loss, values)
+
+    nothing = jax.tree.map(jnp.zeros_like, parameters)
+    (total, statistics), (loss, values) = jax.lax.scan(
+        add, (nothing, statistics), (split, jax.random.split(key, parts))
+    )
+    loss, values = jax.tree.map(lambda x: jnp.mean(x, axis=0), (loss, values))
+    return loss, statistics, values, jax.tree.map(lambda x: x / parts, total)
+
+
 # --- the autoencoder ---------------------------------------------------------------------------
 
 
@@ -179,7 +219,11 @@ def autoencoder_terms(
     elif wanted.segmenter_mask:
         seen = jax.lax.stop_gradient(rendering) if forms.detach_mask else rendering
         mask, _, _ = forward.segment(
-            method.segmenter, segmenter, *shown(forms, seen, batch.image), train=False
+            method.segmenter,
+            segmenter,
+            *shown(forms, seen, batch.image),
+            train=False,
+            dtype=method.dtype,
         )
     else:
         mask = rendering.coverage + wanted.robust * (robust_mask - rendering.coverage)
@@ -221,9 +265,14 @@ def update_autoencoder(
     key = jax.random.fold_in(constants.key, state.step)
     face_model = _face_model(state, constants)
 
-    def objective(parameters):
+    def objective(parameters, statistics, batch, key):
         raw, statistics = forward.encode(
-            method.encoder, {**state.encoder, "params": parameters}, batch, train=True, dropout=key
+            method.encoder,
+            _variables(parameters, statistics),
+            batch,
+            train=True,
+            dropout=key,
+            dtype=method.dtype,
         )
         face = _decode(method, face_model, raw, height, width)
         values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
@@ -231,8 +280,8 @@ def update_autoencoder(
         seen = {"mask": kept, "spread": _spread(face.code)}
         return _total(terms.weights, values), (statistics, {**values, **seen})
 
-    (loss, (statistics, values)), gradients = jax.value_and_grad(objective, has_aux=True)(
-        state.encoder["params"]
+    loss, statistics, values, gradients = _differentiate(
+        objective, state.encoder, batch, key, method.parts
     )
     parameters, moments = _descend(
         method.encoder_optimizer,
@@ -319,24 +368,24 @@ def update_segmenter(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of the segmentation network with the autoencoder held fixed (the E step)."""
     key = jax.random.fold_in(constants.key, state.step)
-    face = jax.lax.stop_gradient(_face(state, batch, constants, method))
     pretraining = "pretraining" in terms.weights
-    pictures = shown(method.forms, face.rendering, batch.image, pretraining=pretraining)
 
-    def objective(parameters):
+    def objective(parameters, statistics, batch, key):
+        face = jax.lax.stop_gradient(_face(state, batch, constants, method))
         mask, logits, statistics = forward.segment(
             method.segmenter,
-            {**state.segmenter, "params": parameters},
-            *pictures,
+            _variables(parameters, statistics),
+            *shown(method.forms, face.rendering, batch.image, pretraining=pretraining),
             train=True,
             dropout=key,
+            dtype=method.dtype,
         )
         values = segmenter_terms(method, constants, batch, face, mask, logits, terms.weights)
         kept = 1.0 - values["area"]
         return _total(terms.weights, values), (statistics, {**values, "mask": kept})
 
-    (loss, (statistics, values)), gradients = jax.value_and_grad(objective, has_aux=True)(
-        state.segmenter["params"]
+    loss, statistics, values, gradients = _differentiate(
+        objective, state.segmenter, batch, key, method.parts
     )
     parameters, moments = _descend(
         method.segmenter_optimizer,
@@ -374,7 +423,7 @@ def _face_model(state: TrainState, constants: Constants) -> FaceModel:
 def _face(state: TrainState, batch: Batch, constants: Constants, method: Method):
     height, width = batch.image.shape[1:3]
     face_model = _face_model(state, constants)
-    raw, _ = forward.encode(method.encoder, state.encoder, batch, train=False)
+    raw, _ = forward.encode(method.encoder, state.encoder, batch, train=False, dtype=method.dtype)
     return _decode(method, face_model, raw, height, width)
 
 
@@ -387,6 +436,7 @@ def predict(state: TrainState, batch: Batch, constants: Constants, *, method: Me
         state.segmenter,
         *shown(method.forms, face.rendering, batch.image),
         train=False,
+        dtype=method.dtype,
     )
     _, robust_mask = losses.robust_photometric(
         batch.image,

@@ -4,8 +4,11 @@ import dataclasses
 import importlib.util
 import itertools
 import json
+import logging
 import os
+import re
 import signal
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -58,10 +61,44 @@ def final_state(workdir):
     return found["state"]
 
 
+class Compiled(logging.Handler):
+    """Counts what JAX says that it compiles."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def emit(self, record):
+        if found := re.match(r"Compiling jit\((\w+)\)", record.getMessage()):
+            self.counts[found[1]] += 1
+
+
 @pytest.fixture(scope="module")
-def finished(config, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("whole")
-    return workdir, train(config, workdir)
+def watched(config, tmp_path_factory):
+    """A run that may not copy anything between host and device unasked, and what it compiled."""
+    workdir, compiled = tmp_path_factory.mktemp("whole"), Compiled()
+    logger = logging.getLogger("jax._src.interpreters.pxla")
+    logger.addHandler(compiled)
+    try:
+        with jax.transfer_guard("disallow"), jax.log_compiles():
+            scores = train(config, workdir)
+    finally:
+        logger.removeHandler(compiled)
+    return workdir, scores, compiled.counts
+
+
+@pytest.fixture(scope="module")
+def finished(watched):
+    workdir, scores, _ = watched
+    return workdir, scores
+
+
+def test_each_kind_of_step_is_compiled_once(watched):
+    """With and without masks and perceptual terms; for pre-training and for the joint stage."""
+    _, _, counts = watched
+    assert counts["update_autoencoder"] == 2
+    assert counts["update_segmenter"] == 2
+    assert counts["predict"] == 1
 
 
 def test_a_run_leaves_its_tables_pictures_and_metrics(config, finished):

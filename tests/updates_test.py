@@ -124,6 +124,69 @@ def test_each_kind_of_step_is_compiled_once(state, batch, constants, method):
     )
 
 
+@pytest.mark.parametrize("number", [0, 3])
+def test_an_update_takes_over_the_memory_of_the_old_state(number, state, batch, constants, method):
+    before = jax.tree.leaves((state.encoder, state.segmenter, state.encoder_optimizer))
+    step(state, batch, constants, method, number)
+    assert all(x.is_deleted() for x in before)
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_computing_maps_anew_changes_nothing(number, state, batch, constants, method, face_model):
+    remat = dataclasses.replace(
+        method,
+        encoder=method.encoder.clone(remat=True),
+        segmenter=method.segmenter.clone(remat=True),
+        remat=True,
+    )
+    again = initial_state(remat, face_model, batch, 0)
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+    _, values = step(state, batch, constants, method, number)
+    _, same = step(again, batch, constants, remat, number)
+    for name, value in values.items():
+        np.testing.assert_allclose(same[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_batch_in_equal_parts_gives_the_step_of_a_part(
+    number, batch, constants, method, face_model
+):
+    twice = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
+    optimizer = make_optimizer("adadelta")
+    whole = dataclasses.replace(method, encoder_optimizer=optimizer)
+    state = initial_state(whole, face_model, batch, 0)
+    copy = jax.tree.map(jnp.copy, state)
+    expected, values = step(state, batch, constants, whole, number)
+    halves = dataclasses.replace(whole, parts=2)
+    found, same = step(copy, twice, constants, halves, number)
+    for name, value in values.items():
+        np.testing.assert_allclose(same[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        found.encoder["params"],
+        expected.encoder["params"],
+    )
+
+
+def test_parts_that_do_not_divide_a_batch_are_refused(state, batch, constants, method):
+    with pytest.raises(ValueError, match="does not divide into 3 parts"):
+        step(state, batch, constants, dataclasses.replace(method, parts=3), 0)
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_bfloat16_is_near_and_leaves_the_state_float32(
+    number, state, batch, constants, method, face_model
+):
+    kinds = jax.tree.map(lambda x: x.dtype, state)
+    copy = jax.tree.map(jnp.copy, state)
+    _, values = step(state, batch, constants, method, number)
+    after, low = step(copy, batch, constants, dataclasses.replace(method, dtype="bfloat16"), number)
+    assert jax.tree.map(lambda x: x.dtype, after) == kinds
+    assert all(x.dtype == (jnp.bool_ if n == "finite" else jnp.float32) for n, x in low.items())
+    np.testing.assert_allclose(low["loss"], values["loss"], rtol=0.05)
+    assert low["loss"] != values["loss"]
+
+
 def test_the_mask_carries_a_gradient_to_the_encoder_unless_detached(
     state, batch, constants, method, face_model
 ):

@@ -1,0 +1,103 @@
+"""Time of inference: seconds a face, as a Markdown table.
+
+    python -m benchmarks.inference                 both sizes, batch 1 and 16; ten minutes
+    python -m benchmarks.inference --sizes=default
+
+"networks" is what an evaluation does: encoder, face, rendering, mask. "reconstruct"
+is the computation of `focus-reconstruct` and `focus-segment` for aligned faces, which also draw
+them at a finer size; reading photos, finding faces and writing files come on top. "cold" is a new
+process without compiled programs: its start, the compiling and the first faces; "cached" the same
+with the compilation cache of an earlier one. Sizes are those of `benchmarks.step`, weights random.
+"""
+
+import argparse
+import tempfile
+import time
+from typing import Any
+
+from benchmarks import measure
+from focus_jax.evaluation import report
+
+# Seconds a face of the authors' code, measured as `step.RELEASE_STEPS` was.
+RELEASE = 2.2
+
+
+def faces(size: str, batch_size: int, cache: str, begun: float) -> list[float | None]:
+    """Row: seconds to the first faces since `begun`, and seconds a face of each kind after that."""
+    import jax
+    import numpy as np
+
+    jax.config.update("jax_compilation_cache_dir", cache)
+    from benchmarks import full_size
+    from focus_jax import inference, trained, updates
+
+    job = full_size.make_job(size, batch_size)
+    state = full_size.make_state(job)
+    model = trained.Model(
+        name=size,
+        weights="",
+        size=job.config.data.size,
+        record_size=trained.crop_size(job.config),
+        decoding=job.method.decoding,
+        face_model=job.constants.face_model,
+        method=job.method,
+        variables={"encoder": state.encoder, "segmenter": state.segmenter},
+        recognizer=job.constants.recognizer,
+        misfit=None,
+    )
+    side = model.record_size
+    crops = np.random.default_rng(0).integers(0, 256, (batch_size, side, side, 3)).astype(np.uint8)
+    landmarks = np.asarray(job.batch.landmarks) * side / model.size
+
+    def reconstruct() -> Any:
+        batch = trained.make_batch(model, crops, landmarks)
+        return jax.device_get(inference.infer(model, batch))
+
+    reconstruct()
+    first = time.time() - begun
+
+    def networks() -> Any:
+        return updates.predict(state, job.batch, job.constants, method=job.method)
+
+    found = measure.best({"networks": networks, "reconstruct": reconstruct}, budget=10.0)
+    times = [x / batch_size for name in found for x in found[name]]
+    theirs = None
+    if size == "full" and measure.installed("torch"):
+        from benchmarks import step
+
+        parts = step.torch_parts(batch_size, model.size)
+        there = measure.best({name: parts[name] for name in step.RELEASE_NETWORKS}, budget=10.0)
+        # The release's time, scaled by how long PyTorch takes here for its networks.
+        here = sum(t.wall for t in there.values()) / batch_size
+        theirs = RELEASE * here / sum(step.RELEASE_NETWORKS.values())
+    return [first, *times, theirs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time inference.")
+    parser.add_argument("--sizes", nargs="+", default=["full", "default"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
+    options = parser.parse_args()
+    rows = []
+    for size in options.sizes:
+        for batch_size in options.batches:
+            with tempfile.TemporaryDirectory() as cache:
+                found = [
+                    measure.in_a_process(
+                        "benchmarks.inference.faces", size, batch_size, cache, time.time()
+                    )
+                    for _ in range(2)
+                ]
+            warm = [
+                None if a is None else min(a, b)
+                for a, b in zip(found[0][1:], found[1][1:], strict=True)
+            ]
+            rows.append([size, batch_size, found[0][0], found[1][0], *warm])
+    header = ["size", "batch", "cold s", "cached s", "networks", "processor", "reconstruct"]
+    header += ["processor", "release, scaled"]
+    print(report.table(header, rows) + "\n")
+    print(measure.machine("jax", *(["torch"] if measure.installed("torch") else [])))
+
+
+if __name__ == "__main__":
+    main()

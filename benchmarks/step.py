@@ -1,0 +1,258 @@
+"""Time and memory of the training steps, and of their parts beside PyTorch, as Markdown tables.
+
+    python -m benchmarks.step                                  every stage at both sizes: an hour
+    python -m benchmarks.step --sizes=default                  that of configs/em.py: minutes
+    python -m benchmarks.step --sizes=full --batches=4 --stages "joint segmenter"
+
+"full" is the paper's setting: ResNet-50, the U-Net of 34.5 million parameters, ArcFace's
+iResNet-50, a face model of 35,709 vertices, 224 pixels; weights are random. Every row is a process
+of its own. Parts are timed at the first of `--batches`; where PyTorch is installed, in turns with
+the same networks there.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks import measure
+from focus_jax.evaluation import report
+
+STAGES = ("initialisation", "pre-training", "joint segmenter", "joint autoencoder")
+COLUMNS = ("compile s", "peak GB", "XLA's GB", "s / image", "processor s / image", "images / s")
+
+
+def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None = None) -> list:
+    """One row of numbers, in the order of `COLUMNS`."""
+    import jax
+
+    from benchmarks import full_size
+
+    job = full_size.make_job(size, batch_size, changes=changes)
+    update, terms = full_size.update_of(job, stage)
+    state = full_size.make_state(job)
+    begun = time.perf_counter()
+    compiled = update.lower(state, job.batch, job.constants, terms, method=job.method).compile()
+    compiling = time.perf_counter() - begun
+
+    def once() -> Any:
+        nonlocal state
+        state, values = compiled(state, job.batch, job.constants, terms)
+        return jax.block_until_ready(values)
+
+    found = measure.best({stage: once})[stage]
+    return [
+        round(compiling, 1),
+        measure.peak_gigabytes(),
+        gigabytes(compiled),
+        found.wall / batch_size,
+        found.cpu / batch_size,
+        batch_size / found.wall,
+    ]
+
+
+def gigabytes(compiled: Any) -> float:
+    """Arguments, results and temporaries of a compiled step, by XLA's own account."""
+    m = compiled.memory_analysis()
+    total = m.argument_size_in_bytes + m.output_size_in_bytes + m.temp_size_in_bytes
+    return (total - m.alias_size_in_bytes) / 2**30
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def parts(size: str, batch_size: int) -> list[list]:
+    """Rows: part, seconds an image of wall clock and processor; beside them PyTorch's, or None."""
+    from benchmarks import full_size
+
+    job = full_size.make_job(size, batch_size)
+    ours = our_parts(job, full_size.make_state(job))
+    theirs: dict[str, Callable[[], Any]] = {}
+    if size == "full" and measure.installed("torch"):
+        theirs = torch_parts(batch_size, job.config.data.size)
+    rows = []
+    for name, task in ours.items():
+        tasks = {"ours": task} | ({"theirs": theirs[name]} if name in theirs else {})
+        found = measure.best(tasks, budget=5.0)
+        numbers = [x / batch_size for side in tasks for x in found[side]]
+        numbers += [None] * (4 - len(numbers))
+        rows.append([name, *numbers])
+    return rows
+
+
+def our_parts(job: Any, state: Any) -> dict[str, Callable[[], Any]]:
+    """What a step consists of, each as a compiled function of its own."""
+    import jax
+    import jax.numpy as jnp
+
+    from focus_jax import forward, morphable, recognizer, render
+
+    method, batch, model = job.method, job.batch, job.constants.face_model
+    height, width = batch.image.shape[1:3]
+    sizes = forward.widths(model)
+    raw = jnp.zeros((len(batch.image), sizes.outputs))
+    code = forward.decode(raw, sizes, method.decoding)
+    vertices = morphable.vertices(model, code.identity, code.expression)
+    colours = morphable.albedo(model, code.albedo)
+    chips = jnp.zeros((len(batch.image), 112, 112, 3)) + 0.5
+    key = jax.random.key(0)
+
+    def encode(parameters, image, train):
+        variables = {**state.encoder, "params": parameters}
+        seen = batch.replace(image=image)
+        raw, _ = forward.encode(method.encoder, variables, seen, train=train, dropout=key)
+        return jnp.sum(raw**2)
+
+    def morph(identity, expression, albedo):
+        shape = morphable.vertices(model, identity, expression)
+        return jnp.sum(shape**2) + jnp.sum(morphable.albedo(model, albedo) ** 2)
+
+    def picture(vertices, colours, pose, light):
+        seen = render.render_mesh(
+            vertices, colours, model.triangles, pose, light, height, width, method.backend
+        )
+        return jnp.sum(seen.image**2)
+
+    def segment(parameters, rendering, train):
+        variables = {**state.segmenter, "params": parameters}
+        seen = forward.Rendering(rendering, jnp.ones_like(rendering[..., :1]), vertices)
+        mask, _, _ = forward.segment(
+            method.segmenter, variables, seen, batch.image, train=train, dropout=key
+        )
+        return jnp.sum(mask**2)
+
+    def recognize(chips, shallow_only):
+        seen = recognizer.features(
+            job.constants.recognizer, chips, kind=method.recognizer, shallow_only=shallow_only
+        )
+        return jnp.sum((seen.shallow if shallow_only else seen.deep) ** 2)
+
+    encoder, segmenter = state.encoder["params"], state.segmenter["params"]
+    shown = (vertices, colours, code.pose, code.light)
+    coefficients = (code.identity, code.expression, code.albedo)
+    tasks = {
+        "encoder": (lambda p, x: encode(p, x, False), (), (encoder, batch.image)),
+        "encoder and gradient": (lambda p, x: encode(p, x, True), 0, (encoder, batch.image)),
+        "morphable model": (morph, (), coefficients),
+        "morphable model and gradient": (morph, (0, 1, 2), coefficients),
+        "rendering": (picture, (), shown),
+        "rendering and gradient": (picture, (0, 1, 2, 3), shown),
+        "segmenter": (lambda p, x: segment(p, x, False), (), (segmenter, batch.image)),
+        "segmenter and gradient of its weights": (
+            (lambda p, x: segment(p, x, True), 0, (segmenter, batch.image))
+        ),
+        "segmenter and gradient of its input": (
+            (lambda p, x: segment(p, x, False), 1, (segmenter, batch.image))
+        ),
+        "recognizer": (lambda x: recognize(x, False), (), (chips,)),
+        "recognizer and gradient": (lambda x: recognize(x, False), 0, (chips,)),
+        "recognizer, shallow": (lambda x: recognize(x, True), (), (chips,)),
+        "recognizer, shallow, and gradient": (lambda x: recognize(x, True), 0, (chips,)),
+    }
+    made = {}
+    for name, (function, wanted, arguments) in tasks.items():
+        traced = function if wanted == () else jax.value_and_grad(function, wanted)
+        made[name] = _bound(jax.jit(traced), arguments)
+    for name, network in (("encoder", encoder), ("segmenter", segmenter)):
+        optimizer = getattr(method, f"{name}_optimizer")
+        moments = getattr(state, f"{name}_optimizer")
+        made[f"optimizer of the {name}"] = _bound(
+            jax.jit(optimizer.update), (network, moments, network)
+        )
+    return made
+
+
+def _bound(function: Callable, arguments: Sequence[Any]) -> Callable[[], Any]:
+    return lambda: function(*arguments)
+
+
+def torch_parts(batch_size: int, size: int) -> dict[str, Callable[[], Any]]:
+    """The networks' parts in PyTorch, by the names of `our_parts`."""
+    import torch
+
+    from benchmarks import torch_networks
+
+    encoder, unet = torch_networks.resnet50(257), torch_networks.UNet()
+    arcface, shallow = torch_networks.iresnet(), torch_networks.iresnet(shallow=True)
+    photo, both = torch.rand(batch_size, 3, size, size), torch.rand(batch_size, 6, size, size)
+    chips = torch.rand(batch_size, 3, 112, 112)
+
+    def run(network: Any, x: Any, *, train: bool, weights: bool, image: bool) -> Callable[[], Any]:
+        def task() -> None:
+            network.train(train).requires_grad_(weights)
+            seen = x.clone().requires_grad_(image)
+            with torch.set_grad_enabled(weights or image):
+                loss = (network(seen) ** 2).sum()
+            if weights or image:
+                network.zero_grad(set_to_none=True)
+                loss.backward()
+
+        return task
+
+    no, yes = False, True
+    return {
+        "encoder": run(encoder, photo, train=no, weights=no, image=no),
+        "encoder and gradient": run(encoder, photo, train=yes, weights=yes, image=no),
+        "segmenter": run(unet, both, train=no, weights=no, image=no),
+        "segmenter and gradient of its weights": run(unet, both, train=yes, weights=yes, image=no),
+        "segmenter and gradient of its input": run(unet, both, train=no, weights=no, image=yes),
+        "recognizer": run(arcface, chips, train=no, weights=no, image=no),
+        "recognizer and gradient": run(arcface, chips, train=no, weights=no, image=yes),
+        "recognizer, shallow": run(shallow, chips, train=no, weights=no, image=no),
+        "recognizer, shallow, and gradient": run(shallow, chips, train=no, weights=no, image=yes),
+    }
+
+
+# --- against a step of the release ---------------------------------------------------------------
+
+
+# Seconds an image of the authors' code in PyTorch with the same networks, batch 4, on two quiet
+# cores like those of the tables; their code is no part of this repository. Its forward passes:
+RELEASE_NETWORKS = {"encoder": 0.15, "segmenter": 1.7}
+RELEASE_STEPS = {"joint segmenter": 7.8, "joint autoencoder": 7.9}
+
+
+def against_release(rows: Sequence[Sequence], steps: dict[str, float]) -> list[list]:
+    """Rows: stage, our seconds an image, the release's on this machine, how many times as fast.
+
+    The release's are scaled by how long PyTorch takes here for two of its networks.
+    """
+    theirs = {row[0]: row[3] for row in rows}
+    here = sum(theirs[name] for name in RELEASE_NETWORKS) / sum(RELEASE_NETWORKS.values())
+    return [
+        [stage, steps[stage], here * seconds, here * seconds / steps[stage]]
+        for stage, seconds in RELEASE_STEPS.items()
+        if stage in steps
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the training steps and their parts.")
+    parser.add_argument("--sizes", nargs="+", default=["full", "default"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[4, 1, 12])
+    parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+    options = parser.parse_args()
+    for size in options.sizes:
+        first = options.batches[0]
+        rows = measure.in_a_process("benchmarks.step.parts", size, first)
+        print(f"Parts at batch {first}, {size} size, seconds an image:\n")
+        header = ["part", "wall", "processor", "PyTorch, wall", "PyTorch, processor"]
+        print(report.table(header, rows) + "\n", flush=True)
+        lines, seconds = [], {}
+        for batch_size in options.batches:
+            for stage in options.stages:
+                arguments = (size, stage, batch_size)
+                numbers = measure.in_a_process("benchmarks.step.step", *arguments)
+                lines.append([stage, batch_size, *numbers])
+                if batch_size == first:
+                    seconds[stage] = numbers[3]
+        print(f"Steps, {size} size:\n")
+        print(report.table(["stage", "batch", *COLUMNS], lines) + "\n", flush=True)
+        if rows[0][3] is not None:
+            header = ["stage", "s / image", "release, s / image", "times as fast"]
+            print(report.table(header, against_release(rows, seconds)) + "\n")
+    print(measure.machine("jax", *(["torch"] if measure.installed("torch") else [])))
+
+
+if __name__ == "__main__":
+    main()
