@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 
 from focus_jax import weights
 from focus_jax.chips import KINDS, SIZES, check_kind, warp_face
-from focus_jax.layers import BatchNorm, Conv, average_pool, convolve, max_pool
+from focus_jax.convolution import convolve
+from focus_jax.layers import BatchNorm, Conv, average_pool, max_pool
 from focus_jax.weights.dlib import STAGES, load_dlib_recognizer
 
 __all__ = [

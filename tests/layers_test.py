@@ -19,6 +19,8 @@ from focus_jax import layers
         (16, 3, 8, 3, 2),
         (9, 1, 1, 3, 1),  # a sum over the kernel
         (9, 8, 8, 3, 1),  # XLA's own
+        (20, 64, 64, 3, 1),  # Winograd's, all of it
+        (19, 6, 64, 3, 1),  # of the kernel's gradient only
     ],
 )
 def test_conv_is_flax_conv(size, channels, features, kernel, stride):
@@ -28,7 +30,10 @@ def test_conv_is_flax_conv(size, channels, features, kernel, stride):
     theirs = nn.Conv(features, (kernel, kernel), stride, padding=kernel // 2)
     shapes = jax.eval_shape(theirs.init, jax.random.key(1), x)
     assert jax.eval_shape(ours.init, jax.random.key(1), x) == shapes
-    variables = jax.tree.map(lambda s: random.normal(size=s.shape).astype(np.float32), shapes)
+    gain = (kernel * kernel * channels) ** -0.5  # for results near 1, of which errors are parts
+    variables = jax.tree.map(
+        lambda s: (gain * random.normal(size=s.shape)).astype(np.float32), shapes
+    )
 
     def value_and_gradients(module):
         def loss(v, x):
