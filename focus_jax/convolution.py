@@ -22,6 +22,8 @@ SMALL_MAP = 8  # pixels a side; larger maps lose more by being copied than they 
 MANY_CHANNELS = 64
 FEW_CHANNELS = 4  # of an image
 MANY_PIXELS = 600  # of a batch, for which it pays to transform kernels
+# Winograd's form takes half the time, but seconds to compile.
+MANY_OPERATIONS = 5e9
 
 
 def on_cpu() -> bool:
@@ -153,8 +155,9 @@ def _is_large(x: jax.Array, kernel: jax.Array) -> bool:
 
 def _same(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution in the faster form: large maps of few channels cost more to transform."""
-    channels = min(kernel.shape[2:])
-    if channels >= MANY_CHANNELS and max(x.shape[1:3]) <= channels:
+    batch, height, width, _ = x.shape
+    operations = 2 * batch * height * width * kernel.size
+    if operations >= MANY_OPERATIONS and max(height, width) <= min(kernel.shape[2:]):
         return winograd.convolve(x, kernel)
     return _direct(x, kernel, 1, 1)
 

@@ -51,12 +51,11 @@ def kernel_gradient(
     x: Float[Array, "b h w c"], cotangent: Float[Array, "b h w d"]
 ) -> Float[Array, "3 3 c d"]:
     """Gradient of the kernel, from that of the output."""
-    seen, wanted = _inputs(x), _outputs(cotangent)
-    products = [
-        [jnp.tensordot(a, b, ((0, 1, 2), (0, 1, 2))) for a, b in zip(*rows, strict=True)]
-        for rows in zip(seen, wanted, strict=True)
-    ]
-    return jnp.stack([jnp.stack(row) for row in _transform(KERNEL.T, products)])
+    seen, wanted = _all_inputs(x), _all_outputs(cotangent)
+    seen, wanted = (a.reshape(36, -1, a.shape[-1]) for a in (seen, wanted))
+    products = jnp.einsum("kpc,kpd->kcd", seen, wanted)
+    products = products.reshape(6, 6, *products.shape[1:])
+    return _mix(KERNEL.T, list(_mix(KERNEL.T, list(products), 0).swapaxes(0, 1)), 1)
 
 
 def _inputs(x: jax.Array) -> Grid:
@@ -71,12 +70,24 @@ def _inputs(x: jax.Array) -> Grid:
     ]
 
 
-def _outputs(y: jax.Array) -> Grid:
-    """The transpose of what makes outputs of products, tile by tile."""
+def _all_inputs(x: jax.Array) -> jax.Array:
+    """`_inputs` as one array `[6 6 b tiles tiles c]`, which compiles ten times faster."""
+    rows, columns = (TILE * -(-n // TILE) for n in x.shape[1:3])
+    x = jnp.pad(x, ((0, 0), (1, rows + 1 - x.shape[1]), (1, columns + 1 - x.shape[2]), (0, 0)))
+    places = range(TILE + 2)
+    half = _mix(INPUT, [x[:, i : i + rows - 3 : TILE] for i in places], 0)
+    # Written out once: XLA would compute it anew for each column.
+    half = jax.lax.optimization_barrier(half)
+    return _mix(INPUT, [half[:, :, :, j : j + columns - 3 : TILE] for j in places], 1)
+
+
+def _all_outputs(y: jax.Array) -> jax.Array:
+    """The transpose of what makes outputs of products: `[6 6 b tiles tiles d]`."""
     rows, columns = (TILE * -(-n // TILE) for n in y.shape[1:3])
     y = jnp.pad(y, ((0, 0), (0, rows - y.shape[1]), (0, columns - y.shape[2]), (0, 0)))
-    parts = _combine(OUTPUT.T, [y[:, i::TILE] for i in range(TILE)])
-    return [_combine(OUTPUT.T, [row[:, :, j::TILE] for j in range(TILE)]) for row in parts]
+    half = _mix(OUTPUT.T, [y[:, i::TILE] for i in range(TILE)], 0)
+    half = jax.lax.optimization_barrier(half)
+    return _mix(OUTPUT.T, [half[:, :, :, j::TILE] for j in range(TILE)], 1)
 
 
 def _joined(tiles: Grid) -> jax.Array:
@@ -108,3 +119,14 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
         return sum(terms[1:], terms[0])
 
     return [total(row) for row in matrix]
+
+
+def _mix(matrix: np.ndarray, parts: Sequence[jax.Array], axis: int) -> jax.Array:
+    """The matrix times a vector of arrays, its rows along a new axis of one array."""
+
+    def weighed(column: np.ndarray, part: jax.Array) -> jax.Array:
+        shape = [-1 if i == axis else 1 for i in range(part.ndim + 1)]
+        return jnp.asarray(column, part.dtype).reshape(shape) * jnp.expand_dims(part, axis)
+
+    terms = [weighed(column, part) for column, part in zip(matrix.T, parts, strict=True)]
+    return sum(terms[1:], terms[0])
