@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from focus_jax import updates
+from focus_jax import convolution, updates
 from focus_jax.data.augment import MARGIN
 from focus_jax.data.pipeline import make_iterator
 from focus_jax.data.records import open_records, write_records
@@ -63,6 +63,8 @@ class Step(NamedTuple):
 
 def count(config: Config, batch_size: int) -> tuple[dict[str, Step], int]:
     """Steps of the joint stage, and bytes of a photo in a batch."""
+    # Operations of the form that a GPU or TPU gets, whatever counts them.
+    convolution.on_cpu = lambda: False
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
