@@ -29,7 +29,7 @@ def faces(size: str, batch_size: int, cache: str, begun: float) -> list[float | 
 
     jax.config.update("jax_compilation_cache_dir", cache)
     from benchmarks import full_size
-    from focus_jax import inference, trained, updates
+    from focus_jax import inference, trained, updates, workdir
 
     job = full_size.make_job(size, batch_size)
     state = full_size.make_state(job)
@@ -37,9 +37,10 @@ def faces(size: str, batch_size: int, cache: str, begun: float) -> list[float | 
         name=size,
         weights="",
         size=job.config.data.size,
-        record_size=trained.crop_size(job.config),
+        record_size=workdir.crop_size(job.config),
         decoding=job.method.decoding,
         face_model=job.constants.face_model,
+        face_model_file="builtin",
         method=job.method,
         variables={"encoder": state.encoder, "segmenter": state.segmenter},
         recognizer=job.constants.recognizer,
