@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import Mesh
 
-from focus_jax import checkpoint, recognizer, sharding, weights
+from focus_jax import checkpoint, recognizer, sharding, updates, weights
 from focus_jax import train as train_module
 from focus_jax.face_models import load_face_model
 from focus_jax.preemption import Interrupted
@@ -73,14 +73,26 @@ class Compiled(logging.Handler):
             self.counts[found[1]] += 1
 
 
+def without_copies(update):
+    """An update that fails when it needs anything that is not on its device already."""
+
+    def guarded(*args, **options):
+        with jax.transfer_guard("disallow"):
+            return update(*args, **options)
+
+    return guarded
+
+
 @pytest.fixture(scope="module")
 def watched(config, tmp_path_factory):
-    """A run that may not copy anything between host and device unasked, and what it compiled."""
+    """A run whose steps may not copy from the host, and what was compiled for it."""
     workdir, compiled = tmp_path_factory.mktemp("whole"), Compiled()
     logger = logging.getLogger("jax._src.interpreters.pxla")
     logger.addHandler(compiled)
     try:
-        with jax.transfer_guard("disallow"), jax.log_compiles():
+        with pytest.MonkeyPatch.context() as patch, jax.log_compiles():
+            for name in ("update_autoencoder", "update_segmenter"):
+                patch.setattr(updates, name, without_copies(getattr(updates, name)))
             scores = train(config, workdir)
     finally:
         logger.removeHandler(compiled)
