@@ -34,11 +34,11 @@ def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def products(convolve: Callable, x: Any, kernel: Any, cotangent: Any) -> list[Callable[[], Any]]:
     """The three products of a convolution, each compiled alone."""
     functions = (
-        convolve,
-        lambda x, kernel: jax.vjp(lambda x: convolve(x, kernel), x)[1](cotangent)[0],
-        lambda x, kernel: jax.vjp(lambda k: convolve(x, k), kernel)[1](cotangent)[0],
+        lambda x, kernel, g: convolve(x, kernel),
+        lambda x, kernel, g: jax.vjp(lambda x: convolve(x, kernel), x)[1](g)[0],
+        lambda x, kernel, g: jax.vjp(lambda k: convolve(x, k), kernel)[1](g)[0],
     )
-    return [functools.partial(jax.jit(function), x, kernel) for function in functions]
+    return [functools.partial(jax.jit(function), x, kernel, cotangent) for function in functions]
 
 
 def torch_products(x: Any, kernel: Any, cotangent: Any) -> list[Callable[[], Any]]:
@@ -66,8 +66,8 @@ def main() -> None:
         x = rng.standard_normal((BATCH, size, size, channels), np.float32)
         kernel = rng.standard_normal((3, 3, channels, features), np.float32)
         cotangent = rng.standard_normal((BATCH, size, size, features), np.float32)
-        made = {"XLA": products(xla, x, kernel, cotangent)}
-        made["ours"] = products(ours, *jax.device_put((x, kernel, cotangent)))
+        arrays = jax.device_put((x, kernel, cotangent))
+        made = {"XLA": products(xla, *arrays), "ours": products(ours, *arrays)}
         if measure.installed("torch"):
             made["PyTorch"] = torch_products(x, kernel, cotangent)
         for number, product in enumerate(PRODUCTS):
