@@ -157,7 +157,9 @@ def _same(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution in the faster form: large maps of few channels cost more to transform."""
     batch, height, width, _ = x.shape
     operations = 2 * batch * height * width * kernel.size
-    if operations >= MANY_OPERATIONS and max(height, width) <= min(kernel.shape[2:]):
+    channels = min(kernel.shape[2:])
+    # Few pixels do not repay transforming the kernel, few channels not those of the map.
+    if operations >= MANY_OPERATIONS and batch * height * width >= 2 * channels >= 2 * height:
         return winograd.convolve(x, kernel)
     return _direct(x, kernel, 1, 1)
 
@@ -174,7 +176,10 @@ def _three_by_three_forward(x, kernel):
 def _three_by_three_backward(residuals, cotangent):
     x, kernel = residuals
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _same(cotangent, turned), winograd.kernel_gradient(x, cotangent)
+    # Winograd's form reads the turned kernel across its grain, which a large one does not repay.
+    small = max(kernel.shape[2:]) <= 256
+    to_x = _same(cotangent, turned) if small else _direct(cotangent, turned, 1, 1)
+    return to_x, winograd.kernel_gradient(x, cotangent)
 
 
 _three_by_three.defvjp(_three_by_three_forward, _three_by_three_backward)
