@@ -125,6 +125,7 @@ def _apply(
     """
     parameters, inputs = jax.tree.map(lambda x: x.astype(dtype), (variables["params"], inputs))
     variables = {**variables, "params": parameters}
+    output: Any
     if not train:
         output, updated = module.apply(variables, *inputs, train=False), variables
     else:

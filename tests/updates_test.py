@@ -22,6 +22,8 @@ SCHEDULE = Schedule(warmup=1, initialisation=1, pretraining=1, joint=4, period=4
 RATE = {"rate": 1e-2, "decay": 1.0, "every": 10}
 RATES = dict.fromkeys(("initialisation", "pretraining", "autoencoder", "segmenter"), RATE)
 SIZE = 32
+# Steps whose programs take long to compile: of the segmenter, and of the joint autoencoder.
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (3, 5)]
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_an_update_takes_over_the_memory_of_the_old_state(number, state, batch, 
     assert all(x.is_deleted() for x in before)
 
 
-@pytest.mark.parametrize("number", [0, 3, 5])
+@pytest.mark.parametrize("number", [0, *SLOW])
 def test_computing_maps_anew_changes_nothing(number, state, batch, constants, method, face_model):
     remat = dataclasses.replace(
         method,
@@ -147,7 +149,7 @@ def test_computing_maps_anew_changes_nothing(number, state, batch, constants, me
         np.testing.assert_allclose(same[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("number", [0, 5])
+@pytest.mark.parametrize("number", [0, *SLOW])
 def test_a_batch_in_equal_parts_gives_the_step_of_a_part(
     number, batch, constants, method, face_model
 ):
@@ -173,7 +175,7 @@ def test_parts_that_do_not_divide_a_batch_are_refused(state, batch, constants, m
         step(state, batch, constants, dataclasses.replace(method, parts=3), 0)
 
 
-@pytest.mark.parametrize("number", [0, 3, 5])
+@pytest.mark.parametrize("number", [0, *SLOW])
 def test_bfloat16_is_near_and_leaves_the_state_float32(
     number, state, batch, constants, method, face_model
 ):

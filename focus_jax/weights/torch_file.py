@@ -60,6 +60,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         OverflowError,
         RecursionError,
         ImportError,
+        MemoryError,  # of lengths that a damaged pickle names
         struct.error,
         OSError,  # of places before the file's beginning, which a damaged archive names
     ) as error:
