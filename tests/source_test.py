@@ -32,7 +32,7 @@ def test_synthetic_faces_train_among_photos(tmp_path, records, monkeypatch):
     config = load_config("em", "photos,smoke")
     config.data.update(root=str(tmp_path), cache=str(tmp_path / "cache"), size=96, synthetic=3)
     config.encoder.kind = "small"
-    monkeypatch.setattr(source, "photo_records", lambda root, name, size: iter(records[:4]))
+    monkeypatch.setattr(source, "photo_records", lambda *_, **__: iter(records[:4]))
     splits = source.load_splits(config, None)
     assert [len(s) for s in splits] == [7, 4, 4]
     assert {frozenset(r) for r in splits.train} == {frozenset({"image", "landmarks", "filename"})}
