@@ -116,7 +116,7 @@ def _synthetic() -> ConfigDict:
             "warmup": 400,
             "initialisation": 300,
             "pretraining": 300,
-            "joint": 1800,
+            "joint": 1350,
             "period": 450,
             "segmenter_steps": 200,
         }
