@@ -6,9 +6,9 @@
 
 On synthetic faces with the first, on validation photos with pasted occluders with the second. All
 variants of a seed begin from one autoencoder (`experiments/runs.py`). `--areas=0.5,0.85,1.2` trains
-each variant with a segmenter at each area weight and takes the one with the best validation F1 on
-occluded faces, alike for all; without it they have the config's. Writes `ablation.md`, `.json` and
-plots; repeat the command to go on.
+each variant with a segmenter at each area weight on the first seed and takes the one with the best
+validation F1 on occluded faces, alike for all; without it they have the config's. Writes
+`ablation.md`, `.json` and plots; repeat the command to go on.
 """
 
 import json
@@ -74,7 +74,7 @@ def tunable(variant: Variant) -> bool:
 
 
 def choose(candidates: dict[float, list[dict[str, Any]]]) -> float:
-    """The area weight whose validation F1 on occluded faces is best in the mean over seeds."""
+    """The area weight whose validation F1 on occluded faces is best in the mean over its seeds."""
 
     def quality(area: float) -> float:
         scores = [r["scores"] for r in candidates[area]]
@@ -102,15 +102,15 @@ def run(
         if only and variant.name not in only:
             continue
 
-        def train(v: Variant) -> list[dict[str, Any]]:
+        def train(v: Variant, seeds: list[int]) -> list[dict[str, Any]]:
             return [runs.run(runs.seeded(config, s), v, root / f"seed{s}") for s in seeds]
 
         if areas and tunable(variant):
-            found = {area: train(at_area(variant, area)) for area in areas}
-            chosen[variant.name] = choose(found)
-            results[variant.name] = found[chosen[variant.name]]
+            found = {area: train(at_area(variant, area), seeds[:1]) for area in areas}
+            area = chosen[variant.name] = choose(found)
+            results[variant.name] = train(at_area(variant, area), seeds)
         else:
-            results[variant.name] = train(variant)
+            results[variant.name] = train(variant, seeds)
     tests = {}
     if misfit_faces and FULL in results:
         name = FULL if FULL not in chosen else f"{FULL}, area {chosen[FULL]:g}"
@@ -172,7 +172,7 @@ def collect(found: dict[str, Any], out: Path, *, title: str) -> str:
     seeds = [r["seed"] for r in next(iter(results.values()))]
     parts = [f"# {title}", f"Mean ± deviation over the seeds {seeds}; test split."]
     if found["areas"]:
-        parts.append(f"Area weights chosen on the validation split: {found['areas']}.")
+        parts.append(f"Area weights chosen on the first seed's validation split: {found['areas']}.")
     parts += [runs.scores_table(rows, subset) for subset in SUBSETS]
     if FULL in scores:
         parts += ["## By occluder", _kinds(scores[FULL])]
@@ -261,7 +261,7 @@ if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings.", lock_config=True)
     _WORKDIR = flags.DEFINE_string("workdir", None, "Where runs go; runs/ablation-<config.name>.")
     _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds, each a whole set of runs.")
-    _AREAS = flags.DEFINE_list("areas", [], "Area weights to choose from on the validation split.")
+    _AREAS = flags.DEFINE_list("areas", [], "Area weights to choose from on the first seed.")
     _MISFIT_FACES = flags.DEFINE_integer("misfit_faces", 5000, "Of the misfit prior; 0: without.")
     _ONLY = flags.DEFINE_list("only", [], "Names of the variants to run; by default all.")
     flags.mark_flag_as_required("config")

@@ -91,11 +91,13 @@ def test_a_copy_that_was_cut_off_is_made_anew(tmp_path):
     assert not list((tmp_path / "b").glob("*.partly"))
 
 
-def test_area_weights_are_chosen_alike_on_the_validation_split(config, trained, tmp_path):
+def test_area_weights_are_chosen_alike_on_the_first_seed(config, trained, tmp_path):
     found = ablation.run(
         config, tmp_path, [0, 1], misfit_faces=0, areas=(0.5, 1.0), only=("baseline", "full")
     )
     assert found["areas"] == {"baseline": 1.0, "full": 1.0}
+    tried = {(workdir.parent.name, workdir.name) for workdir, *_ in trained}
+    assert ("seed0", "full, area 0.5") in tried and ("seed1", "full, area 0.5") not in tried
     text = ablation.collect(found, tmp_path, title="test")
     # 0.5 + 0.1 * 1.0 + 0.01 * seed, over seeds 0 and 1.
     assert "| full | - | - | - | 0.605 ± 0.007 |" in text
