@@ -116,9 +116,9 @@ def _synthetic() -> ConfigDict:
             "warmup": 400,
             "initialisation": 300,
             "pretraining": 300,
-            "joint": 1350,
-            "period": 450,
-            "segmenter_steps": 200,
+            "joint": 1050,
+            "period": 350,
+            "segmenter_steps": 150,
         }
     )
     c.correct_albedo = ()  # steps before which the mean albedo is corrected by the photos
@@ -148,7 +148,7 @@ def _photos(c: ConfigDict) -> None:
     c.decoding.albedo_limit = 1.0
     # Real faces are met less closely than synthetic ones: more of the landmarks, and a mask that
     # forgives more.
-    c.schedule.update(warmup=1500, initialisation=600, joint=2250)
+    c.schedule.update(warmup=1500, initialisation=600, joint=2250, period=450, segmenter_steps=200)
     c.correct_albedo = (500, 1000, 1500)
     c.rates.initialisation = ConfigDict({"rate": 1e-3, "decay": 0.7, "every": 500})
     c.losses.landmark = 2e-2
