@@ -15,22 +15,22 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks import measure
-from focus_jax.evaluation import report
+from benchmarks import measure, step
 
 # Seconds a face of the authors' code, measured as `step.RELEASE_STEPS` was.
 RELEASE = 2.2
 
 
-def faces(size: str, batch_size: int, cache: str, begun: float) -> list[float | None]:
+def faces(size: str, batch_size: int, cache: str, begun: float) -> list[float]:
     """Row: seconds to the first faces since `begun`, and seconds a face of each kind after that."""
     import jax
     import numpy as np
 
     jax.config.update("jax_compilation_cache_dir", cache)
     from benchmarks import full_size
-    from focus_jax import inference, trained, updates, workdir
+    from focus_jax import inference, memory, trained, updates, workdir
 
+    memory.keep_freed_memory()  # as the commands do
     job = full_size.make_job(size, batch_size)
     state = full_size.make_state(job)
     model = trained.Model(
@@ -60,18 +60,28 @@ def faces(size: str, batch_size: int, cache: str, begun: float) -> list[float | 
     def networks() -> Any:
         return updates.predict(state, job.batch, job.constants, method=job.method)
 
-    found = measure.best({"networks": networks, "reconstruct": reconstruct}, budget=10.0)
+    found = measure.best({"networks": networks, "reconstruct": reconstruct}, budget=6.0)
     times = [x / batch_size for name in found for x in found[name]]
+    return [first, *times]
+
+
+def row(size: str, batch_size: int) -> list:
+    """One row, of two processes: the second finds the compiled programs of the first."""
+    with tempfile.TemporaryDirectory() as cache:
+        found = [
+            measure.in_a_process("benchmarks.inference.faces", size, batch_size, cache, time.time())
+            for _ in range(2)
+        ]
+    warm = [min(times) for times in zip(*(numbers[1:] for numbers in found), strict=True)]
     theirs = None
     if size == "full" and measure.installed("torch"):
-        from benchmarks import step
-
-        parts = step.torch_parts(batch_size, model.size)
-        there = measure.best({name: parts[name] for name in step.RELEASE_NETWORKS}, budget=10.0)
         # The release's time, scaled by how long PyTorch takes here for its networks.
-        here = sum(t.wall for t in there.values()) / batch_size
-        theirs = RELEASE * here / sum(step.RELEASE_NETWORKS.values())
-    return [first, *times, theirs]
+        there = sum(
+            measure.in_a_process("benchmarks.step.torch_part", name, 4, 224)[0]
+            for name in step.RELEASE_NETWORKS
+        )
+        theirs = RELEASE * there / sum(step.RELEASE_NETWORKS.values())
+    return [size, batch_size, found[0][0], found[1][0], *warm, theirs]
 
 
 def main() -> None:
@@ -79,24 +89,9 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["full", "default"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     options = parser.parse_args()
-    rows = []
-    for size in options.sizes:
-        for batch_size in options.batches:
-            with tempfile.TemporaryDirectory() as cache:
-                found = [
-                    measure.in_a_process(
-                        "benchmarks.inference.faces", size, batch_size, cache, time.time()
-                    )
-                    for _ in range(2)
-                ]
-            warm = [
-                None if a is None else min(a, b)
-                for a, b in zip(found[0][1:], found[1][1:], strict=True)
-            ]
-            rows.append([size, batch_size, found[0][0], found[1][0], *warm])
     header = ["size", "batch", "cold s", "cached s", "networks", "processor", "reconstruct"]
     header += ["processor", "release, scaled"]
-    print(report.table(header, rows) + "\n")
+    measure.print_table(header, (row(size, n) for size in options.sizes for n in options.batches))
     print(measure.machine("jax", *(["torch"] if measure.installed("torch") else [])))
 
 

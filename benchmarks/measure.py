@@ -8,9 +8,11 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from focus_jax.evaluation import report
 
 
 class Time(NamedTuple):
@@ -21,7 +23,7 @@ class Time(NamedTuple):
 
 
 def best(tasks: Mapping[str, Callable[[], Any]], *, budget: float = 20.0) -> dict[str, Time]:
-    """The best time of each task, the tasks taken in turns, three rounds or about `budget` seconds.
+    """The best time of each task, the tasks taken in turns for about `budget` seconds, or once.
 
     Each is run once before. In turns, so that what else runs on the machine disturbs all alike.
     """
@@ -32,7 +34,7 @@ def best(tasks: Mapping[str, Callable[[], Any]], *, budget: float = 20.0) -> dic
         jax.block_until_ready(task())
     begun = time.perf_counter()
     rounds = 0
-    while rounds < 3 or (rounds < 30 and time.perf_counter() - begun < budget):
+    while not rounds or (rounds < 30 and time.perf_counter() - begun < budget):
         rounds += 1
         for name, task in tasks.items():
             start = Time(time.perf_counter(), time.process_time())
@@ -44,6 +46,17 @@ def best(tasks: Mapping[str, Callable[[], Any]], *, budget: float = 20.0) -> dic
         name: Time(min(t.wall for t in found), min(t.cpu for t in found))
         for name, found in times.items()
     }
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Prints a Markdown table whose rows appear as they are measured, and returns them."""
+    print(report.table(header, []), flush=True)
+    found = []
+    for row in rows:
+        print(report.table(header, [row]).splitlines()[-1], flush=True)
+        found.append(row)
+    print(flush=True)
+    return found
 
 
 def peak_gigabytes() -> float:

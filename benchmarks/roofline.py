@@ -11,7 +11,7 @@ much of that bound a real step reaches is not known without the machine (`USED` 
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +19,7 @@ import jax.numpy as jnp
 
 from benchmarks import full_size, measure
 from benchmarks.step import gigabytes
-from focus_jax import convolution, forward
-from focus_jax.evaluation import report
+from focus_jax import convolution, forward, updates
 
 
 class Device(NamedTuple):
@@ -75,19 +74,11 @@ def rendering_cost(job: full_size.Job, backend: str | None, *, gradient: bool) -
     return cost(function.lower(raw).compile(), 1)
 
 
-def stages(job: full_size.Job, names: Sequence[str]) -> dict[str, dict[str, Cost]]:
-    """Costs of each stage's step with the kernels, of its rendering so, and in plain JAX."""
-    batch_size = len(job.batch.image)
-    return {
-        stage: {
-            "step": cost(compile_step(job, stage), batch_size),
-            **{
-                backend: rendering_cost(job, backend, gradient="segmenter" not in stage)
-                for backend in ("warp", "jnp")
-            },
-        }
-        for stage in names
-    }
+def costs_of(job: full_size.Job, stage: str) -> dict[str, Cost]:
+    """Costs of a stage's step with the kernels, of its rendering so, and in plain JAX."""
+    gradient = full_size.update_of(job, stage)[0] is updates.update_autoencoder
+    rendering = {b: rendering_cost(job, b, gradient=gradient) for b in ("warp", "jnp")}
+    return {"step": cost(compile_step(job, stage), len(job.batch.image)), **rendering}
 
 
 def bound(device: Device, costs: dict[str, Cost], dtype: str, backend: str) -> tuple[float, str]:
@@ -116,13 +107,16 @@ def main() -> None:
 
 def speed(batch_size: int, vertices: int) -> None:
     job = full_size.make_job("full", batch_size, vertices)
-    found = stages(job, full_size.STAGES)
-    rows = [
-        [name, c["step"].operations / 1e9, c["step"].traffic / 1e9, c["jnp"].traffic / 1e9]
-        for name, c in found.items()
-    ]
+    found = {}
+
+    def rows() -> Iterator[list]:
+        for name in full_size.STAGES:
+            found[name] = c = costs_of(job, name)
+            operations, traffic = c["step"]
+            yield [name, operations / 1e9, traffic / 1e9, c["jnp"].traffic / 1e9]
+
     header = ["stage", "GFLOP / image", "GB / image", "of plain rendering, GB / image"]
-    print(report.table(header, rows) + "\n")
+    measure.print_table(header, rows())
     forms = [("float32", "jnp"), ("float32", "warp"), ("bfloat16", "warp")]
     header = ["device", "stage", *(f"{d}, {b}" for d, b in forms), "bound by", f"at {USED:.0%}"]
     lines = []
@@ -131,7 +125,8 @@ def speed(batch_size: int, vertices: int) -> None:
             bounds = [bound(device, costs, *form) for form in forms]
             rates = [round(rate) for rate, _ in bounds]
             lines.append([device.name, name, *rates, bounds[-1][1], round(USED * bounds[-1][0])])
-    print("Images a second, at most:\n\n" + report.table(header, lines) + "\n")
+    print("Images a second, at most:\n")
+    measure.print_table(header, lines)
 
 
 def memory(batch_size: int, vertices: int) -> None:
@@ -140,13 +135,14 @@ def memory(batch_size: int, vertices: int) -> None:
         "float32, rematerialised": {"compute.remat": True},
         "float32, in 3 parts": {"compute.parts": 3},
     }
-    rows = []
-    for name, change in changes.items():
-        job = full_size.make_job("full", batch_size, vertices, change)
-        for stage in full_size.STAGES:
-            rows.append([name, stage, batch_size, gigabytes(compile_step(job, stage))])
-            print(rows[-1], flush=True)
-    print("\n" + report.table(["computed in", "stage", "batch", "GB"], rows) + "\n")
+
+    def rows() -> Iterator[list]:
+        for name, change in changes.items():
+            job = full_size.make_job("full", batch_size, vertices, change)
+            for stage in full_size.STAGES:
+                yield [name, stage, batch_size, gigabytes(compile_step(job, stage))]
+
+    measure.print_table(["computed in", "stage", "batch", "GB"], rows())
 
 
 if __name__ == "__main__":

@@ -1,22 +1,22 @@
 """Time and memory of the training steps, and of their parts beside PyTorch, as Markdown tables.
 
-    python -m benchmarks.step                                  every stage at both sizes: an hour
-    python -m benchmarks.step --sizes=default                  that of configs/em.py: minutes
-    python -m benchmarks.step --sizes=full --batches=4 --stages "joint segmenter"
+    python -m benchmarks.step --sizes full                      the paper's size: ten minutes
+    python -m benchmarks.step --sizes default --batches 1 4 12 32    that of configs/em.py
+    python -m benchmarks.step --sizes full --batches 12 --only steps --stages "joint segmenter"
 
 "full" is the paper's setting: ResNet-50, the U-Net of 34.5 million parameters, ArcFace's
 iResNet-50, a face model of 35,709 vertices, 224 pixels; weights are random. Every row is a process
-of its own. Parts are timed at the first of `--batches`; where PyTorch is installed, in turns with
-the same networks there.
+of its own. Parts are timed at the first of `--batches`; where PyTorch is installed, beside
+the same networks there. Rows are printed as they are measured.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks import measure
-from focus_jax.evaluation import report
+from focus_jax.memory import keep_freed_memory
 
 STAGES = ("initialisation", "pre-training", "joint segmenter", "joint autoencoder")
 COLUMNS = ("compile s", "peak GB", "XLA's GB", "s / image", "processor s / image", "images / s")
@@ -28,6 +28,7 @@ def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None 
 
     from benchmarks import full_size
 
+    keep_freed_memory()  # as the training does
     job = full_size.make_job(size, batch_size, changes=changes)
     update, terms = full_size.update_of(job, stage)
     state = full_size.make_state(job)
@@ -40,7 +41,7 @@ def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None 
         state, values = compiled(state, job.batch, job.constants, terms)
         return jax.block_until_ready(values)
 
-    found = measure.best({stage: once})[stage]
+    found = measure.best({stage: once}, budget=10.0)[stage]
     return [
         round(compiling, 1),
         measure.peak_gigabytes(),
@@ -61,23 +62,23 @@ def gigabytes(compiled: Any) -> float:
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def parts(size: str, batch_size: int) -> list[list]:
-    """Rows: part, seconds an image of wall clock and processor; beside them PyTorch's, or None."""
+PARTS = ["part", "wall", "processor", "PyTorch, wall", "PyTorch, processor"]
+
+
+def parts(size: str, batch_size: int) -> Iterator[list]:
+    """Rows of `PARTS`, in seconds an image; None where PyTorch has nothing to compare."""
     from benchmarks import full_size
 
+    keep_freed_memory()
     job = full_size.make_job(size, batch_size)
-    ours = our_parts(job, full_size.make_state(job))
-    theirs: dict[str, Callable[[], Any]] = {}
-    if size == "full" and measure.installed("torch"):
-        theirs = torch_parts(batch_size, job.config.data.size)
-    rows = []
-    for name, task in ours.items():
-        tasks = {"ours": task} | ({"theirs": theirs[name]} if name in theirs else {})
-        found = measure.best(tasks, budget=5.0)
-        numbers = [x / batch_size for side in tasks for x in found[side]]
-        numbers += [None] * (4 - len(numbers))
-        rows.append([name, *numbers])
-    return rows
+    with_torch = size == "full" and measure.installed("torch")
+    for name, task in our_parts(job, full_size.make_state(job)).items():
+        numbers = [x / batch_size for x in measure.best({name: task}, budget=3.0)[name]]
+        if with_torch and name in TORCH_PARTS:
+            numbers += measure.in_a_process(
+                "benchmarks.step.torch_part", name, batch_size, job.config.data.size
+            )
+        yield [name, *numbers, *[None] * (4 - len(numbers))]
 
 
 def our_parts(job: Any, state: Any) -> dict[str, Callable[[], Any]]:
@@ -166,41 +167,47 @@ def _bound(function: Callable, arguments: Sequence[Any]) -> Callable[[], Any]:
     return lambda: function(*arguments)
 
 
-def torch_parts(batch_size: int, size: int) -> dict[str, Callable[[], Any]]:
-    """The networks' parts in PyTorch, by the names of `our_parts`."""
+# The networks' parts in PyTorch, by the names of `our_parts`: network, whether it trains, and
+# whether the gradients of its weights and of its input are computed.
+TORCH_PARTS = {
+    "encoder": ("resnet50", False, False, False),
+    "encoder and gradient": ("resnet50", True, True, False),
+    "segmenter": ("unet", False, False, False),
+    "segmenter and gradient of its weights": ("unet", True, True, False),
+    "segmenter and gradient of its input": ("unet", False, False, True),
+    "recognizer": ("arcface", False, False, False),
+    "recognizer and gradient": ("arcface", False, False, True),
+    "recognizer, shallow": ("shallow", False, False, False),
+    "recognizer, shallow, and gradient": ("shallow", False, False, True),
+}
+
+
+def torch_part(name: str, batch_size: int, size: int) -> measure.Time:
+    """Seconds an image of one of `TORCH_PARTS`: in a process of its own, as its users run it."""
     import torch
 
     from benchmarks import torch_networks
 
-    encoder, unet = torch_networks.resnet50(257), torch_networks.UNet()
-    arcface, shallow = torch_networks.iresnet(), torch_networks.iresnet(shallow=True)
-    photo, both = torch.rand(batch_size, 3, size, size), torch.rand(batch_size, 6, size, size)
-    chips = torch.rand(batch_size, 3, 112, 112)
+    kind, train, weights, image = TORCH_PARTS[name]
+    channels, side = {"resnet50": (3, size), "unet": (6, size)}.get(kind, (3, 112))
+    network = {
+        "resnet50": lambda: torch_networks.resnet50(257),
+        "unet": torch_networks.UNet,
+        "arcface": torch_networks.iresnet,
+        "shallow": lambda: torch_networks.iresnet(shallow=True),
+    }[kind]()
+    network.train(train).requires_grad_(weights)
+    x = torch.rand(batch_size, channels, side, side, requires_grad=image)
 
-    def run(network: Any, x: Any, *, train: bool, weights: bool, image: bool) -> Callable[[], Any]:
-        def task() -> None:
-            network.train(train).requires_grad_(weights)
-            seen = x.clone().requires_grad_(image)
-            with torch.set_grad_enabled(weights or image):
-                loss = (network(seen) ** 2).sum()
-            if weights or image:
-                network.zero_grad(set_to_none=True)
-                loss.backward()
+    def task() -> None:
+        with torch.set_grad_enabled(weights or image):
+            loss = (network(x) ** 2).sum()
+        if weights or image:
+            network.zero_grad(set_to_none=True)
+            loss.backward()
 
-        return task
-
-    no, yes = False, True
-    return {
-        "encoder": run(encoder, photo, train=no, weights=no, image=no),
-        "encoder and gradient": run(encoder, photo, train=yes, weights=yes, image=no),
-        "segmenter": run(unet, both, train=no, weights=no, image=no),
-        "segmenter and gradient of its weights": run(unet, both, train=yes, weights=yes, image=no),
-        "segmenter and gradient of its input": run(unet, both, train=no, weights=no, image=yes),
-        "recognizer": run(arcface, chips, train=no, weights=no, image=no),
-        "recognizer and gradient": run(arcface, chips, train=no, weights=no, image=yes),
-        "recognizer, shallow": run(shallow, chips, train=no, weights=no, image=no),
-        "recognizer, shallow, and gradient": run(shallow, chips, train=no, weights=no, image=yes),
-    }
+    found = measure.best({name: task}, budget=3.0)[name]
+    return measure.Time(*(seconds / batch_size for seconds in found))
 
 
 # --- against a step of the release ---------------------------------------------------------------
@@ -229,28 +236,29 @@ def against_release(rows: Sequence[Sequence], steps: dict[str, float]) -> list[l
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the training steps and their parts.")
     parser.add_argument("--sizes", nargs="+", default=["full", "default"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[4, 1, 12])
+    parser.add_argument("--batches", nargs="+", type=int, default=[4])
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+    parser.add_argument("--only", choices=("parts", "steps"), help="one of the two tables")
     options = parser.parse_args()
     for size in options.sizes:
-        first = options.batches[0]
-        rows = measure.in_a_process("benchmarks.step.parts", size, first)
-        print(f"Parts at batch {first}, {size} size, seconds an image:\n")
-        header = ["part", "wall", "processor", "PyTorch, wall", "PyTorch, processor"]
-        print(report.table(header, rows) + "\n", flush=True)
-        lines, seconds = [], {}
-        for batch_size in options.batches:
-            for stage in options.stages:
-                arguments = (size, stage, batch_size)
-                numbers = measure.in_a_process("benchmarks.step.step", *arguments)
-                lines.append([stage, batch_size, *numbers])
-                if batch_size == first:
-                    seconds[stage] = numbers[3]
-        print(f"Steps, {size} size:\n")
-        print(report.table(["stage", "batch", *COLUMNS], lines) + "\n", flush=True)
-        if rows[0][3] is not None:
+        first, rows, steps = options.batches[0], [], []
+        if options.only != "parts":
+            print(f"Steps, {size} size:\n")
+            steps = measure.print_table(
+                ["stage", "batch", *COLUMNS],
+                (
+                    [stage, n, *measure.in_a_process("benchmarks.step.step", size, stage, n)]
+                    for n in options.batches
+                    for stage in options.stages
+                ),
+            )
+        if options.only != "steps":
+            print(f"Parts at batch {first}, {size} size, seconds an image:\n")
+            rows = measure.print_table(PARTS, parts(size, first))
+        if steps and rows and rows[0][3] is not None:
+            seconds = {row[0]: row[5] for row in steps if row[1] == first}
             header = ["stage", "s / image", "release, s / image", "times as fast"]
-            print(report.table(header, against_release(rows, seconds)) + "\n")
+            measure.print_table(header, against_release(rows, seconds))
     print(measure.machine("jax", *(["torch"] if measure.installed("torch") else [])))
 
 

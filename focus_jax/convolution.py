@@ -6,11 +6,14 @@ many channels (16.5 -> 8.6 ms forward and backward at 3 x 3, 512 -> 512 channels
 the shifted copies of the map lie side by side. The gradient of an image under a strided convolution
 is faster on blocks of 2 x 2 pixels (33 -> 22 ms at 7 x 7, 3 -> 32 channels, 64 of 64 x 64 pixels),
 and one channel to one is faster as a sum over the kernel (9 -> 0.4 ms at 3 x 3, 32 of 64 x 64).
-3 x 3 kernels on larger maps of many channels are Winograd's (`winograd.py`), above all in the
-gradient of the kernel (1,705 -> 277 ms of processor time at 512 -> 256 channels, 4 of 56 x 56).
+3 x 3 kernels between many channels are Winograd's (`winograd.py`; all three products 832 -> 327 ms
+of processor time at 256 channels, 4 of 56 x 56; `python -m benchmarks.convolutions`), and the
+gradient of a kernel with few channels on a large map is a product of shifted copies (320 -> 80 ms
+at 6 -> 64 channels, 4 of 224 x 224).
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +23,9 @@ from focus_jax import winograd
 
 SMALL_MAP = 8  # pixels a side; larger maps lose more by being copied than they gain
 MANY_CHANNELS = 64
-FEW_CHANNELS = 4  # of an image
-MANY_PIXELS = 600  # of a batch, for which it pays to transform kernels
-# Winograd's form takes half the time, but seconds to compile.
-MANY_OPERATIONS = 5e9
+FEW_CHANNELS = 8  # of an image, or of two
+# Winograd's form takes half the time, but seconds to compile; so do many shifted copies.
+MANY_OPERATIONS = 9e8
 
 
 def on_cpu() -> bool:
@@ -55,8 +57,12 @@ def convolve(
         )
     if stride == 2 and channels <= FEW_CHANNELS:
         return _of_an_image(x, kernel, padding)
-    if kh == kw == 3 and stride == padding == 1 and _is_large(x, kernel):
-        return _three_by_three(x, kernel)
+    operations = 2 * len(x) * height * width * kernel.size
+    if (kh, kw, stride, padding) == (3, 3, 1, 1) and operations >= MANY_OPERATIONS:
+        if min(kernel.shape[2:]) >= MANY_CHANNELS:
+            return _three_by_three(x, kernel)
+        if channels <= FEW_CHANNELS:
+            return _of_few_channels(x, kernel)
     return _direct(x, kernel, stride, padding)
 
 
@@ -144,42 +150,83 @@ def _shifted_copies(
     return jnp.concatenate(copies, axis=-1)
 
 
+# --- twice the size, then 3 x 3 -------------------------------------------------------------------
+
+
+def convolve_enlarged(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
+) -> Float[Array, "b 2*h 2*w d"]:
+    """`convolve(enlarged, kernel, padding=1)` of the map with each pixel repeated 2 x 2.
+
+    With a quarter of its multiplications, and without making the enlarged map. Along one axis, with
+    the kernel (k0, k1, k2), their sum s, and the difference D[i] = x[i] - x[i-1], the outputs are
+    y[2i] = s x[i] - k0 D[i] and y[2i+1] = s x[i] + k2 D[i+1]: three products for two outputs.
+    """
+    b, h, w, _ = x.shape
+    d = kernel.shape[3]
+    rows = jnp.stack([jnp.sum(kernel, 0), -kernel[0], kernel[2]])
+    both = jnp.stack([jnp.sum(rows, 1), -rows[:, 0], rows[:, 2]], axis=1)  # [3 3 c d]
+
+    def product(seen: jax.Array, kernels: Sequence[jax.Array]) -> list[jax.Array]:
+        joined = seen @ jnp.concatenate(kernels, axis=-1)
+        return jnp.split(joined, len(kernels), axis=-1)
+
+    down, right = (jnp.diff(jnp.pad(x, _around(axis)), axis=axis) for axis in (1, 2))
+    slope = jnp.diff(jnp.pad(down, _around(2)), axis=2)
+    (flat,) = product(x, [both[0, 0]])
+    in_rows = product(down, [both[1, 0], both[2, 0]])
+    in_columns = product(right, [both[0, 1], both[0, 2]])
+    in_both = product(slope, [both[p, q] for p in (1, 2) for q in (1, 2)])
+    outputs = [
+        flat
+        + in_rows[p][:, p : p + h]
+        + in_columns[q][:, :, q : q + w]
+        + in_both[2 * p + q][:, p : p + h, q : q + w]
+        for p in (0, 1)
+        for q in (0, 1)
+    ]
+    y = jnp.stack(outputs, axis=3).reshape(b, h, w, 2, 2, d)
+    return y.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, d)
+
+
+def _around(axis: int) -> list[tuple[int, int]]:
+    return [(1, 1) if i == axis else (0, 0) for i in range(4)]
+
+
 # --- 3 x 3, stride 1, the size kept --------------------------------------------------------------
-
-
-def _is_large(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether one of the three products at least is faster in Winograd's form."""
-    batch, height, width, _ = x.shape
-    return max(kernel.shape[2:]) >= MANY_CHANNELS and batch * height * width >= MANY_PIXELS
-
-
-def _same(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution in the faster form: large maps of few channels cost more to transform."""
-    batch, height, width, _ = x.shape
-    operations = 2 * batch * height * width * kernel.size
-    channels = min(kernel.shape[2:])
-    # Few pixels do not repay transforming the kernel, few channels not those of the map.
-    if operations >= MANY_OPERATIONS and batch * height * width >= 2 * channels >= 2 * height:
-        return winograd.convolve(x, kernel)
-    return _direct(x, kernel, 1, 1)
 
 
 @jax.custom_vjp
 def _three_by_three(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _same(x, kernel)
+    return winograd.convolve(x, kernel)
 
 
 def _three_by_three_forward(x, kernel):
-    return _same(x, kernel), (x, kernel)
+    return winograd.convolve(x, kernel), (x, kernel)
 
 
 def _three_by_three_backward(residuals, cotangent):
-    x, kernel = residuals
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    # Winograd's form reads the turned kernel across its grain, which a large one does not repay.
-    small = max(kernel.shape[2:]) <= 256
-    to_x = _same(cotangent, turned) if small else _direct(cotangent, turned, 1, 1)
-    return to_x, winograd.kernel_gradient(x, cotangent)
+    return winograd.gradients(*residuals, cotangent)
 
 
 _three_by_three.defvjp(_three_by_three_forward, _three_by_three_backward)
+
+
+@jax.custom_vjp
+def _of_few_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """XLA's own form, but for the gradient of the kernel."""
+    return _direct(x, kernel, 1, 1)
+
+
+def _of_few_channels_forward(x, kernel):
+    return _direct(x, kernel, 1, 1), (x, kernel)
+
+
+def _of_few_channels_backward(residuals, cotangent):
+    x, kernel = residuals
+    _, to_x = jax.vjp(lambda x: _direct(x, kernel, 1, 1), x)
+    seen = _shifted_copies(x, (3, 3), 1, 1, *x.shape[1:3])
+    return *to_x(cotangent), jnp.einsum("bhwk,bhwd->kd", seen, cotangent).reshape(kernel.shape)
+
+
+_of_few_channels.defvjp(_of_few_channels_forward, _of_few_channels_backward)

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from focus_jax.convolution import convolve
+from focus_jax.convolution import convolve, convolve_enlarged
 
 
 class Conv(nn.Module):
     """`nn.Conv` with the same parameters (kernel `[kh kw c d]`, bias `[d]`) and PyTorch's padding.
 
-    `padding` None keeps the size at stride 1.
+    `padding` None keeps the size at stride 1. With `enlarge`, each pixel is repeated 2 x 2 before
+    (3 x 3 kernels with stride 1 only).
     """
 
     features: int
@@ -22,6 +23,7 @@ class Conv(nn.Module):
     stride: int = 1
     padding: int | None = None
     use_bias: bool = False
+    enlarge: bool = False
     kernel_init: Callable = nn.initializers.he_normal()
     bias_init: Callable = nn.initializers.zeros
 
@@ -29,8 +31,11 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b y x d"]:
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        padding = self.size // 2 if self.padding is None else self.padding
-        y = convolve(x, kernel, stride=self.stride, padding=padding)
+        if self.enlarge:
+            y = convolve_enlarged(x, kernel)
+        else:
+            padding = self.size // 2 if self.padding is None else self.padding
+            y = convolve(x, kernel, stride=self.stride, padding=padding)
         if self.use_bias:
             y = y + self.param("bias", self.bias_init, (self.features,))
         return y

@@ -45,9 +45,7 @@ class UpConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b y x d"]:
-        b, h, w, c = x.shape
-        x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c))
-        x = Conv(self.features, use_bias=True, name="conv")(x.reshape(b, 2 * h, 2 * w, c))
+        x = Conv(self.features, use_bias=True, enlarge=True, name="conv")(x)
         return nn.relu(BatchNorm(use_running_average=not train, name="bn")(x))
 
 

@@ -21,12 +21,12 @@ from focus_jax import convolution, layers
         (16, 3, 8, 3, 2),
         (9, 1, 1, 3, 1),  # a sum over the kernel
         (9, 8, 8, 3, 1),  # XLA's own
-        (20, 64, 64, 3, 1),  # Winograd's, all of it
-        (19, 6, 64, 3, 1),  # of the kernel's gradient only
+        (20, 64, 64, 3, 1),  # Winograd's
+        (19, 6, 64, 3, 1),  # shifted copies in the kernel's gradient
     ],
 )
 def test_conv_is_flax_conv(size, channels, features, kernel, stride, monkeypatch):
-    monkeypatch.setattr(convolution, "MANY_OPERATIONS", 5e7)
+    monkeypatch.setattr(convolution, "MANY_OPERATIONS", 2e6)
     random = np.random.default_rng(0)
     x = random.normal(size=(2, size, size, channels)).astype(np.float32)
     ours = layers.Conv(features, kernel, stride, use_bias=True)
@@ -48,4 +48,25 @@ def test_conv_is_flax_conv(size, channels, features, kernel, stride, monkeypatch
     found, expected = value_and_gradients(ours), value_and_gradients(theirs)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, expected
+    )
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (1, 1)])
+def test_enlarging_and_convolving_at_once(shape):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, *shape, 6)).astype(np.float32)
+    kernel = random.normal(size=(3, 3, 6, 4)).astype(np.float32)
+    cotangent = random.normal(size=(2, 2 * shape[0], 2 * shape[1], 4)).astype(np.float32)
+
+    def in_turn(x, kernel):
+        enlarged = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+        return convolution.convolve(enlarged, kernel, padding=1)
+
+    def value_and_gradients(function):
+        y, back = jax.vjp(function, x, kernel)
+        return y, *back(cotangent)
+
+    found, expected = map(value_and_gradients, (convolution.convolve_enlarged, in_turn))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from absl import app
 
+from focus_jax.memory import keep_freed_memory
 from focus_jax.preemption import EXIT_CODE, Interrupted
 
 
@@ -37,4 +38,5 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a command's `main` on the flags of the command line."""
+    keep_freed_memory()
     app.run(in_one_sentence(main), flags_parser=parse_flags)
