@@ -19,7 +19,15 @@ from benchmarks import measure
 from focus_jax.memory import keep_freed_memory
 
 STAGES = ("initialisation", "pre-training", "joint segmenter", "joint autoencoder")
-COLUMNS = ("compile s", "peak GB", "XLA's GB", "s / image", "processor s / image", "images / s")
+COLUMNS = (
+    "compile s",
+    "processor",
+    "peak GB",
+    "XLA's GB",
+    "s / image",
+    "processor s / image",
+    "images / s",
+)
 
 
 def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None = None) -> list:
@@ -32,9 +40,9 @@ def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None 
     job = full_size.make_job(size, batch_size, changes=changes)
     update, terms = full_size.update_of(job, stage)
     state = full_size.make_state(job)
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), time.process_time()
     compiled = update.lower(state, job.batch, job.constants, terms, method=job.method).compile()
-    compiling = time.perf_counter() - begun
+    compiling = time.perf_counter() - begun, time.process_time() - before
 
     def once() -> Any:
         nonlocal state
@@ -43,7 +51,7 @@ def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None 
 
     found = measure.best({stage: once}, budget=10.0)[stage]
     return [
-        round(compiling, 1),
+        *(round(seconds, 1) for seconds in compiling),
         measure.peak_gigabytes(),
         gigabytes(compiled),
         found.wall / batch_size,
@@ -65,7 +73,7 @@ def gigabytes(compiled: Any) -> float:
 PARTS = ["part", "wall", "processor", "PyTorch, wall", "PyTorch, processor"]
 
 
-def parts(size: str, batch_size: int) -> Iterator[list]:
+def parts(size: str, batch_size: int, names: Sequence[str] | None = None) -> Iterator[list]:
     """Rows of `PARTS`, in seconds an image; None where PyTorch has nothing to compare."""
     from benchmarks import full_size
 
@@ -73,6 +81,8 @@ def parts(size: str, batch_size: int) -> Iterator[list]:
     job = full_size.make_job(size, batch_size)
     with_torch = size == "full" and measure.installed("torch")
     for name, task in our_parts(job, full_size.make_state(job)).items():
+        if names is not None and name not in names:
+            continue
         numbers = [x / batch_size for x in measure.best({name: task}, budget=3.0)[name]]
         if with_torch and name in TORCH_PARTS:
             numbers += measure.in_a_process(
@@ -219,17 +229,21 @@ RELEASE_NETWORKS = {"encoder": 0.15, "segmenter": 1.7}
 RELEASE_STEPS = {"joint segmenter": 7.8, "joint autoencoder": 7.9}
 
 
-def against_release(rows: Sequence[Sequence], steps: dict[str, float]) -> list[list]:
-    """Rows: stage, our seconds an image, the release's on this machine, how many times as fast.
+AGAINST = ["stage", "wall", "release, wall", "processor", "release, processor", "times as fast"]
+
+
+def against_release(rows: Sequence[Sequence], steps: dict[str, Sequence[float]]) -> list[list]:
+    """Rows of `AGAINST`: seconds an image, and the better known ratio, that of processor time.
 
     The release's are scaled by how long PyTorch takes here for two of its networks.
     """
-    theirs = {row[0]: row[3] for row in rows}
-    here = sum(theirs[name] for name in RELEASE_NETWORKS) / sum(RELEASE_NETWORKS.values())
+    theirs = {row[0]: row[3:5] for row in rows}
+    networks = sum(RELEASE_NETWORKS.values())
+    wall, cpu = (sum(theirs[name][i] for name in RELEASE_NETWORKS) / networks for i in (0, 1))
     return [
-        [stage, steps[stage], here * seconds, here * seconds / steps[stage]]
+        [stage, ours[0], wall * seconds, ours[1], cpu * seconds, cpu * seconds / ours[1]]
         for stage, seconds in RELEASE_STEPS.items()
-        if stage in steps
+        if (ours := steps.get(stage))
     ]
 
 
@@ -239,6 +253,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[4])
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     parser.add_argument("--only", choices=("parts", "steps"), help="one of the two tables")
+    parser.add_argument("--parts", nargs="+", help="these parts only", metavar="PART")
     options = parser.parse_args()
     for size in options.sizes:
         first, rows, steps = options.batches[0], [], []
@@ -254,11 +269,10 @@ def main() -> None:
             )
         if options.only != "steps":
             print(f"Parts at batch {first}, {size} size, seconds an image:\n")
-            rows = measure.print_table(PARTS, parts(size, first))
-        if steps and rows and rows[0][3] is not None:
-            seconds = {row[0]: row[5] for row in steps if row[1] == first}
-            header = ["stage", "s / image", "release, s / image", "times as fast"]
-            measure.print_table(header, against_release(rows, seconds))
+            rows = measure.print_table(PARTS, parts(size, first, options.parts))
+        if steps and {row[0] for row in rows if row[3]} >= RELEASE_NETWORKS.keys():
+            seconds = {row[0]: row[6:8] for row in steps if row[1] == first}
+            measure.print_table(AGAINST, against_release(rows, seconds))
     print(measure.machine("jax", *(["torch"] if measure.installed("torch") else [])))
 
 

@@ -1,11 +1,13 @@
 """The two updates at a small scale: who changes, what is compiled, and what flows where."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.interpreters import partial_eval
 from jax.sharding import Mesh
 
 from focus_jax import forward, losses, recognizer, sharding, updates
@@ -15,7 +17,7 @@ from focus_jax.optim import make_optimizer
 from focus_jax.presets import RELEASE
 from focus_jax.schedule import Schedule, terms_at
 from focus_jax.segmenter import Segmenter
-from focus_jax.train import initial_state
+from focus_jax.train import initial_state, new_state
 from focus_jax.types import Batch
 
 SCHEDULE = Schedule(warmup=1, initialisation=1, pretraining=1, joint=4, period=4, segmenter_steps=2)
@@ -79,6 +81,68 @@ def step(state, batch, constants, method, number):
 def changed(before, after):
     same = jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), before, after)
     return not all(jax.tree.leaves(same))
+
+
+def operations(jaxpr):
+    """Name, shapes of the inputs and of the (first) output of all that a program computes."""
+    for equation in jaxpr.eqns:
+        inner = [x for x in jax.tree.leaves(list(equation.params.values())) if hasattr(x, "eqns")]
+        for program in inner:
+            yield from operations(program)
+        if not inner:
+            shapes = [getattr(v.aval, "shape", ()) for v in equation.invars]
+            yield equation.primitive.name, shapes, equation.outvars[0].aval.shape
+
+
+# In the joint stage: the segmenter's step, and the autoencoder's.
+JOINT = {"segmenter": 3, "encoder": 5}
+
+
+@pytest.fixture(scope="module")
+def shapes(method, face_model, batch):
+    return jax.eval_shape(lambda: new_state(method, face_model, batch, 0))
+
+
+@pytest.fixture(scope="module")
+def programs(shapes, batch, constants, method):
+    """Of each network's joint step: all operations, without those whose results nothing needs."""
+    found = {}
+    for network, number in JOINT.items():
+        one = functools.partial(step, method=method, number=number)
+        (call,) = jax.make_jaxpr(one)(shapes, batch, constants).jaxpr.eqns
+        program = call.params["jaxpr"].jaxpr
+        needed, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
+        found[network] = list(operations(needed))
+    return found
+
+
+@pytest.mark.parametrize(("trained", "idle"), [("segmenter", "encoder"), ("encoder", "segmenter")])
+def test_only_the_trained_network_gets_gradients_of_its_kernels(trained, idle, shapes, programs):
+    def kernels(network):
+        leaves = jax.tree.leaves(getattr(shapes, network)["params"])
+        return {tuple(sorted(x.shape)) for x in leaves if x.ndim == 4 and x.shape[0] > 1}
+
+    products = ("conv_general_dilated", "dot_general")
+    found = {tuple(sorted(shape)) for name, _, shape in programs[trained] if name in products}
+    assert kernels(trained) & found  # or nothing would be seen at all
+    assert not (kernels(idle) - kernels(trained)) & found
+
+
+@pytest.mark.parametrize(("trained", "pictures"), [("segmenter", 3), ("encoder", 2)])
+def test_the_recognizer_sees_each_picture_once(trained, pictures, programs, constants, batch):
+    """Photo, masked photo and masked rendering; photo and rendering."""
+    first = constants.recognizer["params"]["conv0"]["kernel"].shape
+    seen = [
+        inputs[0][0]
+        for name, inputs, _ in programs[trained]
+        if name == "conv_general_dilated" and inputs[1] == first
+    ]
+    assert sum(seen) == pictures * len(batch.image)
+
+
+def test_the_segmenters_step_draws_without_gradients(programs):
+    calls = {k: sum("ffi" in name for name, *_ in program) for k, program in programs.items()}
+    assert 0 < calls["segmenter"] < calls["encoder"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
