@@ -206,7 +206,8 @@ def _three_by_three_forward(x, kernel):
 
 
 def _three_by_three_backward(residuals, cotangent):
-    return winograd.gradients(*residuals, cotangent)
+    x, kernel = residuals
+    return winograd.gradients(x, kernel, cotangent)
 
 
 _three_by_three.defvjp(_three_by_three_forward, _three_by_three_backward)
@@ -225,8 +226,10 @@ def _of_few_channels_forward(x, kernel):
 def _of_few_channels_backward(residuals, cotangent):
     x, kernel = residuals
     _, to_x = jax.vjp(lambda x: _direct(x, kernel, 1, 1), x)
-    seen = _shifted_copies(x, (3, 3), 1, 1, *x.shape[1:3])
-    return *to_x(cotangent), jnp.einsum("bhwk,bhwd->kd", seen, cotangent).reshape(kernel.shape)
+    height, width = x.shape[1:3]
+    seen = _shifted_copies(x, (3, 3), 1, 1, height, width)
+    to_kernel = jnp.einsum("bhwk,bhwd->kd", seen, cotangent).reshape(kernel.shape)
+    return *to_x(cotangent), to_kernel
 
 
 _of_few_channels.defvjp(_of_few_channels_forward, _of_few_channels_backward)
