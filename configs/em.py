@@ -57,6 +57,9 @@ def _synthetic() -> ConfigDict:
     c.data.augment = True
     c.data.fix_y_offset = True  # of crops of photos, see `data.align.align_face`
     c.data.paste = 0.0  # part of the training photos on which an occluder is pasted
+    # Faces of the face model as it is fitted, whose coefficients the encoder is told of with the
+    # weight `losses.coefficients`.
+    c.data.renderings = 0
     c.data.train_count = 3000  # synthetic faces
     c.data.validation_count = 200
     c.data.test_count = 400

@@ -215,6 +215,27 @@ def prior(*coefficients: Float[Array, "b _"]) -> Float[Array, ""]:
     return sum((jnp.mean(jnp.sum(c**2, axis=-1)) for c in coefficients), jnp.zeros(()))
 
 
+def coefficients(
+    predicted: Float[Array, "b n"], true: Float[Array, "b n"], weights: Float[Array, "n"]
+) -> Float[Array, ""]:
+    """Weighted sum of squared differences of unit-variance coefficients, mean over the batch.
+
+    Of renderings of the face model, whose coefficients are known. Not of the paper.
+    """
+    if predicted.shape != true.shape:
+        raise ValueError(f"coefficients must agree in shape: {predicted.shape} and {true.shape}")
+    return jnp.mean(jnp.sum(weights * (predicted - true) ** 2, axis=-1))
+
+
+def coefficient_weights(*bases: Float[Array, "v 3 _"]) -> Float[Array, "n"]:
+    """Each mode's share of what its basis moves on average, for `coefficients`: 1 for each basis.
+
+    So that the loss of a mean face is about 1 for each basis, whatever its number of modes.
+    """
+    effects = [jnp.sum(basis**2, axis=(0, 1)) for basis in bases]
+    return jnp.concatenate([effect / jnp.sum(effect) for effect in effects])
+
+
 def cross_entropy(
     logits: Float[Array, "b h w 1"], target: Float[Array, "b h w 1"]
 ) -> Float[Array, ""]:

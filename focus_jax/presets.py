@@ -20,6 +20,9 @@ RELEASE = {
     "binary": 10.0,  # eta 5
     # Not of the paper: charges the mask where `data.paste` put an occluder.
     "pasted": 0.0,
+    # Not of the paper: the coefficients of `data.renderings`, faces of the face model that the
+    # encoder sees beside the photos.
+    "coefficients": 0.0,
     "neighbour_window": 5,
     "neighbour_search": "target",
     "neighbour_squared": False,

@@ -73,13 +73,14 @@ def phase_at(step: int, schedule: Schedule) -> Phase:
 # initialisation share one program, in which the other's weight is zero.
 CHEAP = ("photometric", "robust", "landmark", "prior", "autoencoder_area")
 ACTIVE = {
-    ("warm-up", "autoencoder"): ("photometric", "landmark", "prior"),
+    ("warm-up", "autoencoder"): ("photometric", "landmark", "prior", "coefficients"),
     ("initialisation", "autoencoder"): (
         "photometric",
         "robust",
         "perceptual",
         "landmark",
         "prior",
+        "coefficients",
     ),
     ("pre-training", "segmenter"): ("pretraining", "pasted"),
     ("joint", "segmenter"): (
@@ -96,6 +97,7 @@ ACTIVE = {
         "landmark",
         "prior",
         "autoencoder_area",
+        "coefficients",
     ),
 }
 

@@ -14,10 +14,10 @@ POSITIVE = (
     "rasterizer.samples compute.parts"
 )
 NOT_NEGATIVE = (
-    "seed data.train_count data.validation_count data.test_count data.versions schedule.warmup "
-    "schedule.initialisation schedule.pretraining schedule.joint schedule.segmenter_steps "
-    "debug.skipped_updates rates.initialisation.rate rates.pretraining.rate rates.autoencoder.rate "
-    "rates.segmenter.rate"
+    "seed data.train_count data.validation_count data.test_count data.versions data.renderings "
+    "schedule.warmup schedule.initialisation schedule.pretraining schedule.joint "
+    "schedule.segmenter_steps debug.skipped_updates rates.initialisation.rate "
+    "rates.pretraining.rate rates.autoencoder.rate rates.segmenter.rate"
 )
 SHARES = "data.paste data.occluded segmenter.dropout"
 RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from focus_jax import appraisal, checkpoint, forward, health, settings, sharding, updates, weights
 from focus_jax.data.pipeline import evaluation_batches, make_iterator
-from focus_jax.data.source import load_splits
+from focus_jax.data.source import load_renderings, load_splits
 from focus_jax.encoder import make_encoder
 from focus_jax.face_models import load_face_model
 from focus_jax.metrics import MetricWriter
@@ -164,17 +164,19 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
     splits = load_splits(config, recognizer)
-    batches = make_iterator(
-        splits.train,
+    start = functools.partial(
+        make_iterator,
         batch_size=config.data.batch_size // jax.process_count(),
         size=config.data.size,
         seed=config.seed,
-        # Records with features were augmented before these were computed.
-        augmented=config.data.augment and config.encoder.kind != "recognizer",
-        paste=config.data.paste,
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
     )
+    # Records with features were augmented before these were computed.
+    augmented = config.data.augment and config.encoder.kind != "recognizer"
+    streams = {"batches": start(splits.train, augmented=augmented, paste=config.data.paste)}
+    if config.losses.get("coefficients", 0):
+        streams["renderings"] = start(load_renderings(config, recognizer), augmented=False)
     constants = sharding.replicate(
         updates.Constants(
             jax.tree.map(jnp.asarray, face_model), recognizer, jax.random.key(config.seed)
@@ -193,7 +195,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
     restored = checkpoint.restore(manager, state, mend=True)
     if restored is not None:
         state, memory = restored
-        batches.set_state(memory["batches"])
+        for name, stream in streams.items():
+            stream.set_state(memory[name])
         condition = health.Health(**memory["health"])
         log.info("resuming %s at step %d", workdir, int(state.step))
     writer = MetricWriter(workdir, int(state.step))
@@ -229,7 +232,9 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                 step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
             )
             terms = sharding.replicate(terms, mesh)
-            own = next(batches)
+            own = next(streams["batches"])
+            if "coefficients" in terms.weights:
+                own = dataclasses.replace(own, renderings=next(streams["renderings"]))
             update = (
                 updates.update_autoencoder
                 if phase.network == "autoencoder"
@@ -271,7 +276,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                 appraiser.scores(state, phase.stage)
             if saves:
                 writer.sync()
-                memory = {"batches": batches.get_state(), "health": condition._asdict()}
+                places = {name: stream.get_state() for name, stream in streams.items()}
+                memory = {**places, "health": condition._asdict()}
                 checkpoint.save(manager, state, memory)
             if stop:
                 checkpoint.finish(manager)

@@ -236,13 +236,16 @@ def update_autoencoder(
         raw, statistics = forward.encode(
             method.encoder,
             _variables(parameters, statistics),
-            batch,
+            _with_renderings(batch),
             train=True,
             dropout=key,
             dtype=method.dtype,
         )
-        face = _decode(method, face_model, raw, height, width)
+        raw = raw.reshape(len(batch.image), -1, raw.shape[-1])
+        face = _decode(method, face_model, raw[:, 0], height, width)
         values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
+        if batch.renderings is not None:
+            values["coefficients"] = _coefficients(method, face_model, raw[:, 1:], batch.renderings)
         kept = 1.0 - losses.area(mask, face.rendering.coverage)
         seen = {"mask": kept, "spread": _spread(face.code)}
         return _total(terms.weights, values), (statistics, {**values, **seen})
@@ -266,6 +269,38 @@ def update_autoencoder(
         encoder_optimizer=_applied(finite, moments, state.encoder_optimizer),
     )
     return state, {**values, "loss": loss, "gradient": norm, "finite": finite}
+
+
+def _with_renderings(batch: Batch) -> Batch:
+    """What the encoder sees: each photo followed by its share of the renderings.
+
+    In turn, so that none moves to another device, and together, so that a network which normalises
+    by the batch learns the statistics of both.
+    """
+    if batch.renderings is None:
+        return batch
+
+    def join(photos: jax.Array, renderings: jax.Array) -> jax.Array:
+        shares = renderings.reshape(len(photos), -1, *photos.shape[1:])
+        together = jnp.concatenate([photos[:, None], shares], axis=1)
+        return together.reshape(-1, *photos.shape[1:])
+
+    own = batch.renderings
+    features = None if batch.features is None else join(batch.features, own.features)
+    return dataclasses.replace(batch, image=join(batch.image, own.image), features=features)
+
+
+def _coefficients(
+    method: Method, face_model: FaceModel, raw: jax.Array, renderings: Batch
+) -> jax.Array:
+    """`losses.coefficients` of the encoder's output `[b k n]` for `renderings` `[b k]`."""
+    raw = raw.reshape(-1, raw.shape[-1])
+    code = forward.decode(raw, forward.widths(face_model), method.decoding)
+    found = jnp.concatenate([code.identity, code.expression, code.albedo], axis=-1)
+    weights = losses.coefficient_weights(
+        face_model.identity_basis, face_model.expression_basis, face_model.albedo_basis
+    )
+    return losses.coefficients(found, renderings.coefficients, weights)
 
 
 def _spread(code: FaceCode) -> jax.Array:

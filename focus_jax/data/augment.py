@@ -36,7 +36,7 @@ MIRROR = np.array(
 )
 
 # What is no longer true, or no longer known, of a moved and mirrored photo.
-SPOILED = ("neutral", "pose", "features")
+SPOILED = ("neutral", "pose", "features", "coefficients")
 
 
 def flip_landmarks(landmarks: np.ndarray, width: int) -> np.ndarray:

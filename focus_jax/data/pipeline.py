@@ -18,6 +18,7 @@ TRUTH = (
     "pose",
     "occluder",
     "features",
+    "coefficients",
 )  # fields a record may lack
 
 
@@ -34,7 +35,7 @@ def to_batch(records: Sequence[dict[str, Any]]) -> Batch:
     for name in ("mask", "pasted"):
         if name in optional:
             optional[name] = (optional[name] >= 128).astype(np.float32)[..., None]
-    for name in ("neutral", "pose", "features"):
+    for name in ("neutral", "pose", "features", "coefficients"):
         if name in optional:
             optional[name] = optional[name].astype(np.float32)
     if "occluder" in optional:

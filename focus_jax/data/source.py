@@ -56,37 +56,75 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
     if config.encoder.kind != "recognizer":
         return splits
 
-    def with_features(name: str, records: Records, versions: int) -> Records:
-        paste = data.paste if versions else 0.0
-        key = (
-            _fingerprint(records),
-            _fingerprint(recognizer),
-            data.size,
-            data.record_size,
-            versions,
-            paste,
-            config.seed,
-        )
-        return cached(
-            config,
-            f"{data.name}-{name}-features",
-            key,
-            lambda: recognized(
-                records,
-                recognizer,
-                kind=config.recognizer.kind,
-                record_size=data.record_size,
-                size=data.size,
-                versions=versions,
-                paste=paste,
-                seed=config.seed,
-            ),
-        )
-
     return Splits(
-        with_features("train", splits.train, data.versions),
-        with_features("validation", splits.validation, 0),
-        with_features("test", splits.test, 0),
+        _with_features(config, recognizer, "train", splits.train, data.versions),
+        _with_features(config, recognizer, "validation", splits.validation, 0),
+        _with_features(config, recognizer, "test", splits.test, 0),
+    )
+
+
+def load_renderings(config: Config, recognizer: Any) -> Records:
+    """`config.data.renderings` faces of the modes that a run keeps, with their coefficients.
+
+    In surroundings, and taken, like synthetic photos, but with nothing in front of them. ValueError
+    if the config asks for none.
+    """
+    count = config.data.get("renderings", 0)
+    if not count:
+        raise ValueError(
+            "config.losses.coefficients needs faces whose coefficients are known; "
+            "set config.data.renderings above 0"
+        )
+    face_model = load_face_model(config.face_model.name, **config.face_model.modes)
+    records = cached(
+        config,
+        "renderings",
+        (_fingerprint(face_model), _side(config), config.seed, count),
+        lambda: synthesize(
+            face_model,
+            count,
+            size=_side(config),
+            seed=config.seed,
+            split="renderings",
+            occluded=0.0,
+            noise=False,
+            progress=True,
+            coefficients=True,
+        ),
+    )
+    if config.encoder.kind != "recognizer":
+        return records
+    return _with_features(config, recognizer, "renderings", records, 0)
+
+
+def _with_features(
+    config: Config, recognizer: Any, name: str, records: Records, versions: int
+) -> Records:
+    data = config.data
+    paste = data.paste if versions else 0.0
+    key = (
+        _fingerprint(records),
+        _fingerprint(recognizer),
+        data.size,
+        data.record_size,
+        versions,
+        paste,
+        config.seed,
+    )
+    return cached(
+        config,
+        f"{data.name}-{name}-features",
+        key,
+        lambda: recognized(
+            records,
+            recognizer,
+            kind=config.recognizer.kind,
+            record_size=data.record_size,
+            size=data.size,
+            versions=versions,
+            paste=paste,
+            seed=config.seed,
+        ),
     )
 
 

@@ -58,12 +58,14 @@ def synthesize(
     occluded: float = 0.5,
     noise: bool = True,
     progress: bool = False,
+    coefficients: bool = False,
 ) -> Iterator[Record]:
     """Records of `count` faces at `size` pixels.
 
     Fields: `image` uint8 `[s s 3]`, `mask` uint8 `[s s]` (255 where the face is seen), `landmarks`
     `[68 2]` in pixels (with a detector's noise if `noise`), `neutral` `[v 3]`, `pose` `[6]`,
-    `occluder` (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one.
+    `occluder` (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one. With
+    `coefficients` also those: identity, expression and albedo in one row.
     """
     factor = canvas_factor(size)
     bar = tqdm(total=count, desc=f"synthetic {split} faces", unit="face", disable=not progress)
@@ -76,9 +78,14 @@ def synthesize(
             rendered = _render(face_model, _stack(draws), size * factor)
             paint = functools.partial(_photograph, size=size, occluded=occluded, noise=noise)
             faces = zip(*(x[: len(streams)] for x in rendered), strict=True)
-            for number, record in zip(numbers, pool.map(paint, streams, faces), strict=True):
+            painted = pool.map(paint, streams, faces)
+            for number, drawn, record in zip(numbers, draws, painted, strict=False):
                 bar.update()
-                yield {**record, "filename": f"synthetic_{split}_{number:06d}"}
+                record["filename"] = f"synthetic_{split}_{number:06d}"
+                if coefficients:
+                    known = (drawn.identity, drawn.expression, drawn.albedo)
+                    record["coefficients"] = np.concatenate(known)
+                yield record
 
 
 def _stream(seed: int, split: str, number: int) -> np.random.Generator:
