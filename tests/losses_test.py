@@ -34,6 +34,21 @@ def random_images(seed=0, size=16):
 TOLERANCE = 1e-4
 
 
+def test_the_coefficients_of_a_mean_face_cost_one_for_each_basis():
+    rng = np.random.default_rng(0)
+    bases = [rng.normal(0, scale, (30, 3, n)) for scale, n in ((2.0, 5), (0.1, 3))]
+    weights = losses.coefficient_weights(*bases)
+    true = rng.standard_normal((20000, 8)).astype(np.float32)
+    assert losses.coefficients(true, true, weights) == 0
+    np.testing.assert_allclose(losses.coefficients(0 * true, true, weights), 2.0, rtol=0.03)
+    # The same error costs more in a mode that moves more.
+    bases[0][..., 0] *= 10
+    weights = losses.coefficient_weights(*bases)
+    np.testing.assert_allclose(weights[0], 1.0, atol=0.06)
+    with pytest.raises(ValueError, match=r"\(20000, 8\) and \(1, 8\)"):
+        losses.coefficients(true, true[:1], weights)
+
+
 def test_parity_with_the_release(formation):
     f = formation
     t, r, m, c = f["target"], f["rendering"], f["mask"], f["coverage"]

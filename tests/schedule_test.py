@@ -78,6 +78,16 @@ def test_terms_name_what_counts():
     assert not terms_at(11, SMALL, RELEASE, RATES, masks=False).segmenter_mask
 
 
+def test_known_coefficients_count_wherever_the_autoencoder_learns():
+    told = {**RELEASE, "coefficients": 2.0}
+    for step in range(SMALL.total):
+        learns = phase_at(step, SMALL).network == "autoencoder"
+        weights = terms_at(step, SMALL, told, RATES).weights
+        assert weights.get("coefficients", 0) == (2.0 if learns else 0)
+        # Without a weight there is no term, so that no renderings are asked for.
+        assert "coefficients" not in terms_at(step, SMALL, RELEASE, RATES).weights
+
+
 def test_rates_decay_in_steps_of_their_stage():
     rates = [float(terms_at(s, SMALL, RELEASE, RATES).learning_rate) for s in range(SMALL.total)]
     np.testing.assert_allclose(rates[:7], [0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125])

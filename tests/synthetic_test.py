@@ -77,6 +77,18 @@ def test_noise_moves_landmarks_and_nothing_else(face_model, records):
     np.testing.assert_array_equal(noisy[0]["mask"], records[0]["mask"])
 
 
+def test_coefficients_make_the_face(face_model):
+    few = load_face_model("builtin", identity=5, expression=4, albedo=3)
+    made = list(synthesize(few, 3, size=SIZE, seed=0, occluded=0.0, coefficients=True))
+    codes = np.stack([r["coefficients"] for r in made])
+    assert codes.shape == (3, 12) and codes.std() > 0.3
+    shapes = morphable.vertices(few, codes[:, :5], np.zeros((3, 0), np.float32))
+    np.testing.assert_allclose([r["neutral"] for r in made], shapes, atol=1e-3)
+    plain = next(synthesize(few, 1, size=SIZE, seed=0, occluded=0.0))
+    assert made[0].keys() - plain.keys() == {"coefficients"}
+    np.testing.assert_array_equal(made[0]["image"], plain["image"])
+
+
 def test_none_or_all_can_be_occluded(face_model):
     none = synthesize(face_model, 6, size=SIZE, seed=0, occluded=0.0)
     assert all(r["occluder"] == 0 for r in none)

@@ -50,6 +50,8 @@ def one_device():
 def config(tmp_path_factory):
     config = load_config("em", "smoke")
     config.data.cache = str(tmp_path_factory.mktemp("cache"))
+    # What resumes must find its place in a second stream, too.
+    config.data.renderings, config.losses.coefficients = 6, 1.0
     return config
 
 

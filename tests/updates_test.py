@@ -72,8 +72,8 @@ def state(method, face_model, batch):
     return initial_state(method, face_model, batch, 0)
 
 
-def step(state, batch, constants, method, number):
-    terms = terms_at(number, SCHEDULE, RELEASE, RATES)
+def step(state, batch, constants, method, number, table=RELEASE):
+    terms = terms_at(number, SCHEDULE, table, RATES)
     update = updates.update_segmenter if number in (2, 3, 4) else updates.update_autoencoder
     return update(state, batch, constants, terms, method=method)
 
@@ -253,6 +253,39 @@ def test_bfloat16_is_near_and_leaves_the_state_float32(
     assert low["gradient"] != values["gradient"]
 
 
+# Twice as many as there are photos; nothing but their coefficients counts.
+TOLD = {**dict.fromkeys(RELEASE, 0.0), "coefficients": 1.0}
+
+
+@pytest.fixture(scope="module")
+def told(batch):
+    rng = np.random.default_rng(1)
+    renderings = Batch(
+        image=rng.random((8, SIZE, SIZE, 3), np.float32),
+        landmarks=np.repeat(batch.landmarks, 2, axis=0),
+        index=np.arange(8, dtype=np.int32),
+        coefficients=rng.standard_normal((8, 10)).astype(np.float32),
+    )
+    return dataclasses.replace(batch, renderings=renderings)
+
+
+def test_the_encoder_learns_the_coefficients_of_renderings(state, told, constants, method):
+    seen = updates._with_renderings(told).image.reshape(4, 3, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(seen[:, 0], told.image)
+    np.testing.assert_array_equal(seen[:, 1:].reshape(8, SIZE, SIZE, 3), told.renderings.image)
+    errors = []
+    for _ in range(8):
+        state, values = step(state, told, constants, method, 0, TOLD)
+        errors.append(float(values["coefficients"]))
+        assert values["loss"] == values["coefficients"]
+    # The encoder begins with the mean face.
+    basis = constants.face_model.identity_basis, constants.face_model.expression_basis
+    weights = losses.coefficient_weights(*basis, constants.face_model.albedo_basis)
+    true = told.renderings.coefficients
+    np.testing.assert_allclose(errors[0], np.mean(np.sum(weights * true**2, -1)), rtol=1e-4)
+    assert errors[-1] < 0.7 * errors[0]
+
+
 def test_the_mask_carries_a_gradient_to_the_encoder_unless_detached(
     state, batch, constants, method, face_model
 ):
@@ -318,7 +351,7 @@ def test_the_segmenter_is_told_of_pasted_occluders_only_on_request(batch, consta
             terms(batch, number, 1.0)
 
 
-def test_one_and_four_devices_take_the_same_step(batch, constants, face_model, method):
+def test_one_and_four_devices_take_the_same_step(told, constants, face_model, method):
     if len(jax.devices()) < 4:
         pytest.skip("four virtual devices are needed: XLA_FLAGS was set otherwise")
     first, second = {}, {}
@@ -327,8 +360,10 @@ def test_one_and_four_devices_take_the_same_step(batch, constants, face_model, m
         state = sharding.replicate(initial_state(method, face_model, batch, 0), mesh)
         placed = sharding.replicate(constants, mesh)
         with jax.set_mesh(mesh):
-            shared = sharding.split(batch, mesh)
-            state, values = step(state, shared, placed, method, 0)
+            shared = sharding.split(told, mesh)
+            table = {**RELEASE, "coefficients": 1.0}
+            state, values = step(state, shared, placed, method, 0, table)
+            shared = dataclasses.replace(shared, renderings=None)
             first[count] = jax.device_get(values)
             _, values = step(state, shared, placed, method, 3)
             second[count] = jax.device_get(values)
