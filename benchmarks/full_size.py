@@ -131,7 +131,7 @@ def update_of(job: Job, stage: str) -> tuple[Any, updates.Terms]:
     schedule = Schedule(**job.config.schedule)
     joint = schedule.total - schedule.joint
     step = {
-        "initialisation": schedule.warmup,
+        "initialisation": schedule.renderings + schedule.warmup,
         "pre-training": joint - schedule.pretraining,
         "joint segmenter": joint,
         "joint autoencoder": joint + schedule.segmenter_steps,

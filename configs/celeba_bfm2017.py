@@ -87,6 +87,7 @@ def _published(paper: bool) -> ConfigDict:
             "augment": True,
             "fix_y_offset": True,
             "paste": 0.0,
+            "renderings": 0,  # of the face model, for losses.coefficients
             "train_count": 0,  # all photos
             "validation_count": 0,
             "test_count": 0,
@@ -129,6 +130,7 @@ def _published(paper: bool) -> ConfigDict:
     )
     c.schedule = ConfigDict(
         {
+            "renderings": 0,
             "warmup": 0,
             "initialisation": 300_000,
             "pretraining": 30_000,

@@ -116,6 +116,7 @@ def _synthetic() -> ConfigDict:
     )
     c.schedule = ConfigDict(
         {
+            "renderings": 0,  # steps on these alone, before the others
             "warmup": 400,
             "initialisation": 300,
             "pretraining": 300,
@@ -167,6 +168,7 @@ def _smoke(c: ConfigDict) -> None:
     c.data.train_count, c.data.validation_count, c.data.test_count = 24, 8, 8
     c.schedule = ConfigDict(
         {
+            "renderings": 0,
             "warmup": 4,
             "initialisation": 4,
             "pretraining": 3,

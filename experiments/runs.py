@@ -26,6 +26,7 @@ from focus_jax.data.pipeline import evaluation_batches
 from focus_jax.data.source import load_splits
 from focus_jax.evaluation import report
 from focus_jax.evaluation.evaluate import evaluate
+from focus_jax.schedule import Schedule
 from focus_jax.train import train
 from focus_jax.types import Config
 from focus_jax.workdir import Trained, load_trained
@@ -75,13 +76,17 @@ def _stage(config: Config, **lengths: int) -> Config:
 
 
 def share(config: Config, root: Path) -> tuple[Path | None, Path]:
-    """Workdirs of a seed's warm-up, if its schedule has one, and of its initialisation."""
+    """Workdirs of a seed's warm-up, if its schedule has one, and of its initialisation.
+
+    The warm-up includes the steps on renderings before it.
+    """
     warm, initialised = root / "warm-up", root / "initialised"
-    if config.schedule.warmup:
+    warms = config.schedule.warmup + config.schedule.get("renderings", 0) > 0
+    if warms:
         _once(_stage(config, initialisation=0, pretraining=0, joint=0), warm)
         begin(warm, initialised)
     _once(_stage(config, joint=0), initialised)
-    return warm if config.schedule.warmup else None, initialised
+    return warm if warms else None, initialised
 
 
 def _once(config: Config, workdir: Path) -> None:
@@ -151,8 +156,8 @@ def score(trained: Trained, *, prior: np.ndarray | None = None) -> Scores:
 
 def rounds(workdir: Path, config: Config) -> list[dict[str, float]]:
     """Validation scores during the joint stage, at EM rounds that may be fractions."""
-    schedule = config.schedule
-    start = schedule.warmup + schedule.initialisation + schedule.pretraining
+    schedule = Schedule(**config.schedule)
+    start = schedule.total - schedule.joint
     wanted = {"f1": "occluded/segmenter_f1", "shape": "occluded/shape", "rmse": "occluded/rmse"}
     found = []
     for line in (workdir / "metrics.jsonl").read_text().splitlines():

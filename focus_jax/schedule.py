@@ -11,13 +11,14 @@ import numpy as np
 
 from focus_jax.updates import Terms
 
-Stage = Literal["warm-up", "initialisation", "pre-training", "joint", "done"]
+Stage = Literal["renderings", "warm-up", "initialisation", "pre-training", "joint", "done"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     """Length of each stage in steps.
 
+    `renderings`, not of the paper, teaches the encoder the coefficients of rendered faces alone;
     `warmup` fits the whole rendered face, led by the landmarks, until Eq. 10 has something to pass;
     the joint stage consists of periods that begin with `segmenter_steps` of the segmenter.
     """
@@ -28,10 +29,13 @@ class Schedule:
     joint: int
     period: int
     segmenter_steps: int
+    renderings: int = 0  # a config may be older
 
     @property
     def total(self) -> int:
-        return self.warmup + self.initialisation + self.pretraining + self.joint
+        return sum(
+            (self.renderings, self.warmup, self.initialisation, self.pretraining, self.joint)
+        )
 
     def without_masks(self) -> "Schedule":
         """The same number of autoencoder steps, and none of the segmenter."""
@@ -55,6 +59,7 @@ def phase_at(step: int, schedule: Schedule) -> Phase:
     """The stage of a step and the network that it trains (PAPER_VS_RELEASE: segmenter first)."""
     start = 0
     for stage, network, length in (
+        ("renderings", "autoencoder", schedule.renderings),
         ("warm-up", "autoencoder", schedule.warmup),
         ("initialisation", "autoencoder", schedule.initialisation),
         ("pre-training", "segmenter", schedule.pretraining),
@@ -73,6 +78,7 @@ def phase_at(step: int, schedule: Schedule) -> Phase:
 # initialisation share one program, in which the other's weight is zero.
 CHEAP = ("photometric", "robust", "landmark", "prior", "autoencoder_area")
 ACTIVE = {
+    ("renderings", "autoencoder"): ("coefficients",),
     ("warm-up", "autoencoder"): ("photometric", "landmark", "prior", "coefficients"),
     ("initialisation", "autoencoder"): (
         "photometric",
@@ -128,17 +134,18 @@ def terms_at(
         else:
             given["robust"] = 0
     weights = {name: np.float32(given[name]) for name in active if given[name] != 0}
-    if phase.network == "autoencoder":
+    if phase.network == "autoencoder" and phase.stage != "renderings":
         weights = dict.fromkeys(CHEAP, np.float32(0)) | weights
     section = {
+        "renderings": "initialisation",
         "warm-up": "initialisation",
         "initialisation": "initialisation",
         "pre-training": "pretraining",
         "joint": phase.network,
     }[phase.stage]
     rate = rates[section]
-    # The warm-up and the initialisation share one decay, from step 0.
-    begin = 0 if section == "initialisation" else phase.start
+    # The warm-up and the initialisation share one decay, from the warm-up's first step.
+    begin = schedule.renderings if phase.stage == "initialisation" else phase.start
     learning_rate = rate["rate"] * rate["decay"] ** ((step - begin) // rate["every"])
     return Terms(
         weights,  # type: ignore[arg-type]

@@ -15,8 +15,8 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     "seed data.train_count data.validation_count data.test_count data.versions data.renderings "
-    "schedule.warmup schedule.initialisation schedule.pretraining schedule.joint "
-    "schedule.segmenter_steps debug.skipped_updates rates.initialisation.rate "
+    "schedule.renderings schedule.warmup schedule.initialisation schedule.pretraining "
+    "schedule.joint schedule.segmenter_steps debug.skipped_updates rates.initialisation.rate "
     "rates.pretraining.rate rates.autoencoder.rate rates.segmenter.rate"
 )
 SHARES = "data.paste data.occluded segmenter.dropout"
@@ -38,6 +38,11 @@ def check(config: Config) -> None:
         for name in names.split():
             if name in flat and not holds(flat[name]):
                 raise ValueError(f"config.{name}={flat[name]} {rule}")
+    if flat.get("schedule.renderings", 0) and not flat.get("losses.coefficients", 0):
+        raise ValueError(
+            "config.schedule.renderings trains on nothing but coefficients; give "
+            "config.losses.coefficients a weight"
+        )
     stages = ("warmup", "initialisation", "pretraining", "joint")
     if not sum(flat[f"schedule.{stage}"] for stage in stages):
         raise ValueError("config.schedule has no steps; give at least one stage some")

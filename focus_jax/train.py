@@ -175,8 +175,10 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
     # Records with features were augmented before these were computed.
     augmented = config.data.augment and config.encoder.kind != "recognizer"
     streams = {"batches": start(splits.train, augmented=augmented, paste=config.data.paste)}
+    renderings = []
     if config.losses.get("coefficients", 0):
-        streams["renderings"] = start(load_renderings(config, recognizer), augmented=False)
+        renderings = load_renderings(config, recognizer)
+        streams["renderings"] = start(renderings, augmented=False)
     constants = sharding.replicate(
         updates.Constants(
             jax.tree.map(jnp.asarray, face_model), recognizer, jax.random.key(config.seed)
@@ -221,9 +223,11 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
         # Steps whose numbers may still be on their way: reading them at once would make the device
         # wait for the host.
         pending: deque[health.Step] = deque()
+        seen = (splits.train, renderings)  # the records of a step, by whether it is of renderings
         for step in range(int(state.step), schedule.total):
             phase = phase_at(step, schedule)
-            if step == phase.start and phase.stage in ("pre-training", "joint"):
+            begins = phase.stage in ("pre-training", "joint") or 0 < step == schedule.renderings
+            if step == phase.start and begins:
                 # By way of the host: what optax makes of arrays of all processes is of this one.
                 state = sharding.replicate(fresh_optimizers(sharding.gather(state), method), mesh)
             if step in config.correct_albedo:
@@ -232,19 +236,22 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                 step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
             )
             terms = sharding.replicate(terms, mesh)
-            own = next(streams["batches"])
-            if "coefficients" in terms.weights:
-                own = dataclasses.replace(own, renderings=next(streams["renderings"]))
-            update = (
-                updates.update_autoencoder
-                if phase.network == "autoencoder"
-                else updates.update_segmenter
-            )
+            if phase.stage == "renderings":
+                own, update = next(streams["renderings"]), updates.update_on_renderings
+            else:
+                own = next(streams["batches"])
+                if "coefficients" in terms.weights:
+                    own = dataclasses.replace(own, renderings=next(streams["renderings"]))
+                update = (
+                    updates.update_autoencoder
+                    if phase.network == "autoencoder"
+                    else updates.update_segmenter
+                )
             if config.debug.nans:
                 update = repeatable(update)
             done = step + 1
             pending.append(health.Step(done, phase, own.index))
-            with health.naming_operation(pending[-1], splits.train):
+            with health.naming_operation(pending[-1], seen[phase.stage == "renderings"]):
                 batch = sharding.split(own, mesh)
                 state, values = update(state, batch, constants, terms, method=method)
             pending[-1] = pending[-1]._replace(values=values)
@@ -262,14 +269,15 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                     writer.write(examined.number, "warning", {name: value})
                 if condition.skipped > config.debug.skipped_updates:
                     last = checkpoint.newest(manager)
-                    raise health.too_many_skipped(examined, splits.train, condition, last)
+                    named = seen[examined.phase.stage == "renderings"]
+                    raise health.too_many_skipped(examined, named, condition, last)
             if logs:
                 read = jax.device_get(values)
                 numbers = {k: float(v) for k, v in read.items() if k != "finite"}
                 more = {"round": phase.round, "skipped": condition.skipped_in_all}
                 writer.write(done, f"train {phase.network}", {**numbers, **more})
                 bar.set_description(f"{phase.stage} {phase.network}")
-                bar.set_postfix({k: f"{numbers[k]:.3g}" for k in ("loss", "mask")})
+                bar.set_postfix({k: f"{numbers[k]:.3g}" for k in ("loss", "mask") if k in numbers})
             if evaluates:
                 writer.write(done, "evaluation", appraiser.evaluation(state))
             if ends:

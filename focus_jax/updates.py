@@ -245,11 +245,44 @@ def update_autoencoder(
         face = _decode(method, face_model, raw[:, 0], height, width)
         values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
         if batch.renderings is not None:
-            values["coefficients"] = _coefficients(method, face_model, raw[:, 1:], batch.renderings)
+            known = raw[:, 1:].reshape(-1, raw.shape[-1])
+            code = forward.decode(known, forward.widths(face_model), method.decoding)
+            values["coefficients"] = _coefficients(code, face_model, batch.renderings)
         kept = 1.0 - losses.area(mask, face.rendering.coverage)
         seen = {"mask": kept, "spread": _spread(face.code)}
         return _total(terms.weights, values), (statistics, {**values, **seen})
 
+    return _learnt(state, batch, key, terms, method, objective)
+
+
+@functools.partial(jax.jit, static_argnames="method", donate_argnames="state")
+def update_on_renderings(
+    state: TrainState, batch: Batch, constants: Constants, terms: Terms, *, method: Method
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step of the encoder on a batch of renderings alone, of which nothing need be drawn."""
+    key = jax.random.fold_in(constants.key, state.step)
+    face_model = _face_model(state, constants)
+
+    def objective(parameters, statistics, batch, key):
+        raw, statistics = forward.encode(
+            method.encoder,
+            _variables(parameters, statistics),
+            batch,
+            train=True,
+            dropout=key,
+            dtype=method.dtype,
+        )
+        code = forward.decode(raw, forward.widths(face_model), method.decoding)
+        values = {"coefficients": _coefficients(code, face_model, batch)}
+        return _total(terms.weights, values), (statistics, {**values, "spread": _spread(code)})
+
+    return _learnt(state, batch, key, terms, method, objective)
+
+
+def _learnt(
+    state: TrainState, batch: Batch, key: PRNGKey, terms: Terms, method: Method, objective: Any
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The state after a step of the encoder, where its numbers are finite, and these numbers."""
     loss, statistics, values, gradients = differentiate(
         objective, state.encoder, batch, key, method.parts
     )
@@ -290,12 +323,8 @@ def _with_renderings(batch: Batch) -> Batch:
     return dataclasses.replace(batch, image=join(batch.image, own.image), features=features)
 
 
-def _coefficients(
-    method: Method, face_model: FaceModel, raw: jax.Array, renderings: Batch
-) -> jax.Array:
-    """`losses.coefficients` of the encoder's output `[b k n]` for `renderings` `[b k]`."""
-    raw = raw.reshape(-1, raw.shape[-1])
-    code = forward.decode(raw, forward.widths(face_model), method.decoding)
+def _coefficients(code: FaceCode, face_model: FaceModel, renderings: Batch) -> jax.Array:
+    """`losses.coefficients` of what the encoder says of renderings."""
     found = jnp.concatenate([code.identity, code.expression, code.albedo], axis=-1)
     weights = losses.coefficient_weights(
         face_model.identity_basis, face_model.expression_basis, face_model.albedo_basis

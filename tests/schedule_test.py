@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,22 @@ RATES = {
     name: {"rate": 0.1, "decay": 0.5, "every": 2}
     for name in ("initialisation", "pretraining", "autoencoder", "segmenter")
 }
+
+
+def test_renderings_come_first_and_move_the_rest():
+    later = dataclasses.replace(SMALL, renderings=3)
+    told = {**RELEASE, "coefficients": 2.0}
+    assert later.total == SMALL.total + 3
+    for step in range(later.total):
+        phase, terms = phase_at(step, later), terms_at(step, later, told, RATES)
+        if step < 3:
+            assert phase[:3] == ("renderings", "autoencoder", 0)
+            assert terms.weights == {"coefficients": 2.0}
+        else:
+            before = phase_at(step - 3, SMALL)
+            assert phase == before._replace(start=before.start + 3)
+            assert terms == terms_at(step - 3, SMALL, told, RATES)
+    assert later.without_masks().renderings == 3
 
 
 def test_every_stage_has_its_length_and_its_network():

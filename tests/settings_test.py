@@ -27,6 +27,13 @@ def test_numbers_that_cannot_work_are_named(field, value, rule):
         settings.check(config)
 
 
+def test_steps_on_renderings_need_their_loss():
+    config = load_config("em")
+    config.schedule.renderings, config.losses.coefficients = 5, 0.0
+    with pytest.raises(ValueError, match=r"give config\.losses\.coefficients a weight"):
+        settings.check(config)
+
+
 def test_a_schedule_without_steps_is_refused():
     config = load_config("em")
     config.schedule.update(warmup=0, initialisation=0, pretraining=0, joint=0)

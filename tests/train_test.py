@@ -52,6 +52,7 @@ def config(tmp_path_factory):
     config.data.cache = str(tmp_path_factory.mktemp("cache"))
     # What resumes must find its place in a second stream, too.
     config.data.renderings, config.losses.coefficients = 6, 1.0
+    config.schedule.renderings = 2
     return config
 
 
@@ -93,7 +94,7 @@ def watched(config, tmp_path_factory):
     logger.addHandler(compiled)
     try:
         with pytest.MonkeyPatch.context() as patch, jax.log_compiles():
-            for name in ("update_autoencoder", "update_segmenter"):
+            for name in ("update_on_renderings", "update_autoencoder", "update_segmenter"):
                 patch.setattr(updates, name, without_copies(getattr(updates, name)))
             scores = train(config, workdir)
     finally:
@@ -110,6 +111,7 @@ def finished(watched):
 def test_each_kind_of_step_is_compiled_once(watched):
     """With and without masks and perceptual terms; for pre-training and for the joint stage."""
     _, _, counts = watched
+    assert counts["update_on_renderings"] == 1
     assert counts["update_autoencoder"] == 2
     assert counts["update_segmenter"] == 2
     assert counts["predict"] == 1
@@ -117,7 +119,7 @@ def test_each_kind_of_step_is_compiled_once(watched):
 
 def test_a_run_leaves_its_tables_pictures_and_metrics(config, finished):
     workdir, scores = finished
-    assert set(scores) == {"warm-up", "initialisation", "pre-training", "joint"}
+    assert set(scores) == {"renderings", "warm-up", "initialisation", "pre-training", "joint"}
     text = write_summary(config, workdir, scores, None)
     for row in ("everything is face", "threshold of the initialisation", "FOCUS", "mean face"):
         assert row in text
@@ -128,7 +130,7 @@ def test_a_run_leaves_its_tables_pictures_and_metrics(config, finished):
     assert steps == list(range(1, Schedule(**config.schedule).total + 1))
 
 
-@pytest.mark.parametrize("stop_at", [3, 13])
+@pytest.mark.parametrize("stop_at", [1, 15])
 def test_an_interrupted_run_ends_bit_equal(config, finished, tmp_path, monkeypatch, stop_at):
     workdir, scores = finished
 
@@ -163,7 +165,7 @@ def test_updates_that_are_not_finite_are_left_out_until_there_are_too_many(
         return split(batch, mesh)
 
     monkeypatch.setattr(sharding, "split", broken)
-    message = "not finite at step 8 .* 2 updates in a row .*: synthetic_train_.*/checkpoints/5[.]"
+    message = "not finite at step 8 .* 2 updates in a row .*: synthetic_train_.*/checkpoints/6[.]"
     with pytest.raises(FloatingPointError, match=message):
         train(fragile, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
