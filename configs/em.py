@@ -125,7 +125,8 @@ def _synthetic() -> ConfigDict:
             "segmenter_steps": 150,
         }
     )
-    c.correct_albedo = ()  # steps before which the mean albedo is corrected by the photos
+    # Steps, from the warm-up on, before which the mean albedo is corrected by the photos.
+    c.correct_albedo = ()
     c.losses = presets.losses("release")
     c.losses.landmark = 1e-2  # pixels of a 64-pixel crop are 3.5 times as large
     c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better

@@ -33,9 +33,8 @@ class Schedule:
 
     @property
     def total(self) -> int:
-        return sum(
-            (self.renderings, self.warmup, self.initialisation, self.pretraining, self.joint)
-        )
+        begun = self.renderings + self.warmup + self.initialisation
+        return begun + self.pretraining + self.joint
 
     def without_masks(self) -> "Schedule":
         """The same number of autoencoder steps, and none of the segmenter."""

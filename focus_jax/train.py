@@ -230,7 +230,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
             if step == phase.start and begins:
                 # By way of the host: what optax makes of arrays of all processes is of this one.
                 state = sharding.replicate(fresh_optimizers(sharding.gather(state), method), mesh)
-            if step in config.correct_albedo:
+            if step - schedule.renderings in config.correct_albedo:
                 state = dataclasses.replace(state, albedo_mean=appraiser.mean_albedo(state))
             terms = terms_at(
                 step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
