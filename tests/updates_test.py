@@ -365,7 +365,7 @@ def test_one_and_four_devices_take_the_same_step(told, constants, face_model, me
     first, second = {}, {}
     for count in (1, 4):
         mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
-        state = sharding.replicate(initial_state(method, face_model, batch, 0), mesh)
+        state = sharding.replicate(initial_state(method, face_model, told, 0), mesh)
         placed = sharding.replicate(constants, mesh)
         with jax.set_mesh(mesh):
             shared = sharding.split(told, mesh)
