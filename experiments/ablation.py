@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 from ml_collections import config_flags
 
@@ -241,8 +240,6 @@ def _times(results: dict[str, list[dict[str, Any]]]) -> str:
 def main(argv: list[str]) -> None:
     del argv
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    cache = Path("~/.cache/focus_jax/xla").expanduser()
-    jax.config.update("jax_compilation_cache_dir", str(cache))
     config = _CONFIG.value
     root = Path(_WORKDIR.value or f"runs/ablation-{config.name}")
     found = run(

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 from ml_collections import config_flags
 
@@ -85,8 +84,6 @@ def collect(found: dict[str, dict[float, list[dict[str, Any]]]], out: Path, *, t
 def main(argv: list[str]) -> None:
     del argv
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    cache = Path("~/.cache/focus_jax/xla").expanduser()
-    jax.config.update("jax_compilation_cache_dir", str(cache))
     config = _CONFIG.value
     root = Path(_WORKDIR.value or f"runs/hyperparameters-{config.name}")
     factors = tuple(float(f) for f in _FACTORS.value)

@@ -36,9 +36,6 @@ def main(argv: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells of every step of a save
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # "no TPU", where none is
     config = _CONFIG.value
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # which JAX itself reads
-        cache = Path("~/.cache/focus_jax/xla").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache))
     sharding.start_processes(config.distributed)
     workdir = Path(_WORKDIR.value or f"runs/{config.name}")
     try:

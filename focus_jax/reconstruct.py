@@ -14,12 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from focus_jax import page, process, results, video
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Face, Found, Photo, find_photos
+from focus_jax.evaluation.command import keep_programs
 from focus_jax.inference import Inference
 from focus_jax.memory import keep_freed_memory
 from focus_jax.trained import Model, load_model
@@ -74,8 +74,7 @@ def run(arguments: argparse.Namespace, job: Any) -> int:
     """Run a command's job: errors as one sentence, an exit status at the end."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     keep_freed_memory()
-    cache = Path("~/.cache/focus_jax/xla").expanduser()
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_programs()
     out = Path(arguments.out)
     try:
         found = _photos(arguments)

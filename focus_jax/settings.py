@@ -1,7 +1,7 @@
 """What a config may say: numbers that would fail in the middle of a run fail before it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from focus_jax.types import Config
@@ -25,11 +25,21 @@ RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (NOT_NEGATIVE, "must not be negative", lambda x: x >= 0),
     (SHARES, "must be between 0 and 1", lambda x: 0 <= x <= 1),
 )
+# The same of fields with several numbers.
+LISTS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("correct_albedo", "must be whole numbers", lambda x: all(type(n) is int for n in x)),
+    (
+        "decoding.light_bands",
+        "must be three finite numbers",
+        lambda x: len(x) == 3 and all(type(n) in (int, float) and math.isfinite(n) for n in x),
+    ),
+)
 
 
 def check(config: Config) -> None:
     """Raise ValueError, naming field and value, for a number that cannot work."""
-    flat = dict(_numbers(config))
+    fields = dict(leaves(config))
+    flat = {k: v for k, v in fields.items() if type(v) in (int, float)}
     for name, value in flat.items():
         # An infinite limit is one that limits nothing.
         if math.isnan(value) or (math.isinf(value) and not name.startswith("decoding.")):
@@ -43,14 +53,18 @@ def check(config: Config) -> None:
             "config.schedule.renderings trains on nothing but coefficients; give "
             "config.losses.coefficients a weight"
         )
+    for name, rule, holds in LISTS:
+        if name in fields and not holds(fields[name]):
+            raise ValueError(f"config.{name}={fields[name]} {rule}")
     stages = ("warmup", "initialisation", "pretraining", "joint")
     if not sum(flat[f"schedule.{stage}"] for stage in stages):
         raise ValueError("config.schedule has no steps; give at least one stage some")
 
 
-def _numbers(config: Config, prefix: str = "") -> Any:
+def leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field that is no section, by its dotted name."""
     for name, value in config.items():
         if hasattr(value, "items"):
-            yield from _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
             yield f"{prefix}{name}", value

@@ -222,9 +222,10 @@ def flame_arrays() -> dict[str, np.ndarray]:
     }
 
 
-def write_flame(path: Path) -> None:
+def write_flame(path: Path, *, modes: slice | list[int] = slice(None)) -> None:
     """`generic_model.pkl`, with chumpy and sparse arrays as in the original, or an npz."""
     arrays = flame_arrays()
+    arrays["shapedirs"] = arrays["shapedirs"][..., modes]
     if path.suffix == ".npz":
         np.savez(path, **arrays)
         return

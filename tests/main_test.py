@@ -4,7 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+from absl import app, flags
+from ml_collections import config_flags
+
+from focus_jax.evaluation import command
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,6 +36,32 @@ def test_bad_settings_are_one_sentence(arguments, message, tmp_path):
 def test_a_misspelt_field_is_an_error(tmp_path):
     done = run("--config=configs/em.py", "--config.data.sise=32", workdir=tmp_path)
     assert done.returncode == 1 and "sise" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # by ml_collections
+@pytest.mark.parametrize("name", ["data.sise", "data.size.x", "data..size", "1", ""])
+def test_a_field_that_there_is_not_is_one_sentence(name, monkeypatch):
+    arguments = ["main", "--config=configs/em.py", f"--config.{name}=3"]
+    parsed = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=parsed, sys_argv=arguments)
+    monkeypatch.setattr(app, "FLAGS", parsed)
+    with pytest.raises(
+        SystemExit, match=f"error: the config has no such field: .*{name.removeprefix('data.')}"
+    ):
+        command.parse_flags(arguments)
+
+
+@pytest.mark.parametrize("given", ["", "elsewhere"])
+def test_programs_are_kept(given, monkeypatch):
+    """Where the environment says, which JAX reads itself, or else in the home folder."""
+    kept = {}
+    monkeypatch.setattr(jax.config, "update", lambda name, value: kept.update({name: value}))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    if given:
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", given)
+    command.keep_programs()
+    home = str(Path("~/.cache/focus_jax/xla").expanduser())
+    assert kept == ({} if given else {"jax_compilation_cache_dir": home})
 
 
 def test_a_csv_with_a_missing_point_names_file_and_row(tmp_path):

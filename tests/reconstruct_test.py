@@ -29,7 +29,7 @@ def small():
         patch.setattr(inference, "START_STEPS", 40)
         patch.setattr(reconstruct, "STEPS", 3)
         # A test's cache of compiled programs would outlive it.
-        patch.setattr(reconstruct.jax.config, "update", lambda name, value: None)
+        patch.setattr(reconstruct, "keep_programs", lambda: None)
         yield
 
 

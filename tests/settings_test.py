@@ -18,12 +18,15 @@ def test_the_configs_are_well(name):
         ("rates.autoencoder.rate", -1e-3, "not be negative"),
         ("data.paste", 1.5, "between 0 and 1"),
         ("losses.area", float("nan"), "finite"),
+        ("decoding.light_bands", (1.0, 0.5), "three finite"),
+        ("decoding.light_bands", (1.0, 0.5, float("inf")), "three finite"),
+        ("correct_albedo", (100, "x"), "whole"),
     ],
 )
 def test_numbers_that_cannot_work_are_named(field, value, rule):
     config = load_config("em")
     config.update_from_flattened_dict({field: value})
-    with pytest.raises(ValueError, match=rf"config.{field}=\S+ must .*{rule}"):
+    with pytest.raises(ValueError, match=rf"config.{field}=.+ must .*{rule}"):
         settings.check(config)
 
 

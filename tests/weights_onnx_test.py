@@ -99,8 +99,8 @@ def test_an_export_gives_the_networks_features(state, tmp_path, folded):
     assert np.abs(seen - expected).max() < TOLERANCE * np.abs(expected).max()
 
 
-def small_graph(path, *, epsilon=EPSILON, added=None):
-    """One block, up to its addition."""
+def small_graph(path, *, epsilon=EPSILON, added=None, ended=False):
+    """One block, up to its addition, and where wanted what comes after the last one."""
     export = Export({}, folded=True)
     x = export.node("Conv", ["input.1"], np.ones((2, 3, 3, 3), np.float32))
     x = export.node("PRelu", [x], np.ones((2, 1, 1), np.float32))
@@ -110,6 +110,10 @@ def small_graph(path, *, epsilon=EPSILON, added=None):
     y = export.node("PRelu", [y], np.ones((2, 1, 1), np.float32))
     y = export.node("Conv", [y], np.ones((2, 2, 3, 3), np.float32))
     x = export.node("Add", [y, added or x])
+    if ended:
+        x = export.node("Flatten", [export.node("BatchNormalization", [x], *ones, epsilon=EPSILON)])
+        kernel, bias = np.ones((4, 128), np.float32), np.ones(4, np.float32)
+        x = export.node("Gemm", [x], kernel, bias, transB=1)
     kind = onnx.TensorProto.FLOAT
     image = onnx.helper.make_tensor_value_info("input.1", kind, [1, 3, 8, 8])
     output = onnx.helper.make_tensor_value_info(x, kind, None)
@@ -130,6 +134,8 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
     small_graph(path)  # ends where the final norm should be
     with pytest.raises(ValueError, match="0 nodes BatchNormalization read"):
         read_arcface(path)
+    small_graph(path, ended=True)
+    assert len(read_arcface(path)) == 28
     small_graph(path, epsilon=2e-5)
     with pytest.raises(ValueError, match="epsilon"):
         read_arcface(path)

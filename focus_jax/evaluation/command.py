@@ -1,8 +1,11 @@
-"""What the commands of this package share: bad input ends in one sentence."""
+"""What the commands of this package share: bad input ends in one sentence, programs are kept."""
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import jax
 from absl import app
 
 from focus_jax.memory import keep_freed_memory
@@ -32,11 +35,23 @@ def parse_flags(argv: list[str]) -> list[str]:
     """absl's parsing, with a misspelt field of the config as one sentence."""
     try:
         return app.parse_flags_with_usage(argv)
-    except AttributeError as error:
-        sys.exit(f"error: the config has no such field: {' '.join(str(error).split())}")
+    except (AttributeError, KeyError, ValueError) as error:  # unknown, in a number, not a name
+        detail = " ".join(str(error.args[0]).split()).partition(": SyntaxError")[0]
+        sys.exit(f"error: the config has no such field: {detail}")
+
+
+def keep_programs() -> None:
+    """Keep compiled programs on the disk, so that the next run of the same job starts at once.
+
+    In `JAX_COMPILATION_CACHE_DIR`, which JAX itself reads, or else in `~/.cache/focus_jax/xla`.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path("~/.cache/focus_jax/xla").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a command's `main` on the flags of the command line."""
     keep_freed_memory()
+    keep_programs()
     app.run(in_one_sentence(main), flags_parser=parse_flags)

@@ -85,8 +85,9 @@ def timeless() -> Iterator[None]:
 
 
 def fuzz(target: Target, folder: Path, cases: int, seed: int) -> int:
-    """Number of cases that were refused. Raises what a target must not raise."""
-    refused = 0
+    """Number of cases that were refused. Raises what a target must not raise, and AssertionError
+    where it refused all: then nothing was read."""
+    refused, seen = 0, 0
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -97,7 +98,8 @@ def fuzz(target: Target, folder: Path, cases: int, seed: int) -> int:
     )
     @hypothesis.given(case=target.strategy)
     def run(case: Any) -> None:
-        nonlocal refused
+        nonlocal refused, seen
+        seen += 1
         try:
             with watched(folder):
                 target.use(case)
@@ -106,6 +108,7 @@ def fuzz(target: Target, folder: Path, cases: int, seed: int) -> int:
             refused += 1
 
     run()
+    assert refused < seen, f"all of {seen} cases were refused"
     return refused
 
 
