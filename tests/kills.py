@@ -2,12 +2,15 @@
 
     python tests/kills.py --kills=20 --folder=DIR
 
-Kills are SIGKILL: while the data are read, programs are compiled, steps are taken, or a checkpoint
-is being written, which happens after every second step. Prints when the kills came, and fails where
-the two runs differ in any bit of their final state, in a line of metrics, or in their scores.
+Kills are SIGKILL, spread over all stages: each at a random moment once the run has come to its part
+of the steps, or while it starts if it had come there before. A checkpoint is written after every
+second step. Prints when the kills came, and fails where the two runs differ in any bit of their
+final state, in a line of metrics, or in their scores.
 """
 
 import argparse
+import collections
+import json
 import random
 import signal
 import time
@@ -20,14 +23,20 @@ import orbax.checkpoint as ocp
 from small_job import start_run
 
 from focus_jax import checkpoint
+from focus_jax.schedule import Schedule, phase_at
 
-LONGER = [f"--config.schedule.{k}={v}" for k, v in {"warmup": 12, "joint": 24}.items()]
+LONGER = [f"--config.schedule.{k}={v}" for k, v in {"warmup": 4, "joint": 12}.items()]
 
 
-def lines(workdir: Path) -> int:
-    """Lines of metrics so far."""
+def last_step(workdir: Path) -> int:
+    """The step of the last whole line of metrics; 0 before the first."""
     path = workdir / "metrics.jsonl"
-    return path.read_text().count("\n") if path.exists() else 0
+    whole = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
+    return json.loads(whole[-1])["step"] if whole else 0
+
+
+def schedule_of(workdir: Path) -> Schedule:
+    return Schedule(**json.loads((workdir / "config.json").read_text())["schedule"])
 
 
 def run_to_the_end(cache: Path, workdir: Path, *flags: str) -> float:
@@ -40,27 +49,39 @@ def run_to_the_end(cache: Path, workdir: Path, *flags: str) -> float:
 
 
 def kill_once(
-    cache: Path, workdir: Path, *flags: str, chance: random.Random, number: int = signal.SIGKILL
+    cache: Path,
+    workdir: Path,
+    *flags: str,
+    target: int,
+    chance: random.Random,
+    number: int = signal.SIGKILL,
 ) -> tuple[str, int]:
-    """Start or resume the run, and kill it at a random moment: what was seen, and its status."""
+    """Start or resume the run, and kill it at a random moment from step `target` on, or in its
+    beginning where that has been: what was seen, and its status."""
+    came = last_step(workdir) >= target
+    begun = time.time()
     run = start_run(cache, workdir, *flags)
-    before, begun = lines(workdir), time.monotonic()
-    wanted = chance.choice([0, 1, 1, 2, 2, 3, 4])  # new lines of metrics to wait for; 0: anywhere
-    deadline = begun + chance.uniform(0.0, 8.0)
+    deadline = begun + chance.uniform(0.0, 15.0)
     while run.poll() is None:
         # A resumed run first drops the lines that come again, so that there may be fewer.
-        seen = lines(workdir)
-        before = min(before, seen)
-        if (seen >= before + wanted) if wanted else (time.monotonic() > deadline):
-            time.sleep(chance.uniform(0.0, 0.5))
+        if time.time() > deadline if came else last_step(workdir) >= target:
+            time.sleep(chance.uniform(0.0, 0.2))
             run.send_signal(number)
             break
         time.sleep(0.01)
     output, _ = run.communicate(timeout=600)
     assert run.returncode in (0, number, -number, 75), output
-    partly = [p.name for p in (workdir / "checkpoints").glob("*tmp*")]
-    when = f"after {time.monotonic() - begun:.1f} s, {lines(workdir)} lines"
+    step = last_step(workdir)
+    when = "in the beginning, " if came else ""
+    when += f"at step {step}, {phase_at(step, schedule_of(workdir)).stage}"
+    written = (workdir / "checkpoints").glob("*tmp*")
+    partly = any(p.stat().st_mtime > begun for p in written)  # not that of an earlier kill
     return f"{when}{', a checkpoint half written' if partly else ''}", run.returncode
+
+
+def targets(total: int, kills: int, chance: random.Random) -> list[int]:
+    """Steps at which to kill: one in each equal part of the run, but not in its last two steps."""
+    return [int((total - 2) * (number + chance.random()) / kills) for number in range(kills)]
 
 
 def final_state(workdir: Path) -> Any:
@@ -85,8 +106,10 @@ def kill_and_compare(folder: Path, kills: int, *flags: str, seed: int = 0) -> li
     chance = random.Random(seed)
     run_to_the_end(folder / "cache", folder / "whole", *flags)
     told = []
-    for _ in range(kills):
-        what, status = kill_once(folder / "cache", folder / "killed", *flags, chance=chance)
+    for target in targets(schedule_of(folder / "whole").total, kills, chance):
+        what, status = kill_once(
+            folder / "cache", folder / "killed", *flags, target=target, chance=chance
+        )
         assert status == -signal.SIGKILL, f"the run ended before kill {len(told) + 1}: {what}"
         told.append(what)
         print(what, flush=True)
@@ -104,4 +127,6 @@ if __name__ == "__main__":
     given.folder.mkdir(parents=True)
     told = kill_and_compare(given.folder, given.kills, *LONGER, seed=given.seed)
     halves = sum("half written" in what for what in told)
+    stages = collections.Counter(what.split(", ")[-1 - ("half written" in what)] for what in told)
     print(f"{len(told)} kills, {halves} while a checkpoint was being written: no bit differs")
+    print(", ".join(f"{stage}: {count}" for stage, count in stages.items()))
