@@ -38,7 +38,7 @@ def test_the_second_signal_exits_at_once(number):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    kills.run_to_the_end(folder / "cache", folder / "whole")
+    kills.run_to_the_end(folder / "cache", folder / "whole", *kills.LONGER)
     return folder
 
 
@@ -46,13 +46,18 @@ def whole(tmp_path_factory):
 def test_a_killed_and_terminated_run_ends_bit_equal(whole, tmp_path):
     chance = random.Random(1)
     statuses = []
-    for number, target in ((signal.SIGKILL, 3), (signal.SIGTERM, 6), (signal.SIGINT, 10)):
+    for number, target in ((signal.SIGKILL, 2), (signal.SIGTERM, 8), (signal.SIGINT, 14)):
         _, status = kills.kill_once(
-            whole / "cache", tmp_path, target=target, chance=chance, number=number
+            whole / "cache",
+            tmp_path,
+            *kills.LONGER,
+            target=target,
+            chance=chance,
+            number=number,
         )
         statuses.append(status)
     assert statuses == [-signal.SIGKILL, EXIT_CODE, EXIT_CODE]
-    kills.run_to_the_end(whole / "cache", tmp_path)
+    kills.run_to_the_end(whole / "cache", tmp_path, *kills.LONGER)
     kills.compare(whole / "whole", tmp_path)
 
 
