@@ -15,10 +15,12 @@ from face_model_files import head, write_bfm
 from train_test import CONFIGS, fresh_state, load_config, one_device, random_variables
 
 from focus_jax import forward, recognizer, settings, weights, workdir
+from focus_jax import train as train_module
 from focus_jax.data import source
 from focus_jax.data.align import align_face, transform_points
 from focus_jax.data.augment import MARGIN
 from focus_jax.data.synthetic import synthesize
+from focus_jax.encoder import Encoder
 from focus_jax.face_models import load_face_model
 from focus_jax.render import PLAIN, Drawing
 from focus_jax.schedule import Schedule, phase_at, terms_at
@@ -63,7 +65,14 @@ def logged(workdir):
 
 
 def test_first_steps_from_imported_weights_through_arcface(config, tmp_path, monkeypatch):
-    # A small ArcFace; the full size is a slow test of train_test.py.
+    # Networks of the same kinds, with fewer blocks and channels; the full ones take minutes to
+    # compile, which the slow tests here and in train_test.py do.
+    monkeypatch.setattr(
+        train_module,
+        "make_encoder",
+        lambda kind, outputs, remat: Encoder(outputs, (1, 1, 1, 1), width=8),
+    )
+    config.segmenter.width = 8
     network = recognizer.IResNet((1, 1, 1, 1), width=4, embedding=8)
     monkeypatch.setitem(recognizer.ARCFACE, "arcface_r50", network)
     image = np.zeros((1, 112, 112, 3), np.float32)
