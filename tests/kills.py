@@ -73,7 +73,9 @@ def kill_once(
     assert run.returncode in (0, number, -number, 75), output
     step = last_step(workdir)
     when = "in the beginning, " if came else ""
-    when += f"at step {step}, {phase_at(step, schedule_of(workdir)).stage}"
+    begun_one = (workdir / "config.json").exists()
+    stage = phase_at(step, schedule_of(workdir)).stage if begun_one else "nothing written yet"
+    when += f"at step {step}, {stage}"
     written = (workdir / "checkpoints").glob("*tmp*")
     partly = any(p.stat().st_mtime > begun for p in written)  # not that of an earlier kill
     return f"{when}{', a checkpoint half written' if partly else ''}", run.returncode
@@ -124,7 +126,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
-    given.folder.mkdir(parents=True)
+    given.folder.mkdir(parents=True, exist_ok=True)
     told = kill_and_compare(given.folder, given.kills, *LONGER, seed=given.seed)
     halves = sum("half written" in what for what in told)
     stages = collections.Counter(what.split(", ")[-1 - ("half written" in what)] for what in told)
