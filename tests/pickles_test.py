@@ -147,6 +147,11 @@ def test_indices_of_a_sparse_matrix_stay_inside(read):
         read(pickle.dumps(sparse))
 
 
+def test_a_large_number_takes_no_memory(read):
+    """What is remembered by number 2^30 takes one place, not 16 GB."""
+    assert read(b"\x80\x02K\x01r" + (1 << 30).to_bytes(4, "little") + b".") == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80", b"not a pickle", b"\x80\x04]\x94h\x00a."])
 def test_what_is_no_pickle_is_named(read, content):
     with pytest.raises(ValueError, match=r"model\.pkl cannot be read as a pickle"):

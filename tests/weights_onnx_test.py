@@ -135,9 +135,12 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="0 nodes BatchNormalization read"):
         read_arcface(path)
     small_graph(path, ended=True)
-    assert len(read_arcface(path)) == 28
+    assert len(read_arcface(path)) == 31
     small_graph(path, epsilon=2e-5)
     with pytest.raises(ValueError, match="epsilon"):
+        read_arcface(path)
+    small_graph(path, epsilon="much")
+    with pytest.raises(ValueError, match=r"a\.onnx does not hold .* or is damaged"):
         read_arcface(path)
     small_graph(path, added="input.1")
     with pytest.raises(ValueError, match="does not hold ArcFace"):

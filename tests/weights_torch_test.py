@@ -320,7 +320,8 @@ def test_a_checkpoint_without_pytorch(tmp_path, stand_in, zipped):
     np.testing.assert_array_equal(found["turned"], [[1, 4], [2, 5]])
     inside = write({"epoch": 3, "state_dict": collections.OrderedDict(w=tensor(0, (1,), (1,)))})
     assert list(inside) == ["w"] and inside["w"].shape == (1,)
-    for wrong in (tensor(0, (7,), (1,)), tensor(-1, (1,), (1,)), tensor(0, (1 << 40,), (1,))):
+    wrongs = [tensor(0, (7,), (1,)), tensor(-1, (1,), (1,)), tensor(0, (1 << 40,), (1,))]
+    for wrong in [*wrongs, tensor(0, (1 << 30,), (0,))]:
         with pytest.raises(ValueError, match="damaged"):
             write({"w": wrong})
     with pytest.raises(ValueError, match="several sets"):
@@ -358,6 +359,9 @@ def test_other_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"a\.pt"):
             read_checkpoint(path)
+    path.write_bytes(b"\x80\x02K\x01r" + (1 << 30).to_bytes(4, "little") + b".")  # 16 GB of memo
+    with pytest.raises(ValueError, match=r"a\.pt: .* it begins with int"):
+        read_checkpoint(path)
     zip_checkpoint(path, b"")
     with pytest.raises(ValueError, match=r"a\.pt"):
         read_checkpoint(path)

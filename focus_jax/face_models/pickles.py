@@ -250,7 +250,9 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # since Python 2
 
 
-class _Reader(pickle.Unpickler):
+# The one in Python: that in C makes room for as many objects as the largest number that one is
+# remembered by, so that a file of a few bytes could ask for all memory.
+class _Reader(pickle._Unpickler):
     def __init__(self, file: BinaryIO | io.BufferedIOBase):
         # latin1: bytes of Python 2 come as text of the same codes.
         super().__init__(file, encoding="latin1")  # type: ignore[arg-type]

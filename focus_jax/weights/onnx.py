@@ -37,6 +37,10 @@ def read_arcface(path: str | Path) -> dict[str, np.ndarray]:
         return _Walk(_graph(model.graph)).network()
     except _OtherNetworkError as error:
         raise ValueError(f"{path} does not hold ArcFace's iResNet: {error}") from None
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError) as error:
+        raise ValueError(
+            f"{path} does not hold ArcFace's iResNet, or is damaged: {error}"
+        ) from error
 
 
 class _OtherNetworkError(Exception):

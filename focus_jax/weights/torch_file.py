@@ -161,6 +161,8 @@ class _Tensor(NamedTuple):
             raise ValueError("damaged: a tensor with negative sizes")
         if math.prod(self.size) and last >= len(values):
             raise ValueError(f"damaged: a tensor reaches number {last} of {len(values)}")
+        if math.prod(self.size) > len(values):  # as of a stride of 0: a few bytes for any amount
+            raise ValueError(f"damaged: a tensor of shape {self.size} in {len(values)} numbers")
         if not math.prod(self.size):
             return np.zeros(self.size, values.dtype)
         strides = [s * values.itemsize for s in self.stride]
@@ -210,7 +212,9 @@ _ALLOWED: dict[tuple[str, str], Callable] = {
 }
 
 
-class _Reader(pickle.Unpickler):
+# The one in Python: that in C makes room for as many objects as the largest number that one is
+# remembered by, so that a file of a few bytes could ask for all memory.
+class _Reader(pickle._Unpickler):
     def __init__(self, file: BinaryIO | io.BufferedIOBase, storage: Callable[..., _Storage]):
         super().__init__(file, encoding="utf-8")  # type: ignore[arg-type]
         self._storage = storage
