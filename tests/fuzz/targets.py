@@ -35,30 +35,47 @@ class Target(NamedTuple):
 # --- spoiled files -------------------------------------------------------------------------------
 
 
-@st.composite
-def spoiled(draw: Callable, contents: list[bytes]) -> bytes:
-    """One of some files with bytes changed, cut out, doubled, put in, or its end cut off."""
-    data = bytearray(draw(st.sampled_from(contents)))
-    for _ in range(draw(st.integers(0, 6))):
+class Edit(NamedTuple):
+    kind: str
+    place: int  # from the end if negative
+    length: int
+    data: bytes
+
+
+def edits(size: int) -> st.SearchStrategy[list[Edit]]:
+    """Changes to a file of so many bytes; not the changed file, as hypothesis keeps what it draws."""
+    # Headers and indices lie at both ends.
+    places = st.integers(0, 511) | st.integers(-512, -1) | st.integers(0, size - 1)
+    kinds = st.sampled_from(["set", "set", "set", "cut", "double", "insert", "end"])
+    edit = st.builds(Edit, kinds, places, st.integers(1, 64), st.binary(max_size=8))
+    return st.lists(edit, max_size=6)
+
+
+def spoiled(content: bytes, changes: list[Edit]) -> bytes:
+    """A file with bytes changed, cut out, doubled, put in, or its end cut off."""
+    data = bytearray(content)
+    for kind, place, length, new in changes:
         if not data:
             break
-        # Headers and indices lie at both ends.
-        last = len(data) - 1
-        near = draw(st.integers(0, min(511, last)))
-        place = draw(st.sampled_from([near, last - near]) | st.integers(0, last))
-        kind = draw(st.sampled_from(["set", "set", "set", "cut", "double", "insert", "end"]))
-        length = draw(st.integers(1, 64))
+        place %= len(data)
         if kind == "set":
-            data[place : place + 1] = draw(st.binary(min_size=1, max_size=8))
+            data[place : place + 1] = new
         elif kind == "cut":
             del data[place : place + length]
         elif kind == "double":
             data[place:place] = data[place : place + length]
         elif kind == "insert":
-            data[place:place] = draw(st.binary(max_size=32))
+            data[place:place] = new
         else:
             del data[place:]
     return bytes(data)
+
+
+def changed_one(files: dict[str, bytes]) -> st.SearchStrategy[tuple[str, list[Edit]]]:
+    """One of some files by its name, and what is changed in it."""
+    return st.sampled_from(sorted(files)).flatmap(
+        lambda name: st.tuples(st.just(name), edits(len(files[name]) or 1))
+    )
 
 
 def of_files(
@@ -67,23 +84,18 @@ def of_files(
     """Spoil one of some files, each read under its own name. Unspoiled they must be well."""
     place = folder / "case"
 
-    @st.composite
-    def case(draw: Callable) -> tuple[str, bytes]:
-        name = draw(st.sampled_from(sorted(files)))
-        return name, draw(spoiled([files[name]]))
-
-    def read(case: tuple[str, bytes]) -> None:
+    def read(case: tuple[str, list[Edit]]) -> None:
         place.mkdir(exist_ok=True)
         path = place / case[0]
-        path.write_bytes(case[1])
+        path.write_bytes(spoiled(files[case[0]], case[1]))
         try:
             use(path)
         finally:
             path.unlink(missing_ok=True)
 
-    for sound in files.items():
-        read(sound)
-    return Target(case(), read, **more)
+    for name in files:
+        read((name, []))
+    return Target(changed_one(files), read, **more)
 
 
 # --- the targets ---------------------------------------------------------------------------------
@@ -112,7 +124,8 @@ def csv(folder: Path) -> Target:
             assert folder.resolve() in inside.parents, found.filename
 
     text = rows.map("\n".join).map(lambda t: t.encode("utf-8", "surrogatepass"))
-    return Target(text | spoiled([f"{good}\n{good}\n".encode()]), use)
+    twice = f"{good}\n{good}\n".encode()
+    return Target(text | edits(len(twice)).map(lambda changes: spoiled(twice, changes)), use)
 
 
 def image(folder: Path) -> Target:
@@ -194,20 +207,15 @@ def workdir(folder: Path) -> Target:
     )
     files = {name: (folder / "run" / name).read_bytes() for name in names}
 
-    @st.composite
-    def case(draw: Callable) -> tuple[str, bytes]:
-        name = draw(st.sampled_from(names))
-        return name, draw(spoiled([files[name]]))
-
-    def use(case: tuple[str, bytes]) -> None:
+    def use(case: tuple[str, list[Edit]]) -> None:
         path = folder / "run" / case[0]
-        path.write_bytes(case[1])
+        path.write_bytes(spoiled(files[case[0]], case[1]))
         try:
             assert restored(folder / "run") in (5, 10)
         finally:
             path.write_bytes(files[case[0]])
 
-    return Target(case(), use)
+    return Target(changed_one(files), use)
 
 
 # What overrides may be set to: of other types, out of range, or meant for a shell or a path.
