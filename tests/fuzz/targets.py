@@ -43,7 +43,7 @@ class Edit(NamedTuple):
 
 
 def edits(size: int) -> st.SearchStrategy[list[Edit]]:
-    """Changes to a file of so many bytes; not the changed file, as hypothesis keeps what it draws."""
+    """Changes to a file of so many bytes; not the new file, as hypothesis keeps what it draws."""
     # Headers and indices lie at both ends.
     places = st.integers(0, 511) | st.integers(-512, -1) | st.integers(0, size - 1)
     kinds = st.sampled_from(["set", "set", "set", "cut", "double", "insert", "end"])
