@@ -81,10 +81,14 @@ def initial_state(
     method: updates.Method, face_model: FaceModel, batch: Batch, seed: int
 ) -> TrainState:
     """Networks as they are before the first step. `batch` gives the shapes."""
-    create = functools.partial(new_state, method, face_model, batch, seed)
+    return _creator()(method, face_model, batch, seed)
+
+
+@functools.cache  # compiled once for all runs of a process that have the same networks
+def _creator() -> Any:
     # It runs once, and LLVM takes most of a minute to make it fast: not on CPU.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    return jax.jit(create, compiler_options=options)()
+    return jax.jit(new_state, static_argnames=("method", "seed"), compiler_options=options)
 
 
 def new_state(method: updates.Method, face_model: FaceModel, batch: Batch, seed: int) -> TrainState:
@@ -100,7 +104,7 @@ def new_state(method: updates.Method, face_model: FaceModel, batch: Batch, seed:
         segmenter=segmenter,
         encoder_optimizer=method.encoder_optimizer.init(encoder["params"]),
         segmenter_optimizer=method.segmenter_optimizer.init(segmenter["params"]),
-        albedo_mean=jnp.asarray(face_model.albedo_mean),
+        albedo_mean=jnp.copy(face_model.albedo_mean),  # the state is given away, this is not
     )
 
 

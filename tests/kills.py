@@ -68,7 +68,7 @@ def kill_once(
             time.sleep(chance.uniform(0.0, 0.2))
             run.send_signal(number)
             break
-        time.sleep(0.01)
+        time.sleep(0.05)
     output, _ = run.communicate(timeout=600)
     assert run.returncode in (0, number, -number, 75), output
     step = last_step(workdir)
