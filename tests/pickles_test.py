@@ -178,3 +178,14 @@ def test_npy_files_with_and_without_objects(tmp_path):
     for name in ("short", "other"):
         with pytest.raises(ValueError, match=rf"{name}\.npy cannot be read as \.npy"):
             pickles.read_npy(tmp_path / f"{name}.npy")
+
+
+def test_a_header_that_is_no_python_is_named(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(3))
+    for place, new in ((10, b"{{"), (12, b"\n ")):  # a brace that stays open, an indentation
+        content = bytearray(path.read_bytes())
+        content[place : place + 2] = new
+        (tmp_path / "b.npy").write_bytes(content)
+        with pytest.raises(ValueError, match=r"b\.npy cannot be read as \.npy"):
+            pickles.read_npy(tmp_path / "b.npy")

@@ -6,7 +6,6 @@ the landmarks. Write another function of the type `Source` to use another detect
 
 import importlib.util
 import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from focus_jax.damage import DAMAGED
 from focus_jax.data.landmarks import POINTS, check_inside, read_landmarks
 
 
@@ -195,7 +195,7 @@ def _read_npz(path: Path) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             faces = np.asarray(arrays["landmarks"], np.float64)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except DAMAGED:
         raise ValueError(f"{path} is not an npz with the key 'landmarks'") from None
     if faces.shape[-2:] != (POINTS, 2) or faces.ndim not in (2, 3):
         raise ValueError(f"{path}: 'landmarks' has the shape {faces.shape}, not [n 68 2]")

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from focus_jax.damage import DAMAGED
 from focus_jax.face_models import fitting, meshes, npz, pickles
 from focus_jax.face_models.meshes import Landmarks, Mesh
 from focus_jax.face_models.skinning import SkinnedModel, posed
@@ -58,7 +59,7 @@ def recognizes(path: Path) -> bool:
         try:
             with zipfile.ZipFile(path) as archive:
                 return len({f"{key}.npy" for key in KEYS} & set(archive.namelist())) >= 3
-        except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        except DAMAGED:
             return False  # a damaged archive is nobody's
     return start[:1] == b"\x80" or path.suffix == ".pkl"
 

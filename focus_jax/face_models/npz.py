@@ -7,13 +7,13 @@ type; see `FaceModel` for the other shapes.
 
 import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from focus_jax.damage import DAMAGED
 from focus_jax.types import REGIONS, FaceModel
 
 FORMAT = "focus_jax 1"
@@ -30,10 +30,6 @@ SHAPES: dict[str, tuple[Any, ...]] = {  # letters stand for sizes that must agre
     "uv": ("v", 2),
 }
 OPTIONAL = {"expression_mean": ("v", 3)}
-_UNREADABLE = (
-    OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, KeyError,
-    IndexError, NotImplementedError,
-)  # fmt: skip
 
 
 class _MisfitError(Exception):
@@ -50,7 +46,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             if isinstance(loaded, np.ndarray):  # a lone array, .npy, has no keys
                 raise ValueError("not an npz")
             return {name: loaded[name] for name in loaded.files}
-    except _UNREADABLE:
+    except DAMAGED:
         raise ValueError(
             f"{path} is not a face model: it cannot be read as npz, or is truncated"
         ) from None
@@ -61,7 +57,7 @@ def names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile):
+    except DAMAGED:
         raise ValueError(f"{path} cannot be read as npz, or is truncated") from None
 
 
@@ -72,7 +68,7 @@ def read_array(path: Path, key: str) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as loaded:
             return loaded[key]
-    except _UNREADABLE:
+    except DAMAGED:
         raise ValueError(f"{path}: {key!r} cannot be read, or is truncated") from None
 
 
@@ -114,7 +110,7 @@ def read_rows(
             return found
     except _MisfitError as error:
         raise ValueError(str(error)) from None
-    except _UNREADABLE:
+    except DAMAGED:
         raise ValueError(f"{path}: {key!r} cannot be read, or is truncated") from None
 
 

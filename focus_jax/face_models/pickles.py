@@ -12,9 +12,7 @@ import io
 import math
 import pickle
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,20 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import scipy.sparse
 
-_DAMAGED = (
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    KeyError,
-    IndexError,
-    ValueError,
-    OverflowError,
-    RecursionError,
-    ImportError,
-    MemoryError,
-    struct.error,
-)
+from focus_jax.damage import DAMAGED
+
 LARGEST_DENSE = 10**8  # numbers that a sparse matrix may have when written out
 
 
@@ -78,7 +64,9 @@ def read_npz(path: Path) -> dict[str, Any]:
                 with archive.open(name) as file:
                     found[name.removesuffix(".npy")] = _read_npy(file, path)
             return found
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+    except ValueError:  # of one of the arrays, which says what is wrong
+        raise
+    except DAMAGED:
         raise ValueError(f"{path} cannot be read as npz, or is truncated") from None
 
 
@@ -92,7 +80,7 @@ def _read_npy(file: Any, path: Path) -> Any:
         if not header[2].hasobject:
             file.seek(0)
             return np.lib.format.read_array(file, allow_pickle=False)
-    except _DAMAGED:
+    except DAMAGED:
         raise ValueError(f"{path} cannot be read as .npy, or is truncated") from None
     return _read(file, path)
 
@@ -102,7 +90,7 @@ def _read(file: BinaryIO, path: Path) -> Any:
         return _plain(_Reader(file).load())
     except RefusedError as error:
         raise ValueError(f"{path}: {error}") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         detail = str(error) or type(error).__name__
         raise ValueError(f"{path} cannot be read as a pickle, or is truncated: {detail}") from None
 

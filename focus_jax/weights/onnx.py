@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from focus_jax.damage import DAMAGED
+
 EPSILON = 1e-5  # of PyTorch's batch norm
 # Nodes that hand on their first input; PyTorch writes them when it does not simplify.
 _PASSING = ("Identity", "Dropout", "Cast", "Flatten", "Reshape")
@@ -37,7 +39,7 @@ def read_arcface(path: str | Path) -> dict[str, np.ndarray]:
         return _Walk(_graph(model.graph)).network()
     except _OtherNetworkError as error:
         raise ValueError(f"{path} does not hold ArcFace's iResNet: {error}") from None
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f"{path} does not hold ArcFace's iResNet, or is damaged: {error}"
         ) from error

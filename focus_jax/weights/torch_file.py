@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from focus_jax.damage import DAMAGED
+
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 _BFLOAT16 = "bfloat16"  # not a NumPy type; read as the upper half of float32
@@ -48,25 +50,10 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         found = _tensors(content)
     except FileNotFoundError:
         raise
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        AttributeError,
-        TypeError,
-        KeyError,
-        IndexError,
-        UnicodeDecodeError,
-        OverflowError,
-        RecursionError,
-        ImportError,
-        MemoryError,  # of lengths that a damaged pickle names
-        struct.error,
-        OSError,  # of places before the file's beginning, which a damaged archive names
-    ) as error:
-        raise ValueError(f"{path} is not a PyTorch checkpoint, or damaged: {error!r}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except DAMAGED as error:
+        raise ValueError(f"{path} is not a PyTorch checkpoint, or damaged: {error!r}") from error
     if not found:
         raise ValueError(f"{path} holds no named tensors")
     return found
