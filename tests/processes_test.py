@@ -11,7 +11,10 @@ import small_job
 from focus_jax import sharding
 
 # The autoencoder alone: its stages need one program, the segmenter's take minutes to compile.
+# Steps are small: Adam's are the gradient's sign at first, which rounding decides where the gradient
+# is nothing, so that runs of the usual rate are equal for two steps and then drift apart.
 SHORT = ["--config.schedule.pretraining=0", "--config.schedule.joint=0"]
+SHORT += ["--config.rates.initialisation.rate=1e-6"]
 TRAIN = """
 import sys
 from pathlib import Path
@@ -64,7 +67,9 @@ def assert_same(one, other):
     assert [(x["step"], x["kind"]) for x in one] == [(x["step"], x["kind"]) for x in other]
     for a, b in zip(one, other, strict=True):
         assert a.keys() == b.keys()
-        assert a == pytest.approx(b, rel=1e-5, abs=1e-5), a["step"]
+        numbers = {k: v for k, v in a.items() if k != "kind"}
+        expected = {k: b[k] for k in numbers}
+        assert numbers == pytest.approx(expected, rel=1e-5, abs=1e-5), a["step"]
 
 
 TOGETHER = """
