@@ -11,8 +11,8 @@ import small_job
 from focus_jax import sharding
 
 # The autoencoder alone: its stages need one program, the segmenter's take minutes to compile.
-# Steps are small: Adam's are the gradient's sign at first, which rounding decides where the gradient
-# is nothing, so that runs of the usual rate are equal for two steps and then drift apart.
+# Steps are small: Adam's are the gradient's sign at first, which rounding decides where there is
+# no gradient, so that runs of the usual rate are equal for two steps and then drift apart.
 SHORT = ["--config.schedule.pretraining=0", "--config.schedule.joint=0"]
 SHORT += ["--config.rates.initialisation.rate=1e-6"]
 TRAIN = """
