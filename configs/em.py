@@ -5,7 +5,8 @@
     python -m focus_jax.main --config=configs/em.py:photos --config.data.root=FOLDER
 
 `FOLDER` holds photos with `train_landmarks.csv` and `val_landmarks.csv`. Arguments combine:
-`configs/em.py:photos,smoke`. Times are for two CPU cores.
+`configs/em.py:photos,smoke`. With `renderings` the encoder first learns from faces of the face
+model whose coefficients are known, see README.md. Times are for two CPU cores.
 """
 
 from collections.abc import Iterator
@@ -19,14 +20,17 @@ from focus_jax import presets
 def get_config(arguments: str = "") -> ConfigDict:
     """The settings; `arguments` are separated by commas."""
     chosen = set(filter(None, arguments.split(",")))
-    unknown = chosen - {"smoke", "photos"}
+    unknown = chosen - {"smoke", "photos", "renderings"}
     if unknown:
         raise ValueError(
-            f"configs/em.py knows the arguments smoke and photos, not {sorted(unknown)}"
+            "configs/em.py knows the arguments photos, renderings and smoke, "
+            f"not {', '.join(sorted(unknown))}"
         )
     config = _synthetic()
     if "photos" in chosen:
         _photos(config)
+    if "renderings" in chosen:
+        _renderings(config)
     if "smoke" in chosen:
         _smoke(config)
     config.name = "-".join(["em", *sorted(chosen)])
@@ -47,6 +51,13 @@ def _synthetic() -> ConfigDict:
     # Several processes, see `sharding.start_processes`; under Slurm these stay as they are.
     c.distributed = ConfigDict({"coordinator": "", "processes": 1, "process": 0, "timeout": 300})
 
+    _data(c)
+    _networks(c)
+    _training(c)
+    return c
+
+
+def _data(c: ConfigDict) -> None:
     c.data = ConfigDict()
     c.data.name = "synthetic"  # or "photos"
     c.data.root = ""  # the photos' folder
@@ -70,6 +81,8 @@ def _synthetic() -> ConfigDict:
     # Fewer modes than the data are drawn from: like a real photo, no face is quite in the model.
     c.face_model.modes = ConfigDict({"identity": 40, "expression": 20, "albedo": 12})
 
+
+def _networks(c: ConfigDict) -> None:
     # Frozen recognizer features find pose, shape and expression in minutes. The small network from
     # scratch ("small") works too, and needs ten times as long.
     c.encoder = ConfigDict({"kind": "recognizer"})
@@ -83,7 +96,6 @@ def _synthetic() -> ConfigDict:
     c.rasterizer = ConfigDict(
         {"backend": "", "renormalize_normals": False, "perspective": False, "samples": 1}
     )
-
     c.decoding = ConfigDict(
         {
             "albedo_scale": 1.0,
@@ -97,6 +109,9 @@ def _synthetic() -> ConfigDict:
             "albedo_limit": 3.0,
         }
     )
+
+
+def _training(c: ConfigDict) -> None:
     # Speed and memory on a GPU or TPU, see docs/scaling.md: "bfloat16"; computing feature maps anew
     # for the gradient; parts of a batch that go through one after the other.
     c.compute = ConfigDict({"dtype": "float32", "remat": False, "parts": 1})
@@ -135,7 +150,6 @@ def _synthetic() -> ConfigDict:
     c.losses.area = 0.95
     c.losses.preserve = 2.5
     c.losses.binary = 1.0
-    return c
 
 
 def _photos(c: ConfigDict) -> None:
@@ -160,6 +174,12 @@ def _photos(c: ConfigDict) -> None:
     c.losses.area = 1.1
 
 
+def _renderings(c: ConfigDict) -> None:
+    c.data.renderings = 3000
+    c.schedule.renderings = 1000
+    c.losses.coefficients = 0.3
+
+
 def _smoke(c: ConfigDict) -> None:
     c.log_every = 1
     c.evaluate_every = 20
@@ -167,9 +187,10 @@ def _smoke(c: ConfigDict) -> None:
     c.checkpoint_every = 5
     c.data.batch_size = 4
     c.data.train_count, c.data.validation_count, c.data.test_count = 24, 8, 8
+    c.data.renderings = min(c.data.renderings, 24)
     c.schedule = ConfigDict(
         {
-            "renderings": 0,
+            "renderings": min(c.schedule.renderings, 4),
             "warmup": 4,
             "initialisation": 4,
             "pretraining": 3,

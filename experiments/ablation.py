@@ -61,8 +61,10 @@ def variants(config: Config) -> tuple[Variant, ...]:
     return (Variant("no mask", (), "none"), Variant(PRETRAINED, fields), *LEARNT, *supervised)
 
 
-def at_area(variant: Variant, area: float) -> Variant:
-    """The variant at another weight of the area loss."""
+def at_area(config: Config, variant: Variant, area: float) -> Variant:
+    """The variant at a weight of the area loss: itself at the config's."""
+    if area == config.losses.area:
+        return variant
     fields = (*variant.fields, ("losses.area", area))
     return Variant(f"{variant.name}, area {area:g}", fields, variant.masks)
 
@@ -105,14 +107,15 @@ def run(
             return [runs.run(runs.seeded(config, s), v, root / f"seed{s}") for s in seeds]
 
         if areas and tunable(variant):
-            found = {area: train(at_area(variant, area), seeds[:1]) for area in areas}
+            found = {area: train(at_area(config, variant, area), seeds[:1]) for area in areas}
             area = chosen[variant.name] = choose(found)
-            results[variant.name] = train(at_area(variant, area), seeds)
+            results[variant.name] = train(at_area(config, variant, area), seeds)
         else:
             results[variant.name] = train(variant, seeds)
     tests = {}
     if misfit_faces and FULL in results:
-        name = FULL if FULL not in chosen else f"{FULL}, area {chosen[FULL]:g}"
+        area = chosen.get(FULL, config.losses.area)
+        name = at_area(config, Variant(FULL), area).name
         done = [with_prior(config, root / f"seed{s}", s, name, misfit_faces) for s in seeds]
         results[WITH_PRIOR] = done
         tests = {f"seed {s}": d["test"] for s, d in zip(seeds, done, strict=True) if d["test"]}

@@ -4,8 +4,9 @@
     python -m experiments.hyperparameters --config=configs/em.py:smoke --seeds=0 --factors=0.5
 
 Each of eta 1 to 5 is multiplied by each factor while the others keep the config's values. All runs
-of a seed begin from one autoencoder. Writes `hyperparameters.md`, `.json` and the plot; repeat the
-command to go on.
+of a seed begin from one autoencoder; with `--workdir` that of experiments/ablation.py with the same
+config, from the one that is there, whose full method is not trained again. Writes
+`hyperparameters.md`, `.json` and the plot; repeat the command to go on.
 """
 
 import logging
@@ -17,19 +18,19 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import runs
+from experiments.ablation import FULL
 from experiments.runs import Variant
 from focus_jax.evaluation import command, plots, report
 from focus_jax.types import Config
 
 ETAS = ("neighbour", "distance", "area", "preserve", "binary")  # eta 1 to 5
 SCORES = ("accuracy", "precision", "recall", "f1")
-STANDARD = "standard"
 
 
 def variant(config: Config, eta: str, factor: float) -> Variant:
     """The config with one weight multiplied; at factor 1 the one run that all panels share."""
     if factor == 1:
-        return Variant(STANDARD)
+        return Variant(FULL)
     value = factor * config.losses[eta]
     return Variant(f"{eta} {value:g}", ((f"losses.{eta}", value),))
 

@@ -118,7 +118,7 @@ def test_weights_change_one_at_a_time(config, trained, tmp_path):
         }
     area = 0.5 * config.losses.area
     half, score = f"{area:g}", f"{0.5 + 0.1 * area:.3f}"
-    assert changed["standard"] == set() and changed[f"area {half}"] == {"area"}
+    assert changed["full"] == set() and changed[f"area {half}"] == {"area"}
     assert len([name for name in changed if changed[name]]) == 5
     text = hyperparameters.collect(found, tmp_path, title="test")
     assert f"| eta 3, area | {half} | - | - | - | {score} |" in text

@@ -43,12 +43,13 @@ def test_synthetic_faces_train_among_photos(tmp_path, records, monkeypatch):
 
 def test_renderings_are_of_the_modes_that_a_run_keeps(tmp_path):
     config = load_config("em", "smoke")
-    config.data.cache, config.data.renderings = str(tmp_path), 3
+    config.data.cache, config.data.renderings = str(tmp_path), 8
     config.encoder.kind = "small"
     config.face_model.modes = {"identity": 4, "expression": 3, "albedo": 2}
     found = source.load_renderings(config, None)
-    assert len(found) == 3 and found[0]["image"].shape == (64, 64, 3)
-    assert all(r["coefficients"].shape == (9,) and r["occluder"] == 0 for r in found)
+    assert len(found) == 8 and found[0]["image"].shape == (64, 64, 3)
+    assert all(r["coefficients"].shape == (9,) for r in found)
+    assert 0 < sum(r["occluder"] > 0 for r in found) < 8  # some of them behind something
     config.data.renderings = 0
     with pytest.raises(ValueError, match=r"config\.data\.renderings above 0"):
         source.load_renderings(config, None)

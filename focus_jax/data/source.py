@@ -66,8 +66,9 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
 def load_renderings(config: Config, recognizer: Any) -> Records:
     """`config.data.renderings` faces of the modes that a run keeps, with their coefficients.
 
-    In surroundings, and taken, like synthetic photos, but with nothing in front of them. ValueError
-    if the config asks for none.
+    In surroundings, and taken, like synthetic photos, half of them behind an occluder: an encoder
+    that knew whole faces alone would believe what lies in front of the others. ValueError if the
+    config asks for none.
     """
     count = config.data.get("renderings", 0)
     if not count:
@@ -79,14 +80,14 @@ def load_renderings(config: Config, recognizer: Any) -> Records:
     records = cached(
         config,
         "renderings",
-        (_fingerprint(face_model), _side(config), config.seed, count),
+        (_fingerprint(face_model), _side(config), config.seed, 0.5, count),
         lambda: synthesize(
             face_model,
             count,
             size=_side(config),
             seed=config.seed,
             split="renderings",
-            occluded=0.0,
+            occluded=0.5,
             noise=False,
             progress=True,
             coefficients=True,
