@@ -170,7 +170,7 @@ def _photos(c: ConfigDict) -> None:
     c.schedule.update(warmup=1500, initialisation=600, joint=2250, period=450, segmenter_steps=200)
     c.correct_albedo = (500, 1000, 1500)
     c.rates.initialisation = ConfigDict({"rate": 1e-3, "decay": 0.7, "every": 500})
-    c.losses.landmark = 2e-2
+    c.losses.landmark = 9e-2
     c.losses.area = 1.1
 
 
