@@ -3,7 +3,7 @@
     python -m experiments.switches             prints the table of docs/scaling.md
 
 The toy job is configs/em.py on 100 synthetic faces with the encoder that learns from pixels and
-the U-Net in the authors' form: 20 steps of the initialisation, 8 of the pre-training and 20 joint
+the U-Net in the authors' form: 60 steps of the initialisation, 20 of the pre-training and 60 joint
 ones. Each row is a run of its own. Time is the processor's, of all cores, without compiling: the
 job's time less that of the same job ended after the first steps. Losses are means over the last
 five joint steps of each network. Starts are the time of the short job, whose steps are the same in
@@ -41,11 +41,11 @@ JOB = {
     "evaluate_every": 1000,
     "checkpoint_every": 1000,
     "schedule.warmup": 0,
-    "schedule.initialisation": 20,
-    "schedule.pretraining": 8,
-    "schedule.joint": 20,
-    "schedule.period": 20,
-    "schedule.segmenter_steps": 10,
+    "schedule.initialisation": 60,
+    "schedule.pretraining": 20,
+    "schedule.joint": 60,
+    "schedule.period": 60,
+    "schedule.segmenter_steps": 30,
 }
 SHORT = {
     "schedule.initialisation": 2,
@@ -54,7 +54,7 @@ SHORT = {
     "schedule.period": 4,
     "schedule.segmenter_steps": 2,
 }
-STEPS = 48 - 8
+STEPS = 140 - 8
 
 
 class Run(NamedTuple):
