@@ -233,14 +233,7 @@ def update_autoencoder(
     face_model = _face_model(state, constants)
 
     def objective(parameters, statistics, batch, key):
-        raw, statistics = forward.encode(
-            method.encoder,
-            _variables(parameters, statistics),
-            _with_renderings(batch),
-            train=True,
-            dropout=key,
-            dtype=method.dtype,
-        )
+        raw, statistics = _encode(method, parameters, statistics, _with_renderings(batch), key)
         raw = raw.reshape(len(batch.image), -1, raw.shape[-1])
         face = _decode(method, face_model, raw[:, 0], height, width)
         values, mask = autoencoder_terms(method, constants, batch, face, state.segmenter, terms)
@@ -264,19 +257,26 @@ def update_on_renderings(
     face_model = _face_model(state, constants)
 
     def objective(parameters, statistics, batch, key):
-        raw, statistics = forward.encode(
-            method.encoder,
-            _variables(parameters, statistics),
-            batch,
-            train=True,
-            dropout=key,
-            dtype=method.dtype,
-        )
+        raw, statistics = _encode(method, parameters, statistics, batch, key)
         code = forward.decode(raw, forward.widths(face_model), method.decoding)
         values = {"coefficients": _coefficients(code, face_model, batch)}
         return _total(terms.weights, values), (statistics, {**values, "spread": _spread(code)})
 
     return _learnt(state, batch, key, terms, method, objective)
+
+
+def _encode(
+    method: Method, parameters: dict, statistics: dict, batch: Batch, key: PRNGKey
+) -> tuple[jax.Array, dict]:
+    """The training encoder's output and its new statistics."""
+    return forward.encode(
+        method.encoder,
+        _variables(parameters, statistics),
+        batch,
+        train=True,
+        dropout=key,
+        dtype=method.dtype,
+    )
 
 
 def _learnt(
