@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -20,6 +21,7 @@ RATE = 0.03  # of Adam; decays to nothing along a cosine
 # Landmarks are in crop widths, whatever the crop's size. The rest as in `configs/em.py`.
 WEIGHTS = {"photometric": 0.5, "perceptual": 0.25, "landmark": 160.0, "prior": 1e-3}
 START_WEIGHTS = {"photometric": 0.1, "landmark": 160.0, "prior": 1e-3}
+_ADAM: Any = optax.scale_by_adam()
 THRESHOLD = 0.13  # of Eq. 10: three deviations of 0.043
 
 
@@ -46,25 +48,59 @@ def _errors(face: forward.Reconstruction, image, landmarks, mask) -> Errors:
     )
 
 
+class _Descent(NamedTuple):
+    """A descent on its way."""
+
+    raw: Float[Array, "b n"]
+    moments: Any
+    best: Float[Array, "b n"]
+    lowest: Errors  # of the best code
+    start: Errors
+
+
 def _descend(
-    raw,
+    raw: Float[Array, "b n"],
+    image: Float[Array, "b h w 3"],
+    landmarks: Float[Array, "b 68 2"],
+    mask: Float[Array, "b h w 1"],
+    face_model: FaceModel,
+    frozen: dict,
+    steps: int,
+    **fixed: Any,
+) -> _Descent:
+    """The last code and the best on the way, and the errors at the start and of the best."""
+    none = Errors(jnp.full(len(raw), jnp.inf), jnp.full(len(raw), jnp.inf))
+    found = _Descent(raw, _ADAM.init(raw), raw, none, none)
+    # One more round than there are steps, for the errors after the last of them. A program for each
+    # step: in a loop of XLA's the convolutions of a CPU take several times as long.
+    for number in range(steps + 1):
+        part = np.float32(number / max(steps, 1))
+        found = _step(found, part, image, landmarks, mask, face_model, frozen, **fixed)
+    return found
+
+
+@functools.partial(jax.jit, static_argnames="kind")
+def _look(frozen: dict, picture: Float[Array, "b h w 3"], *, kind: str) -> Float[Array, "b h w c"]:
+    return recognizer.features(frozen, picture, kind=kind, shallow_only=True).shallow
+
+
+@functools.partial(jax.jit, static_argnames=("decoding", "kind", "drawing"))
+def _step(
+    now: _Descent,
+    part: Float[Array, ""],  # of the steps that lies behind: 0 at the first
     image,
     landmarks,
     mask,
     face_model,
     frozen,
-    steps,
-    decoding,
-    weights,
-    kind="dlib",
-    drawing=PLAIN,
-):
-    """The best code on the way, and the errors at the start and of that code."""
+    *,
+    weights: dict[str, float],
+    seen: Float[Array, "b h w c"] | None,  # of the photo; None: no perceptual term
+    decoding: forward.Decoding,
+    kind: str = "dlib",
+    drawing: Drawing = PLAIN,
+) -> _Descent:
     size, widths = image.shape[1], forward.widths(face_model)
-    schedule = optax.cosine_decay_schedule(RATE, 1)
-    optimizer: Any = optax.scale_by_adam()
-    look = functools.partial(recognizer.features, frozen, kind=kind, shallow_only=True)
-    seen = look(image * mask).shallow if "perceptual" in weights else None
 
     def objective(raw):
         code = forward.decode(raw, widths, decoding)
@@ -74,29 +110,26 @@ def _descend(
         coefficients = (code.identity, code.expression, code.albedo)
         total += weights["prior"] * sum(jnp.sum(c**2) for c in coefficients)
         if seen is not None:
-            rendered = look(face.rendering.image * mask * face.rendering.coverage).shallow
+            rendered = _look(
+                frozen, face.rendering.image * mask * face.rendering.coverage, kind=kind
+            )
             total += weights["perceptual"] * len(image) * losses.cosine(seen, rendered)
         return total, errors
 
-    def step(i, carry):
-        raw, moments, best, lowest, start = carry
-        (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(raw)
-        start = jax.tree.map(lambda s, e: jnp.where(i == 0, e, s), start, errors)
-        better = (errors.landmark <= start.landmark) & (errors.photometric < lowest.photometric)
-        best = jnp.where(better[:, None], raw, best)
-        lowest = jax.tree.map(lambda old, new: jnp.where(better, new, old), lowest, errors)
-        change, moments = optimizer.update(gradient, moments)
-        return raw - schedule(i / steps) * change, moments, best, lowest, start
-
-    none = Errors(jnp.full(len(raw), jnp.inf), jnp.full(len(raw), jnp.inf))
-    # One more round than there are steps, for the errors after the last of them.
-    last, _, best, lowest, start = jax.lax.fori_loop(
-        0, steps + 1, step, (raw, optimizer.init(raw), raw, none, none)
+    (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(now.raw)
+    start = jax.tree.map(lambda s, e: jnp.where(part == 0, e, s), now.start, errors)
+    better = (errors.landmark <= start.landmark) & (errors.photometric < now.lowest.photometric)
+    change, moments = _ADAM.update(gradient, now.moments)
+    rate = optax.cosine_decay_schedule(RATE, 1)(part)
+    return _Descent(
+        now.raw - rate * change,
+        moments,
+        jnp.where(better[:, None], now.raw, now.best),
+        jax.tree.map(lambda old, new: jnp.where(better, new, old), now.lowest, errors),
+        start,
     )
-    return last, best, start, lowest
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "kind", "drawing"))
 def refine(
     raw: Float[Array, "b n"],
     image: Float[Array, "b h w 3"],
@@ -115,7 +148,7 @@ def refine(
     Of the codes on the way each face keeps the one of the lowest photometric error among those
     whose landmark error is not above that of the start. `frozen` and `kind` are the recognizer's.
     """
-    _, best, start, lowest = _descend(
+    found = _descend(
         raw,
         image,
         landmarks,
@@ -123,15 +156,15 @@ def refine(
         face_model,
         frozen,
         steps,
-        decoding,
-        WEIGHTS,
-        kind,
-        drawing,
+        weights=WEIGHTS,
+        seen=_look(frozen, image * mask, kind=kind),
+        decoding=decoding,
+        kind=kind,
+        drawing=drawing,
     )
-    return best, start, lowest
+    return found.best, found.start, found.lowest
 
 
-@functools.partial(jax.jit, static_argnames="decoding")
 def start(
     image: Float[Array, "b h w 3"],
     landmarks: Float[Array, "b 68 2"],
@@ -143,10 +176,19 @@ def start(
     """A first code without any network: the mean face moved to the landmarks, roughly coloured."""
     raw = jnp.zeros((len(image), forward.widths(face_model).outputs), image.dtype)
     everywhere = jnp.ones_like(image[..., :1])
-    last, *_ = _descend(
-        raw, image, landmarks, everywhere, face_model, {}, steps, decoding, START_WEIGHTS
+    found = _descend(
+        raw,
+        image,
+        landmarks,
+        everywhere,
+        face_model,
+        {},
+        steps,
+        weights=START_WEIGHTS,
+        seen=None,
+        decoding=decoding,
     )
-    return last
+    return found.raw
 
 
 def threshold_mask(
