@@ -59,7 +59,9 @@ def _feature(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return tfds.features.Text()
     array = np.asarray(value)
-    return tfds.features.Tensor(shape=array.shape, dtype=array.dtype)
+    # An array as its bytes: tensorflow-datasets would store it number by number, which is slow.
+    encoding = "bytes" if array.ndim else "none"
+    return tfds.features.Tensor(shape=array.shape, dtype=array.dtype, encoding=encoding)
 
 
 def _encoded(name: str, value: Any) -> Any:
