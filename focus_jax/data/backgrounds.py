@@ -4,7 +4,18 @@ import cv2
 import numpy as np
 
 from focus_jax.data.occluders_held import hair_colour
-from focus_jax.data.painting import cloth, colourful, grid, noise, polygon, soften, spline
+from focus_jax.data.painting import (
+    cloth,
+    colourful,
+    flat,
+    grid,
+    noise,
+    over,
+    polygon,
+    soften,
+    spline,
+    tinted,
+)
 from focus_jax.data.scene import Scene
 
 
@@ -13,13 +24,13 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
     first, second = colourful(rng), colourful(rng)
     x, y = (plane / size for plane in grid(size))
     angle = rng.uniform(0, 2 * np.pi)
-    slope = (np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5) + 0.5)[..., None]
-    picture = first + slope * (second - first)
+    slope = np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5) + 0.5
+    picture = flat(size, first) + tinted(slope, second - first)
     kind = rng.choice(["gradient", "noise", "cloth", "room"], p=[0.25, 0.25, 0.15, 0.35])
     if kind == "noise":
         for _ in range(3):
-            bumps = soften(noise(rng, size, rng.uniform(3, 12), 2), 0.01 * size)[..., None]
-            picture = picture + 0.12 * bumps * (colourful(rng) + 0.3)
+            bumps = soften(noise(rng, size, rng.uniform(3, 12), 2), 0.01 * size)
+            picture = picture + tinted(0.12 * bumps, colourful(rng) + 0.3)
     elif kind == "cloth":
         picture = cloth(rng, size, first, size / rng.uniform(4, 14))
     elif kind == "room":
@@ -39,7 +50,7 @@ def body(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndar
     size, points = scene.size, scene.landmarks
     hair = (hair_colour(rng) if scene.hair is None else scene.hair) + np.zeros(3)
     if rng.random() < 0.85:
-        picture = _over(picture, *_hair(scene, rng, hair))
+        picture = over(picture, *_hair(scene, rng, hair))
     wide = rng.uniform(0.6, 0.85)
     chin, left, right = points[8], points[4], points[12]
     neck = np.stack(
@@ -50,8 +61,8 @@ def body(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndar
             chin + wide * (left - chin) + 90 * scene.mm * scene.down,
         ]
     )
-    shade = 0.72 + 0.1 * noise(rng, size, 4)[..., None]
-    picture = _over(picture, soften(polygon(size, neck), 0.6), scene.skin * shade)
+    shade = 0.72 + 0.1 * noise(rng, size, 4)
+    picture = over(picture, soften(polygon(size, neck), 0.6), tinted(shade, scene.skin))
     collar = chin + rng.uniform(18, 40) * scene.mm * scene.down
     across = scene.mm * scene.right
     shoulders = np.stack(
@@ -66,7 +77,7 @@ def body(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndar
         ]
     )
     garment = cloth(rng, size, colourful(rng), size / rng.uniform(8, 25))
-    return _over(picture, soften(polygon(size, shoulders), 0.6), garment)
+    return over(picture, soften(polygon(size, shoulders), 0.6), garment)
 
 
 def _hair(
@@ -85,8 +96,4 @@ def _hair(
     bands = np.sin(around * rng.uniform(25, 60) + 2 * noise(rng, scene.size, 6))
     fine = noise(rng, scene.size, scene.size / 4)
     texture = 1 + 0.18 * bands + 0.12 * fine + 0.15 * noise(rng, scene.size, 5)
-    return alpha, np.clip(colour * texture[..., None], 0, 1)
-
-
-def _over(picture: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    return picture + alpha[..., None] * (colour - picture)
+    return alpha, np.clip(tinted(texture, colour), 0, 1)

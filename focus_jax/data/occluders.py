@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from focus_jax.data import occluders_held, occluders_worn
-from focus_jax.data.painting import Layer, blank, composite, polygon
+from focus_jax.data.painting import Layer, blank, composite, polygon, rgb
 from focus_jax.data.scene import Scene, face_outline, look_at
 
 OCCLUDERS = (
@@ -112,5 +112,5 @@ def shrink(layer: Layer, size: int) -> Layer:
         return cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA)
 
     alpha = down(layer.alpha)
-    colour = down(layer.colour * layer.alpha[..., None]) / np.maximum(alpha, 1e-4)[..., None]
+    colour = down(layer.colour * rgb(layer.alpha)) / rgb(np.maximum(alpha, 1e-4))
     return Layer(colour, alpha, down(layer.shadow))

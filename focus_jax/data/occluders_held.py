@@ -12,6 +12,7 @@ from focus_jax.data.painting import (
     cast_shadow,
     cloth,
     colourful,
+    flat,
     grid,
     interpolate,
     lambert,
@@ -19,11 +20,13 @@ from focus_jax.data.painting import (
     line,
     noise,
     polygon,
+    rgb,
     rounded,
     soften,
     spline,
     strands,
     tapered,
+    tinted,
 )
 from focus_jax.data.scene import Scene
 
@@ -51,8 +54,9 @@ def _skin_body(
     layer = lay(layer, 0.5 * rim * (layer.alpha > 0.5), 0.45 * tone)
     shade = rounded(alpha, radius, scene.light, 0.45)
     creases = 1 + 0.05 * noise(rng, scene.size, scene.size / (5 * scene.mm))
-    warm = 1 + (1 - shade)[..., None] * np.array([0.08, -0.06, -0.08])  # blood shows in the shade
-    return lay(layer, alpha, np.clip(tone * warm * (shade * creases)[..., None] * 1.12, 0, 1))
+    warm = 1 + tinted(1 - shade, np.array([0.08, -0.06, -0.08]))  # blood shows in the shade
+    colour = flat(scene.size, tone) * warm * rgb(shade * creases) * 1.12
+    return lay(layer, alpha, np.clip(colour, 0, 1))
 
 
 def _finger(
@@ -174,7 +178,7 @@ def hand(scene: Scene, rng: np.random.Generator) -> Layer:
             scale * np.array([100, 74]),
         )
         fabric = (
-            cloth(rng, n, colourful(rng), 14 * mm) * rounded(cuff, 38 * mm, scene.light)[..., None]
+            cloth(rng, n, colourful(rng), 14 * mm) * rgb(rounded(cuff, 38 * mm, scene.light))
         )
         layer = lay(layer, cuff, np.clip(fabric, 0, 1))
     return cast_shadow(layer, mm * (2 * scene.down - 4 * scene.light[:2]), 4 * mm, 0.5)
@@ -222,7 +226,7 @@ def locks(
     taper = (1 - t**2.5) * width * mm * rng.uniform(0.6, 1.3, (len(roots), 1, 1)) / 2
     outlines = np.concatenate([paths + taper * side, (paths - taper * side)[:, ::-1]], 1)
     alpha = polygon(n, *outlines)
-    base = np.broadcast_to(colour, (n, n, 3)) * (1 + 0.12 * noise(rng, n, n / (14 * mm)))[..., None]
+    base = tinted(1 + 0.12 * noise(rng, n, n / (14 * mm)), colour)
     # Each lock is lit along its middle; then hairs, some a little longer than their lock.
     gloss = soften(
         polygon(
@@ -231,7 +235,7 @@ def locks(
         ),
         0.8 * mm,
     )
-    base = base * (0.72 + 0.4 * gloss[..., None])
+    base = base * rgb(0.72 + 0.4 * gloss)
     pick = rng.integers(0, len(paths), 7 * len(paths))
     hairs = paths[pick] + rng.uniform(-1, 1, (len(pick), 1, 1)) * taper[pick] * side[pick]
     picture = strands(rng, base, hairs, 0.22)
@@ -308,7 +312,7 @@ def microphone(scene: Scene, rng: np.random.Generator) -> Layer:
         body, mouth = polygon(n, hull), polygon(n, ends[0])
         colour = cloth(rng, n, colourful(rng, 0.8), 20 * mm)
         shade = rounded(body, 34 * mm, scene.light, 0.4)
-        layer = lay(blank(n), body, np.clip(colour * shade[..., None], 0, 1))
+        layer = lay(blank(n), body, np.clip(colour * rgb(shade), 0, 1))
         lid = np.full(3, rng.choice([0.93, 0.2, 0.08])) * (0.8 + 0.2 * rng.random())
         layer = lay(layer, mouth, np.clip(lid * rng.uniform(0.7, 1.0), 0, 1))
         grip = (rng.uniform(0.35, 0.6) * height, 0.9 * (top + bottom) / 2)
@@ -320,7 +324,7 @@ def microphone(scene: Scene, rng: np.random.Generator) -> Layer:
         layer = lay(
             blank(n),
             stick,
-            np.clip(dark * 1.6 * rounded(stick, shaft * mm / 2, scene.light, 0.2)[..., None], 0, 1),
+            np.clip(tinted(rounded(stick, shaft * mm / 2, scene.light, 0.2), dark * 1.6), 0, 1),
         )
         angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)[:, None]
         head = goal + mm * ball * (np.cos(angle) * across + 1.12 * np.sin(angle) * along)
@@ -331,7 +335,7 @@ def microphone(scene: Scene, rng: np.random.Generator) -> Layer:
         metal = rng.choice([0.12, 0.35, 0.6]) if rng.random() < 0.75 else colourful(rng)
         shine = rounded(head, ball * mm, scene.light, 0.15)
         shine = mesh * shine + 0.4 * np.maximum(shine - 0.9, 0) * 10 * (mesh > 0.8)
-        layer = lay(layer, head, np.clip(metal * np.ones(3) * shine[..., None] * 1.4, 0, 1))
+        layer = lay(layer, head, np.clip(tinted(shine, metal * np.ones(3)) * 1.4, 0, 1))
         band = line(
             n,
             np.stack(
@@ -387,19 +391,19 @@ def patch(scene: Scene, rng: np.random.Generator) -> Layer:
             np.sin(u / pitch * 5 + 3 * np.floor(v / pitch) ** 2) > -0.5
         )
         paper, dark = rng.uniform(0.75, 0.95), rng.uniform(0.05, 0.35)
-        colour = np.where(ink[..., None], dark, paper) * np.ones(3)
+        colour = rgb(np.where(ink, dark, paper))
     else:
         x, y = grid(n)
         blend = np.clip(
             0.5 + ((x - centre[0]) * axes[0, 0] + (y - centre[1]) * axes[0, 1]) / (2 * half[0]),
             0,
             1,
-        )[..., None]
+        )
         colour = (
-            colourful(rng) * blend
-            + colourful(rng) * (1 - blend)
-            + 0.08 * noise(rng, n, 8, 3)[..., None]
+            tinted(blend, colourful(rng))
+            + tinted(1 - blend, colourful(rng))
+            + rgb(0.08 * noise(rng, n, 8, 3))
         )
     bend = lambert(noise(rng, n, 3) * rng.uniform(0, 9) * mm, scene.light, 0.4)
-    layer = lay(blank(n), alpha, np.clip(colour * bend[..., None] * 1.1, 0, 1).astype(np.float32))
+    layer = lay(blank(n), alpha, np.clip(colour * rgb(bend) * 1.1, 0, 1).astype(np.float32))
     return cast_shadow(layer, mm * (3 * scene.down - 5 * scene.light[:2]), 3 * mm, 0.45)

@@ -11,15 +11,18 @@ from focus_jax.data.painting import (
     cast_shadow,
     cloth,
     colourful,
+    flat,
     grid,
     lambert,
     lay,
     line,
     noise,
     polygon,
+    rgb,
     rounded,
     soften,
     spline,
+    tinted,
 )
 from focus_jax.data.scene import Scene
 
@@ -67,12 +70,12 @@ def _frame(
         base = rng.choice([0.04, 0.08, 0.14]) * np.ones(3)
     else:
         base = colourful(rng) * rng.uniform(0.4, 0.9)
-    colour = np.broadcast_to(base, (n, n, 3)).astype(np.float32)
+    colour = flat(n, base).astype(np.float32)
     if rng.random() < 0.3:  # tortoiseshell
-        spots = np.clip(noise(rng, n, 40) * 0.5, 0, 1)[..., None]
-        colour = colour + spots * np.array([0.45, 0.25, 0.08], np.float32)
-    gloss = np.maximum(rounded(alpha, max(width / 2, 1), scene.light, 0.0) - 0.75, 0)[..., None]
-    return alpha, np.clip(colour + 0.9 * gloss, 0, 1)
+        spots = np.clip(noise(rng, n, 40) * 0.5, 0, 1)
+        colour = colour + tinted(spots, np.array([0.45, 0.25, 0.08], np.float32))
+    gloss = np.maximum(rounded(alpha, max(width / 2, 1), scene.light, 0.0) - 0.75, 0)
+    return alpha, np.clip(colour + rgb(0.9 * gloss), 0, 1)
 
 
 def _streaks(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -105,16 +108,17 @@ def sunglasses(scene: Scene, rng: np.random.Generator) -> Layer:
     base = {"black": (0.05, 0.05, 0.06), "brown": (0.16, 0.09, 0.05), "green": (0.06, 0.1, 0.07)}
     _, y = grid(n)
     top = scene.landmarks[27] - 15 * scene.mm * scene.down
-    fall = np.clip((y - top[1]) / (40 * scene.mm), 0, 1)[..., None]
+    fall = np.clip((y - top[1]) / (40 * scene.mm), 0, 1)
     if tint == "mirror":
         low, high = colourful(rng, 0.9), np.clip(colourful(rng, 0.9) + 0.3, 0, 1)
-        horizon = fall + 0.1 * noise(rng, n, n / (25 * scene.mm))[..., None]
-        colour = np.where(horizon > rng.uniform(0.4, 0.7), 0.5 * low, high * (1 - 0.6 * fall))
+        horizon = fall + 0.1 * noise(rng, n, n / (25 * scene.mm))
+        below = rgb((horizon > rng.uniform(0.4, 0.7)).astype(np.uint8))
+        colour = np.where(below, flat(n, 0.5 * low), tinted(1 - 0.6 * fall, high))
         colour = soften(colour.astype(np.float32), 1.0 * scene.mm)
     else:
-        colour = np.array(base[tint], np.float32) * (1 + 1.2 * fall)
+        colour = tinted(1 + 1.2 * fall, np.array(base[tint], np.float32))
         sky = np.clip(1 - 2.2 * fall, 0, 1) * rng.uniform(0, 0.35)
-        colour = colour + sky * np.array([0.6, 0.7, 0.8], np.float32)
+        colour = colour + tinted(sky, np.array([0.6, 0.7, 0.8], np.float32))
     layer = lay(blank(n), glass * rng.uniform(0.88, 1.0), colour)
     layer = lay(
         layer, glass * _streaks(scene, rng) * rng.uniform(0, 0.35), np.array([0.9, 0.95, 1])
@@ -173,7 +177,7 @@ def mask(scene: Scene, rng: np.random.Generator) -> Layer:
         colour = np.full((n, n, 3), rng.choice([0.92, 0.88, 0.15]), np.float32)
     else:
         base = palette[rng.choice(4, p=[0.45, 0.25, 0.1, 0.2])] + rng.uniform(-0.05, 0.05, 3)
-        colour = np.broadcast_to(base, (n, n, 3)).astype(np.float32)
+        colour = flat(n, base).astype(np.float32)
     # A tent over nose and chin: high in the middle, falling to all sides.
     bulge = rounded(alpha, 45 * mm, scene.light, 0.45)
     nose = soften(polygon(n, np.stack([p[29], p[31], p[35]])), 5 * mm)
@@ -195,7 +199,7 @@ def mask(scene: Scene, rng: np.random.Generator) -> Layer:
             loop = line(n, np.stack([start, end]), rng.uniform(1.5, 3) * mm)
             layer = lay(layer, loop, np.clip(colour.mean((0, 1)) * 0.9 + 0.05, 0, 1))
     gain = rng.uniform(0.8, 1.1)
-    layer = lay(layer, alpha, np.clip(colour * shade[..., None] * gain, 0, 1))
+    layer = lay(layer, alpha, np.clip(colour * rgb(shade) * gain, 0, 1))
     return cast_shadow(layer, mm * (1.5 * scene.down - 2 * scene.light[:2]), 2.5 * mm, 0.45)
 
 
@@ -243,7 +247,7 @@ def scarf(scene: Scene, rng: np.random.Generator) -> Layer:
     )
     shade = lambert(soften(wrinkle, 0.8 * mm) * 3.2 * mm, scene.light, 0.35)
     shade *= 0.75 + 0.35 * rounded(alpha, 40 * mm, scene.light, 0.3)
-    layer = lay(blank(n), alpha, np.clip(colour * shade[..., None] * rng.uniform(0.85, 1.2), 0, 1))
+    layer = lay(blank(n), alpha, np.clip(colour * rgb(shade) * rng.uniform(0.85, 1.2), 0, 1))
     return cast_shadow(layer, -3 * mm * scene.down - 2 * mm * scene.light[:2], 3.5 * mm, 0.5)
 
 
@@ -282,7 +286,7 @@ def hat(scene: Scene, rng: np.random.Generator) -> Layer:
         for panel in (-0.45, 0.0, 0.45):
             seam = np.abs(across - panel * half * np.sqrt(np.clip(1 - (down / tall) ** 2, 0, 1)))
             shade = shade * (1 - 0.18 * np.exp(-seam / 1.2))
-    layer = lay(blank(n), alpha, np.clip(colour * shade[..., None], 0, 1))
+    layer = lay(blank(n), alpha, np.clip(colour * rgb(shade), 0, 1))
     if style != "knitted":
         layer = lay(layer, *_brim(scene, rng, centre, half, sag, colour, style == "brim"))
     return cast_shadow(layer, mm * (11 * scene.down - 8 * scene.light[:2]), 5 * mm, 0.5)
@@ -319,5 +323,5 @@ def _brim(
     alpha = polygon(scene.size, np.concatenate([points[0], points[1][::-1]]))
     shade = rounded(alpha, 0.5 * depth * mm, scene.light, 0.5) * rng.uniform(0.55, 0.95)
     if rng.random() < 0.4:
-        colour = np.broadcast_to(colourful(rng), colour.shape)
-    return alpha, np.clip(colour * shade[..., None], 0, 1)
+        colour = flat(scene.size, colourful(rng))
+    return alpha, np.clip(colour * rgb(shade), 0, 1)

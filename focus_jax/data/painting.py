@@ -3,6 +3,9 @@
 Pictures are float32 `[n n 3]` in [0, 1], RGB; points are `[k 2]` (x, y) with pixel centres at
 integers. Everything is painted on a canvas some times larger than the picture it is for, and then
 averaged down, so that edges are smooth.
+
+Planes `[n n]` and colours `[3]` become pictures (`rgb`, `flat`, `tinted`) before they meet one:
+NumPy takes several times as long when it must repeat numbers along an innermost axis of three.
 """
 
 from typing import NamedTuple
@@ -21,6 +24,45 @@ class Layer(NamedTuple):
     shadow: np.ndarray  # [n n] float32: 1 - shadow multiplies what is below
 
 
+def rgb(plane: np.ndarray) -> np.ndarray:
+    """The plane `[n n]` in each of three channels, `[n n 3]`."""
+    return cv2.merge((plane, plane, plane))
+
+
+def flat(size: int, colour: np.ndarray) -> np.ndarray:
+    """A picture `[n n 3]` of one colour `[3]`."""
+    row = np.tile(colour, size)
+    return np.broadcast_to(row, (size, len(row))).reshape(size, size, 3)
+
+
+def tinted(plane: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """The product `[n n 3]` of a plane `[n n]` and a colour `[3]`."""
+    return cv2.merge([plane * channel for channel in colour])
+
+
+def over(picture: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """A colour (`[3]` or `[n n 3]`) laid over the picture `[n n 3]`; `alpha [n n]` of 1 hides it."""
+    place = _extent(alpha)
+    mixed = picture.astype(np.result_type(picture, alpha, colour))  # a copy
+    inside = mixed[place]
+    inside += rgb(alpha[place]) * (_within(place, colour) - inside)
+    return mixed
+
+
+def _extent(alpha: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle, not empty, around all that is not zero."""
+    marked = [np.flatnonzero(alpha.any(axis)) for axis in (1, 0)]
+    rows, columns = (slice(m[0], m[-1] + 1) if len(m) else slice(0, 1) for m in marked)
+    return rows, columns
+
+
+def _within(place: tuple[slice, slice], colour: np.ndarray) -> np.ndarray:
+    """What of a colour (`[3]` or `[n n 3]`) lies in a rectangle, to be broadcast over its rows."""
+    if colour.ndim == 3:
+        return colour[place]
+    return np.tile(colour, place[1].stop - place[1].start).reshape(1, -1, 3)
+
+
 def blank(size: int) -> Layer:
     """A layer that shows nothing."""
     plane = np.zeros((size, size), np.float32)
@@ -31,9 +73,9 @@ def lay(layer: Layer, alpha: np.ndarray, colour: np.ndarray) -> Layer:
     """The layer with another colour (`[3]` or `[n n 3]`) laid over it; its shadow is kept."""
     total = alpha + layer.alpha * (1 - alpha)
     # Colours are not premultiplied; an untouched pixel takes the new colour, which nobody sees.
-    share = (alpha / np.maximum(total, 1e-4))[..., None]
-    mixed = layer.colour + share * (np.asarray(colour, np.float32) - layer.colour)
-    return Layer(mixed.astype(np.float32), total, layer.shadow)
+    share = alpha / np.maximum(total, 1e-4)
+    mixed = over(layer.colour, share, np.asarray(colour, np.float32))
+    return Layer(mixed.astype(np.float32, copy=False), total, layer.shadow)
 
 
 def cast_shadow(layer: Layer, offset: np.ndarray, blur: float, strength: float) -> Layer:
@@ -47,8 +89,13 @@ def cast_shadow(layer: Layer, offset: np.ndarray, blur: float, strength: float) 
 
 def composite(image: np.ndarray, layer: Layer) -> np.ndarray:
     """The layer over a picture `[n n 3]`."""
-    alpha = layer.alpha[..., None]
-    return image * (1 - layer.shadow[..., None]) * (1 - alpha) + layer.colour * alpha
+    place = _extent(np.maximum(layer.alpha, layer.shadow))
+    alpha, shadow = layer.alpha[place], layer.shadow[place]
+    mixed = image.astype(np.result_type(image, layer.colour))  # a copy
+    mixed[place] *= rgb(1 - shadow)
+    mixed[place] *= rgb(1 - alpha)
+    mixed[place] += layer.colour[place] * rgb(alpha)
+    return mixed
 
 
 def soften(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -173,24 +220,29 @@ def cloth(rng: np.random.Generator, size: int, colour: np.ndarray, scale: float)
     angle = rng.uniform(0, np.pi)
     # Warped a little, as cloth lies on a body.
     bend = noise(rng, size, 3) * 0.25 * scale
-    across = (x * np.cos(angle) + y * np.sin(angle) + bend) * (2 * np.pi / scale)
-    along = (y * np.cos(angle) - x * np.sin(angle) + bend) * (2 * np.pi / scale)
+
+    def across() -> np.ndarray:
+        return np.sin((x * np.cos(angle) + y * np.sin(angle) + bend) * (2 * np.pi / scale))
+
+    def along() -> np.ndarray:
+        return np.sin((y * np.cos(angle) - x * np.sin(angle) + bend) * (2 * np.pi / scale))
+
     kind = rng.choice(
         ["plain", "stripes", "checks", "dots", "print"], p=[0.45, 0.15, 0.15, 0.1, 0.15]
     )
     if kind == "stripes":
-        pattern = np.sin(across) > rng.uniform(-0.5, 0.5)
+        pattern = across() > rng.uniform(-0.5, 0.5)
     elif kind == "checks":
-        pattern = 0.5 * (np.sin(across) > 0.2) + 0.5 * (np.sin(along) > 0.2)
+        pattern = 0.5 * (across() > 0.2) + 0.5 * (along() > 0.2)
     elif kind == "dots":
-        pattern = np.sin(across) * np.sin(along) > 0.5
+        pattern = across() * along() > 0.5
     elif kind == "print":
         pattern = noise(rng, size, size / scale) > 0.4
     else:
         pattern = np.zeros((size, size))
-    pattern = soften(pattern.astype(np.float32), 0.6)[..., None]
-    weave = 1 + 0.04 * rng.standard_normal((size, size, 1), np.float32)
-    return (colour + pattern * (colourful(rng) - colour)) * weave
+    pattern = soften(pattern.astype(np.float32), 0.6)
+    weave = 1 + 0.04 * rng.standard_normal((size, size), np.float32)
+    return over(flat(size, colour), pattern, colourful(rng)) * rgb(weave)
 
 
 def strands(

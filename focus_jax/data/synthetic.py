@@ -21,7 +21,7 @@ from focus_jax.data.align import crop_transform
 from focus_jax.data.backgrounds import background, body
 from focus_jax.data.occluders import OCCLUDERS, canvas_factor, paint_occluder, shrink
 from focus_jax.data.occluders_held import hair_colour
-from focus_jax.data.painting import composite, soften
+from focus_jax.data.painting import composite, over, soften, tinted
 from focus_jax.data.painting import noise as noise_field
 from focus_jax.data.scene import Scene, look_at
 from focus_jax.render import render_mesh
@@ -216,8 +216,8 @@ def _photograph(
         kind = int(rng.integers(1, len(OCCLUDERS)))
     image = _skin_detail(image, scene, rng)
     around = body(background(rng, canvas), scene, rng)
-    edge = soften(coverage, 0.5 * factor)[..., None]
-    picture = around + np.minimum(edge, coverage[..., None]) * (image - around)
+    edge = soften(coverage, 0.5 * factor)
+    picture = over(around, np.minimum(edge, coverage), image)
     layer = paint_occluder(scene, OCCLUDERS[kind], coverage > 0.5, rng)
     picture = cv2.resize(
         composite(picture, layer).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA
@@ -240,9 +240,9 @@ def _skin_detail(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> n
     """The face with blotches, freckles or wrinkles, which no mode of the albedo stands for."""
     cells = scene.size / (scene.mm * rng.uniform(5, 16))
     amount = rng.choice([0.02, 0.05, 0.1], p=[0.4, 0.35, 0.25])
-    bumps = soften(noise_field(rng, scene.size, cells, 2), 0.6)[..., None]
+    bumps = soften(noise_field(rng, scene.size, cells, 2), 0.6)
     tint = 1 + rng.normal(0, 0.15, 3)
-    return np.clip(image * (1 + amount * bumps * tint), 0, 1).astype(np.float32)
+    return np.clip(image * (1 + tinted(amount * bumps, tint)), 0, 1).astype(np.float32)
 
 
 def _detector_noise(rng: np.random.Generator, points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
