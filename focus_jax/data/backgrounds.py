@@ -7,6 +7,7 @@ from focus_jax.data.occluders_held import hair_colour
 from focus_jax.data.painting import (
     cloth,
     colourful,
+    extent,
     flat,
     grid,
     noise,
@@ -90,10 +91,12 @@ def _hair(
     outline = [scene.at(x + rng.normal(0, 4), y + rng.normal(0, 4)) for x, y in sides]
     outline += [scene.at(-x + rng.normal(0, 4), y + rng.normal(0, 4)) for x, y in sides[2::-1]]
     alpha = soften(polygon(scene.size, spline(np.stack(outline), closed=True)), 0.8)
-    x, y = grid(scene.size)
-    centre = scene.at(0, -60)
+    centre, place = scene.at(0, -60), extent(alpha)
+    x, y = (plane[place] for plane in grid(scene.size))
     around = np.arctan2(y - centre[1], x - centre[0])
-    bands = np.sin(around * rng.uniform(25, 60) + 2 * noise(rng, scene.size, 6))
-    fine = noise(rng, scene.size, scene.size / 4)
-    texture = 1 + 0.18 * bands + 0.12 * fine + 0.15 * noise(rng, scene.size, 5)
-    return alpha, np.clip(tinted(texture, colour), 0, 1)
+    bands = np.sin(around * rng.uniform(25, 60) + 2 * noise(rng, scene.size, 6)[place])
+    fine = noise(rng, scene.size, scene.size / 4)[place]
+    texture = 1 + 0.18 * bands + 0.12 * fine + 0.15 * noise(rng, scene.size, 5)[place]
+    picture = np.zeros((scene.size, scene.size, 3))
+    picture[place] = np.clip(tinted(texture, colour), 0, 1)
+    return alpha, picture

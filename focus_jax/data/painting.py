@@ -42,14 +42,14 @@ def tinted(plane: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 def over(picture: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """A colour (`[3]` or `[n n 3]`) laid over the picture `[n n 3]`; `alpha [n n]` of 1 hides it."""
-    place = _extent(alpha)
+    place = extent(alpha)
     mixed = picture.astype(np.result_type(picture, alpha, colour))  # a copy
     inside = mixed[place]
     inside += rgb(alpha[place]) * (_within(place, colour) - inside)
     return mixed
 
 
-def _extent(alpha: np.ndarray) -> tuple[slice, slice]:
+def extent(alpha: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns of a rectangle, not empty, around all that is not zero."""
     marked = [np.flatnonzero(alpha.any(axis)) for axis in (1, 0)]
     rows, columns = (slice(m[0], m[-1] + 1) if len(m) else slice(0, 1) for m in marked)
@@ -89,7 +89,7 @@ def cast_shadow(layer: Layer, offset: np.ndarray, blur: float, strength: float) 
 
 def composite(image: np.ndarray, layer: Layer) -> np.ndarray:
     """The layer over a picture `[n n 3]`."""
-    place = _extent(np.maximum(layer.alpha, layer.shadow))
+    place = extent(np.maximum(layer.alpha, layer.shadow))
     alpha, shadow = layer.alpha[place], layer.shadow[place]
     mixed = image.astype(np.result_type(image, layer.colour))  # a copy
     mixed[place] *= rgb(1 - shadow)
@@ -171,11 +171,15 @@ def spline(points: np.ndarray, closed: bool = False, detail: int = 6) -> np.ndar
 
 def noise(rng: np.random.Generator, size: int, cells: float, octaves: int = 1) -> np.ndarray:
     """Smooth noise `[n n]` of about unit variance with `cells` bumps across; octaves add detail."""
-    total = np.zeros((size, size), np.float32)
-    for octave in range(octaves):
+
+    def bumps(octave: int) -> np.ndarray:
         count = max(2, min(round(cells * 2**octave), size)) + 1
         rough = rng.standard_normal((count, count), np.float32)
-        total += cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC) * 0.5**octave
+        return cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC)
+
+    total = bumps(0)
+    for octave in range(1, octaves):
+        total += bumps(octave) * 0.5**octave
     return total
 
 
