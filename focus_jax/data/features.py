@@ -4,6 +4,7 @@ The recognizer is frozen, so each photo is augmented a few times beforehand and 
 every version are kept beside it; training then costs no recognizer pass at all.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from focus_jax import recognizer
 from focus_jax.data.augment import augment, crop
+from focus_jax.data.records import one_ahead
 
 Record = dict[str, Any]
 
@@ -37,34 +39,35 @@ def recognized(
     and as it is.
     """
 
-    @jax.jit
-    def look(images: jax.Array) -> jax.Array:
-        return recognizer.encoder_features(variables, images, kind=kind)
+    count = max(versions, 1) * len(records)
 
-    pending: list[Record] = []
+    def make(number: int) -> Record:
+        version, index = divmod(number, len(records))
+        if not versions:
+            return crop(records[index], record_size)
+        rng = np.random.default_rng((seed, version, index))
+        return augment(records[index], rng, record_size, paste=paste)
 
-    def flush() -> Iterator[Record]:
+    def begin(start: int) -> Iterator[Record]:
+        """Make a batch of records, and leave it to the device to look at them."""
+        made = [make(number) for number in range(start, min(start + batch_size, count))]
         # The last batch is filled up, so that one compiled program serves all.
-        full = pending + [pending[-1]] * (batch_size - len(pending))
-        images = np.stack([r["image"] for r in full]).astype(np.float32) / 255
-        features = np.asarray(look(images))
-        for record, vector in zip(pending, features, strict=False):
-            yield {**shrink(record, size), "features": vector.astype(np.float16)}
-        pending.clear()
+        full = made + [made[-1]] * (batch_size - len(made))
+        images = np.stack([record["image"] for record in full]).astype(np.float32) / 255
+        return finish(made, _look(variables, images, kind=kind))
 
-    for version in range(max(versions, 1)):
-        for index in tqdm(range(len(records)), desc="recognizer features", unit="photo"):
-            rng = np.random.default_rng((seed, version, index))
-            record = records[index]
-            pending.append(
-                augment(record, rng, record_size, paste=paste)
-                if versions
-                else crop(record, record_size)
-            )
-            if len(pending) == batch_size:
-                yield from flush()
-    if pending:
-        yield from flush()
+    def finish(made: list[Record], features: jax.Array) -> Iterator[Record]:
+        for record, vector in zip(made, np.asarray(features), strict=False):
+            yield {**shrink(record, size), "features": vector.astype(np.float16)}
+
+    # The next batch is made, and the last one used, while the device looks at this one.
+    done = one_ahead(begin(start) for start in range(0, count, batch_size))
+    yield from tqdm(done, desc="recognizer features", unit="photo", total=count)
+
+
+@functools.partial(jax.jit, static_argnames="kind")
+def _look(variables: Any, images: jax.Array, *, kind: str) -> jax.Array:
+    return recognizer.encoder_features(variables, images, kind=kind)
 
 
 def shrink(record: Record, size: int) -> Record:

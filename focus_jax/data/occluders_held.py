@@ -177,9 +177,7 @@ def hand(scene: Scene, rng: np.random.Generator) -> Layer:
             np.stack([wrist - along * scale * 170, wrist - along * scale * rng.uniform(10, 40)]),
             scale * np.array([100, 74]),
         )
-        fabric = (
-            cloth(rng, n, colourful(rng), 14 * mm) * rgb(rounded(cuff, 38 * mm, scene.light))
-        )
+        fabric = cloth(rng, n, colourful(rng), 14 * mm) * rgb(rounded(cuff, 38 * mm, scene.light))
         layer = lay(layer, cuff, np.clip(fabric, 0, 1))
     return cast_shadow(layer, mm * (2 * scene.down - 4 * scene.light[:2]), 4 * mm, 0.5)
 

@@ -41,7 +41,7 @@ def tinted(plane: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def over(picture: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """A colour (`[3]` or `[n n 3]`) laid over the picture `[n n 3]`; `alpha [n n]` of 1 hides it."""
+    """A colour (`[3]` or `[n n 3]`) laid over a picture, which `alpha [n n]` of 1 hides."""
     place = extent(alpha)
     mixed = picture.astype(np.result_type(picture, alpha, colour))  # a copy
     inside = mixed[place]

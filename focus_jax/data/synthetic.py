@@ -23,6 +23,7 @@ from focus_jax.data.occluders import OCCLUDERS, canvas_factor, paint_occluder, s
 from focus_jax.data.occluders_held import hair_colour
 from focus_jax.data.painting import composite, over, soften, tinted
 from focus_jax.data.painting import noise as noise_field
+from focus_jax.data.records import one_ahead
 from focus_jax.data.scene import Scene, look_at
 from focus_jax.render import render_mesh
 from focus_jax.types import FaceModel
@@ -67,25 +68,30 @@ def synthesize(
     `occluder` (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one. With
     `coefficients` also those: identity, expression and albedo in one row.
     """
-    factor = canvas_factor(size)
+    canvas = size * canvas_factor(size)
+    paint = functools.partial(_photograph, size=size, occluded=occluded, noise=noise)
     bar = tqdm(total=count, desc=f"synthetic {split} faces", unit="face", disable=not progress)
     with ThreadPoolExecutor(2) as pool, bar:
-        for start in range(0, count, BATCH):
+
+        def begin(start: int) -> Iterator[tuple[int, Draw, Record]]:
+            """Render a batch, and leave it to the pool to paint it."""
             numbers = range(start, min(start + BATCH, count))
             streams = [_stream(seed, split, number) for number in numbers]
             draws = [draw(face_model, rng) for rng in streams]
-            draws += [draws[-1]] * (BATCH - len(draws))  # one compiled program for all batches
-            rendered = _render(face_model, _stack(draws), size * factor)
-            paint = functools.partial(_photograph, size=size, occluded=occluded, noise=noise)
+            full = draws + [draws[-1]] * (BATCH - len(draws))  # one compiled program for all
+            rendered = _render(face_model, _stack(full), canvas)
             faces = zip(*(x[: len(streams)] for x in rendered), strict=True)
-            painted = pool.map(paint, streams, faces)
-            for number, drawn, record in zip(numbers, draws, painted, strict=False):
-                bar.update()
-                record["filename"] = f"synthetic_{split}_{number:06d}"
-                if coefficients:
-                    known = (drawn.identity, drawn.expression, drawn.albedo)
-                    record["coefficients"] = np.concatenate(known)
-                yield record
+            return zip(numbers, draws, pool.map(paint, streams, faces), strict=True)
+
+        # The next batch is rendered, and the last one used, while this one is painted.
+        begun = (begin(start) for start in range(0, count, BATCH))
+        for number, drawn, record in one_ahead(begun):
+            bar.update()
+            record["filename"] = f"synthetic_{split}_{number:06d}"
+            if coefficients:
+                known = (drawn.identity, drawn.expression, drawn.albedo)
+                record["coefficients"] = np.concatenate(known)
+            yield record
 
 
 def _stream(seed: int, split: str, number: int) -> np.random.Generator:
