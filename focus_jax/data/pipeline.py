@@ -75,12 +75,15 @@ def make_iterator(
         )
     crop(records[0], size)  # unsuitable records fail here, not in a thread in the first step
 
-    def prepare(index: int, rng: np.random.Generator) -> dict[str, Any]:
-        record = {**records[index], "index": index}
-        return augment(record, rng, size, paste=paste) if augmented else crop(record, size)
+    def prepare(index: int) -> dict[str, Any]:
+        return crop({**records[index], "index": index}, size)
+
+    def move(index: int, rng: np.random.Generator) -> dict[str, Any]:
+        return augment({**records[index], "index": index}, rng, size, paste=paste)
 
     examples = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat()
-    mine = examples.random_map(prepare)[shard_index::shard_count]
+    prepared = examples.random_map(move) if augmented else examples.map(prepare)
+    mine = prepared[shard_index::shard_count]
     batches = mine.batch(batch_size, drop_remainder=True, batch_fn=to_batch)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(batches.to_iter_dataset(options))
