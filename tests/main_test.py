@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from focus_jax.evaluation import command
@@ -38,13 +38,19 @@ def test_a_misspelt_field_is_an_error(tmp_path):
     assert done.returncode == 1 and "sise" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_misspelt_argument_of_a_config_is_one_sentence(tmp_path):
+    done = run("--config=configs/em.py:photo", workdir=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: configs/em.py knows the arguments photos, renderings and smoke" in done.stderr
+
+
 @pytest.mark.filterwarnings("ignore:the load_module")  # by ml_collections
 @pytest.mark.parametrize("name", ["data.sise", "data.size.x", "data..size", "1", ""])
 def test_a_field_that_there_is_not_is_one_sentence(name, monkeypatch):
     arguments = ["main", "--config=configs/em.py", f"--config.{name}=3"]
     parsed = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=parsed, sys_argv=arguments)
-    monkeypatch.setattr(app, "FLAGS", parsed)
+    monkeypatch.setattr(flags, "FLAGS", parsed)
     with pytest.raises(
         SystemExit, match=f"error: the config has no such field: .*{name.removeprefix('data.')}"
     ):

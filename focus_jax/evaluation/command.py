@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-from absl import app
+from absl import app, flags
 
 from focus_jax.memory import keep_freed_memory
 from focus_jax.preemption import EXIT_CODE, Interrupted
@@ -32,9 +32,13 @@ def in_one_sentence(main: Callable[[list[str]], None]) -> Callable[[list[str]], 
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parsing, with a misspelt field of the config as one sentence."""
+    """absl's parsing, with what is wrong with the flags or the config as one sentence."""
     try:
-        return app.parse_flags_with_usage(argv)
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        # Of an error within the config file absl quotes the traceback, whose last line says it.
+        said = str(error).strip().splitlines()[-1].strip()
+        sys.exit(f"error: {said.removeprefix('ValueError: ')}")
     except (AttributeError, KeyError, ValueError) as error:  # unknown, in a number, not a name
         detail = " ".join(str(error.args[0]).split()).partition(": SyntaxError")[0]
         sys.exit(f"error: the config has no such field: {detail}")
