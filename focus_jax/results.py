@@ -165,13 +165,15 @@ def describe(
 
 
 def _refinement(found: Inference) -> dict[str, list[float]] | None:
-    """Errors before and after: colour distance; landmarks, root mean square in crop widths."""
+    """Before and after: colour distance; landmarks' error, root mean square in crop widths; cosine
+    between what the recognizer sees in the photo and in the rendering, 1 for the same."""
     if found.errors is None or found.refined is None:
         return None
     pairs = (found.errors, found.refined)
     return {
         "photometric": [float(e.photometric) for e in pairs],
         "landmark": [float(np.sqrt(2 * e.landmark)) for e in pairs],
+        "likeness": [float(1 - e.likeness) for e in pairs],
     }
 
 

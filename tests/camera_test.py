@@ -94,7 +94,7 @@ def test_rotate_and_its_gradient_are_those_of_the_product(leading):
     rotation, points = random(*leading, 3, 3), random(4, 20, 3, seed=1)
 
     def product(rotation, points):
-        return jnp.einsum("...ij,...vj->...vi", rotation, points)
+        return jnp.einsum("...ij,...vj->...vi", rotation, points, precision="highest")
 
     np.testing.assert_allclose(
         camera.rotate(rotation, points), product(rotation, points), atol=1e-5

@@ -43,10 +43,13 @@ def test_normals_turn_with_the_mesh():
     vertices, triangles = random_mesh()
     turn = jnp.linalg.qr(jnp.array(np.random.default_rng(1).normal(size=(3, 3)), jnp.float32))[0]
     turn = turn * jnp.linalg.det(turn)
-    found = geometry.vertex_normals(vertices @ turn.T, triangles)
-    np.testing.assert_allclose(
-        found, geometry.vertex_normals(vertices, triangles) @ turn.T, atol=1e-5
-    )
+
+    def turned(vectors):
+        return jnp.matmul(vectors, turn.T, precision="highest")  # GPUs would multiply in TF32
+
+    found = geometry.vertex_normals(turned(vertices), triangles)
+    expected = turned(geometry.vertex_normals(vertices, triangles))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_vertex_normals_are_weighted_by_area_and_not_unit():

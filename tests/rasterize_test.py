@@ -291,6 +291,35 @@ def test_order_of_cuda_threads_does_not_matter():
         np.testing.assert_array_equal(found, expected)
 
 
+def test_cuda_gives_what_the_cpu_gives():
+    """`JAX_PLATFORMS=cuda,cpu python -m pytest tests/rasterize_test.py -k cuda` where a GPU is."""
+    try:
+        devices = jax.devices("cuda")[0], jax.devices("cpu")[0]
+    except RuntimeError as error:
+        pytest.skip(f"no GPU: {error}")
+    screen, triangles = scenes.scene("soup", 0, 4, 96, 96)
+    attributes = np.random.default_rng(0).random((4, screen.shape[1], 3), np.float32)
+    results = []
+    for device in devices:
+        given = jax.device_put((screen, triangles, attributes), device)
+        for backend, deterministic in (("warp", False), ("warp", True), ("jnp", False)):
+            options = {"backend": backend, "deterministic": deterministic}
+            loss = loss_of(given[1], 96, 96, **options)
+            found = jax.jit(jax.grad(loss, (0, 1)))(given[0], given[2])
+            if deterministic:
+                again = jax.jit(jax.grad(loss, (0, 1)))(given[0], given[2])
+                jax.tree.map(np.testing.assert_array_equal, again, found)
+            image, index = rasterize.render(*given, 96, 96, backend)
+            assert index.devices() == {device}
+            results.append(jax.tree.map(np.asarray, (found, image, index)))
+    for gradients, image, index in results[:-1]:
+        expected = results[-1]
+        np.testing.assert_array_equal(index, expected[2])
+        np.testing.assert_allclose(image, expected[1], atol=1e-6)
+        for a, b in zip(gradients, expected[0], strict=True):
+            assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b)
+
+
 # --- Errors and limits ---------------------------------------------------------------------------
 
 

@@ -38,10 +38,11 @@ def refined(scene, face_model, frozen):
     return refine(*scene, face_model, frozen, STEPS, decoding=UNTRAINED)
 
 
-def test_colours_come_closer_and_landmarks_do_not_leave(refined):
+def test_colours_landmarks_and_likeness_come_closer(refined):
     _, before, after = refined
-    assert (after.photometric < 0.8 * before.photometric).all()
-    assert (after.landmark <= before.landmark).all()
+    assert (after.photometric < before.photometric).all()
+    assert (after.landmark < 0.5 * before.landmark).all()
+    assert (after.likeness < 0.8 * before.likeness).all()
 
 
 def test_the_errors_are_those_of_the_codes(scene, refined, face_model):
@@ -59,7 +60,8 @@ def test_the_errors_are_those_of_the_codes(scene, refined, face_model):
 def test_a_face_does_not_depend_on_its_neighbours(scene, refined, face_model, frozen):
     turned = [x[::-1] for x in scene]
     found, _, _ = refine(*turned, face_model, frozen, STEPS, decoding=UNTRAINED)
-    np.testing.assert_allclose(found[::-1], refined[0], atol=2e-3)
+    # Twelve steps of Adam through a deep network enlarge the last bits of a sum.
+    np.testing.assert_allclose(found[::-1], refined[0], atol=1e-2)
 
 
 def test_no_steps_change_nothing(scene, face_model, frozen):
