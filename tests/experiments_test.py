@@ -153,8 +153,12 @@ def test_the_table_of_refinement(tmp_path, monkeypatch, capsys):
 
     def find_codes(model, batch, steps):
         assert batch.image.shape[0] == 2 and steps == 7
-        before = refine.Errors(np.array([0.2, 0.1]), np.array([0.02, 0.02]))
-        return None, before, refine.Errors(np.array([0.1, 0.1]), np.array([0.02, 0.005]))
+        before = refine.Errors(np.array([0.2, 0.1]), np.array([0.02, 0.02]), np.ones(2))
+        return (
+            None,
+            before,
+            refine.Errors(np.array([0.1, 0.1]), np.array([0.02, 0.005]), np.ones(2)),
+        )
 
     monkeypatch.setattr(refinement, "BATCH", 2)
     monkeypatch.setattr(refinement, "find_codes", find_codes)
