@@ -46,7 +46,7 @@ class Seen(NamedTuple):
     coverage: np.ndarray
     mask: np.ndarray
     found: np.ndarray  # landmarks of the fitted face
-    own: np.ndarray  # description of the photo's face by the recognizer
+    own: np.ndarray  # the recognizer's embedding of the photo's face
     drawn: np.ndarray  # and of the rendering
 
 
@@ -154,13 +154,10 @@ def _see(raw, image, landmarks, face_model, variables, frozen, *, decoding, meth
         method.segmenter, variables["segmenter"], rendering, image, train=False
     )
 
-    def describe(picture):
-        # Both without surroundings, hair and ears, which would tell people apart by themselves.
-        chips = recognizer.warp_face(
-            picture * rendering.coverage, landmarks, kind=method.recognizer
-        )
-        deep = recognizer.features(frozen, chips, kind=method.recognizer).deep
-        return deep / jnp.linalg.norm(deep, axis=-1, keepdims=True)
+    # Both without surroundings, hair and ears, which would tell people apart by themselves.
+    def embed(picture):
+        seen = picture * rendering.coverage
+        return recognizer.embedding(frozen, seen, landmarks, kind=method.recognizer)
 
     return Seen(
         image,
@@ -169,8 +166,8 @@ def _see(raw, image, landmarks, face_model, variables, frozen, *, decoding, meth
         rendering.coverage,
         mask,
         face.landmarks,
-        describe(image),
-        describe(jnp.clip(rendering.image, 0, 1)),
+        embed(image),
+        embed(jnp.clip(rendering.image, 0, 1)),
     )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "KINDS",
     "Features",
     "check_chip_size",
+    "embedding",
     "encoder_features",
     "features",
     "load_recognizer",
@@ -105,6 +106,21 @@ def features(
         return Features(maps[0], deep)
     maps, deep = _arcface(kind, variables, chips, shallow_only)
     return Features(maps[0], deep)
+
+
+def embedding(
+    variables: Any,
+    photos: Float[Array, "b h w 3"],
+    landmarks: Float[Array, "b 68 2"],
+    *,
+    kind: str = "dlib",
+) -> Float[Array, "b d"]:
+    """The face of each photo as a vector of length one: products tell how alike two faces are.
+
+    `landmarks` are in pixels of the photos.
+    """
+    deep = features(variables, warp_face(photos, landmarks, kind=kind), kind=kind).deep
+    return deep / jnp.linalg.norm(deep, axis=-1, keepdims=True)
 
 
 def encoder_features(

@@ -22,12 +22,13 @@ from focus_jax.types import FaceModel
 RATE = 0.05  # of Adam; decays to nothing along a cosine
 # Landmarks are in crop widths, whatever the crop's size. With a quarter of the landmarks' weight
 # most codes on the way meet them worse than the first one does, and are not taken.
-WEIGHTS = {"photometric": 1.0, "landmark": 800.0, "likeness": 4.0, "prior": 1e-3}
+WEIGHTS = {"photometric": 6.0, "landmark": 800.0, "likeness": 4.0, "prior": 1e-3}
 # By how much a face's landmark error may rise for the sake of the rest: a tenth of the distance. A
 # face fitted to landmarks alone could not change at all without it.
 LEEWAY = 1.1**2
 START_WEIGHTS = {"photometric": 0.1, "landmark": 160.0, "likeness": 0.0, "prior": 1e-3}
 _ADAM: Any = optax.scale_by_adam()
+_embed = jax.jit(recognizer.embedding, static_argnames="kind")
 THRESHOLD = 0.13  # of Eq. 10: three deviations of 0.043
 
 
@@ -91,20 +92,6 @@ def _descend(
     return found
 
 
-@functools.partial(jax.jit, static_argnames="kind")
-def _describe(
-    frozen: dict,
-    picture: Float[Array, "b h w 3"],  # black where the face is not seen
-    landmarks: Float[Array, "b 68 2"],
-    *,
-    kind: str,
-) -> Float[Array, "b c"]:
-    """The recognizer's deep features, of length one."""
-    chips = recognizer.warp_face(picture, landmarks, kind=kind)
-    deep = recognizer.features(frozen, chips, kind=kind).deep
-    return deep / jnp.linalg.norm(deep, axis=-1, keepdims=True)
-
-
 @functools.partial(jax.jit, static_argnames=("decoding", "kind", "drawing"))
 def _step(
     now: _Descent,
@@ -116,7 +103,7 @@ def _step(
     frozen,
     *,
     weights: dict[str, float],
-    seen: Float[Array, "b c"] | None,  # the photo, described; None: no likeness is asked for
+    seen: Float[Array, "b c"] | None,  # the photo's embedding; None: no likeness is asked for
     decoding: forward.Decoding,
     kind: str = "dlib",
     drawing: Drawing = PLAIN,
@@ -130,7 +117,7 @@ def _step(
         if seen is not None:
             # Cut out by the photo's landmarks both: a face at the wrong place is no likeness.
             picture = face.rendering.image * mask * face.rendering.coverage
-            drawn = _describe(frozen, picture, landmarks, kind=kind)
+            drawn = recognizer.embedding(frozen, picture, landmarks, kind=kind)
             likeness = 1.0 - jnp.sum(seen * drawn, axis=-1)
         errors = _errors(face, image, landmarks, mask, likeness)
         coefficients = (code.identity, code.expression, code.albedo)
@@ -181,7 +168,7 @@ def refine(
         frozen,
         steps,
         weights=WEIGHTS,
-        seen=_describe(frozen, image * mask, landmarks, kind=kind),
+        seen=_embed(frozen, image * mask, landmarks, kind=kind),
         decoding=decoding,
         kind=kind,
         drawing=drawing,

@@ -139,6 +139,17 @@ def test_encoder_features(dlib_variables):
     assert not np.allclose(found[0], found[1], atol=0.1)
 
 
+def test_an_embedding_is_of_the_face_wherever_it_lies(dlib_variables):
+    near, landmarks = smooth_picture(128), face_landmarks(64, 24, 24)[None]
+    moved, other = jnp.roll(near, (9, -5), (1, 2)), smooth_picture(128, seed=1)
+    photos = jnp.concatenate([near, moved, other])
+    places = jnp.concatenate([landmarks, landmarks + jnp.array([-5.0, 9.0]), landmarks])
+    found = jax.jit(recognizer.embedding)(dlib_variables, photos, places)
+    alike = found @ found.T
+    np.testing.assert_allclose(jnp.diag(alike), 1, rtol=1e-4)
+    assert alike[0, 1] > 0.98 > alike[0, 2]
+
+
 def small_arcface(monkeypatch, blocks=(1, 1, 1, 1)):
     network = recognizer.IResNet(blocks, width=4, embedding=8)
     monkeypatch.setitem(recognizer.ARCFACE, "arcface_r50", network)
