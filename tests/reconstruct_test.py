@@ -27,7 +27,7 @@ def small():
         patch.setattr(trained_module, "UNTRAINED_MODES", modes)
         patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
         patch.setattr(inference, "START_STEPS", 40)
-        patch.setattr(reconstruct, "STEPS", 5)
+        patch.setattr(reconstruct, "STEPS", 10)
         # A test's cache of compiled programs would outlive it.
         patch.setattr(reconstruct, "keep_programs", lambda: None)
         yield
@@ -195,7 +195,7 @@ def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith("3 photos, 1 faces, 1 done before, 2 skipped (1 no")
     assert reconstruct.main([*arguments, "--refine", "4"]) == 1
-    assert "refine (was 5, now 4)" in capsys.readouterr().err
+    assert "refine (was 10, now 4)" in capsys.readouterr().err
 
 
 def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch, capsys):
