@@ -18,7 +18,7 @@ import numpy as np
 
 from focus_jax import page, process, results, video
 from focus_jax.data.detect import landmark_source
-from focus_jax.data.faces import Face, Found, Photo, find_photos
+from focus_jax.data.faces import Face, Found, Photo, check_path, find_photos
 from focus_jax.evaluation.command import keep_programs
 from focus_jax.inference import Inference
 from focus_jax.memory import keep_freed_memory
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace, job: Any) -> int:
     keep_programs()
     out = Path(arguments.out)
     try:
+        check_path(arguments.out, "a folder as --out")
         found = _photos(arguments)
         summary = job(arguments, out, found)
         _write_skipped(out, summary)

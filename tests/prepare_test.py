@@ -106,6 +106,8 @@ def test_nothing_is_overwritten_and_nothing_found_is_an_error(
     (tmp_path / "bare").mkdir()
     assert main([str(tmp_path / "bare"), str(tmp_path / "other")]) == 1
     assert "no photos in" in capsys.readouterr().err.splitlines()[-1]
+    assert main([str(folder), ""]) == main(["", str(tmp_path / "other")]) == 1
+    assert capsys.readouterr().err.count("a path is empty") == 2
 
 
 def test_a_full_disk_is_said_in_a_sentence(folder, tmp_path, monkeypatch, capsys):

@@ -214,6 +214,8 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
     [
         (["EMPTY"], "no photos in"),
         (["EMPTY/gone.jpg"], "no such file"),
+        (["PHOTOS", ""], "a path is empty; give a photo"),
+        (["PHOTOS", "--out", ""], "a path is empty; give a folder as --out"),
         (["PHOTOS", "--model", "EMPTY"], "is not a trained model"),
         (["PHOTOS", "--landmarks", "retina"], "landmarks come from"),
         (["PHOTOS", "--batch-size", "0"], "at least 1"),
@@ -223,7 +225,7 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
 )
 def test_what_cannot_work_is_said_in_a_sentence(photos, tmp_path, capsys, arguments, message):
     places = [a.replace("EMPTY", str(tmp_path)).replace("PHOTOS", str(photos)) for a in arguments]
-    assert reconstruct.main([*places, "--out", str(tmp_path / "out")]) == 1
+    assert reconstruct.main(["--out", str(tmp_path / "out"), *places]) == 1
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 

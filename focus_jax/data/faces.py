@@ -49,12 +49,20 @@ class Face(NamedTuple):
     transform: np.ndarray  # [2 3]: crop pixel = transform @ (photo x, photo y, 1)
 
 
+def check_path(given: str, wanted: str) -> None:
+    """ValueError for an empty path, an unset variable mostly, which means this folder to `Path`."""
+    if not given:
+        raise ValueError(f"a path is empty; give {wanted} ('.' is the folder you are in)")
+
+
 def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
     """The photos and videos among files and, recursively, folders; sorted within a folder.
 
     The folder `out`, which holds the pictures that a run wrote, is passed over. Raises
-    ValueError when two photos would carry the same name.
+    ValueError for an empty path and when two photos would carry the same name.
     """
+    for given in paths:
+        check_path(given, "a photo, a video or a folder")
     photos: list[Photo] = []
     videos: list[Photo] = []
     problems: list[str] = []

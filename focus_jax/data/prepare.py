@@ -22,7 +22,7 @@ from tqdm import tqdm
 from focus_jax.data.align import crop_transform, invert_transform, transform_points
 from focus_jax.data.augment import MARGIN
 from focus_jax.data.detect import Source, landmark_source
-from focus_jax.data.faces import Found, Photo, ahead, find_photos
+from focus_jax.data.faces import Found, Photo, ahead, check_path, find_photos
 from focus_jax.data.landmarks import LandmarkRow
 from focus_jax.data.photos import CSV, UnreadablePhoto, photo_records, read_photo
 from focus_jax.data.records import write_records
@@ -207,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
+        check_path(arguments.out, "a folder as OUT")
         found = find_photos([arguments.folder])
         if not found.photos:
             raise ValueError(f"no photos in {arguments.folder}")
