@@ -11,7 +11,7 @@ import reference
 from focus_jax.data import records as records_module
 from focus_jax.data.augment import crop
 from focus_jax.data.photos import UnreadablePhoto, fingerprint, photo_records, read_photo
-from focus_jax.data.records import one_ahead, open_records, write_records
+from focus_jax.data.records import open_records, write_records
 
 
 def photo(height: int = 90, width: int = 120) -> np.ndarray:
@@ -216,20 +216,6 @@ def test_records_that_cannot_be_written(tmp_path):
         write_records(tmp_path, uneven)
     with pytest.raises(ValueError, match="holds no records; write them with write_records"):
         open_records(tmp_path)
-
-
-def test_a_batch_begins_before_the_last_one_is_used():
-    told = []
-
-    def batches():
-        for start in (0, 2, 4):
-            told.append(f"begin {start}")
-            yield range(start, start + 2)
-
-    for item in one_ahead(batches()):
-        told.append(item)
-    assert told == ["begin 0", "begin 2", 0, 1, "begin 4", 2, 3, 4, 5]
-    assert list(one_ahead([])) == []
 
 
 def test_real_photos_align(tmp_path):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from focus_jax import recognizer
 from focus_jax.data.augment import augment, crop
-from focus_jax.data.records import one_ahead
+from focus_jax.data.workers import spread
 
 Record = dict[str, Any]
 
@@ -41,28 +41,49 @@ def recognized(
 
     count = max(versions, 1) * len(records)
 
-    def make(number: int) -> Record:
-        version, index = divmod(number, len(records))
-        if not versions:
-            return crop(records[index], record_size)
-        rng = np.random.default_rng((seed, version, index))
-        return augment(records[index], rng, record_size, paste=paste)
+    def task(start: int) -> list[tuple[tuple[int, int, int] | None, Record]]:
+        numbers = [divmod(n, len(records)) for n in range(start, min(start + batch_size, count))]
+        return [((seed, *n) if versions else None, records[n[1]]) for n in numbers]
 
-    def begin(start: int) -> Iterator[Record]:
-        """Make a batch of records, and leave it to the device to look at them."""
-        made = [make(number) for number in range(start, min(start + batch_size, count))]
-        # The last batch is filled up, so that one compiled program serves all.
-        full = made + [made[-1]] * (batch_size - len(made))
-        images = np.stack([record["image"] for record in full]).astype(np.float32) / 255
-        return finish(made, _look(variables, images, kind=kind))
+    prepare = functools.partial(_versions, record_size=record_size, paste=paste)
+    look = functools.partial(_features, variables, kind=kind, size=size, batch_size=batch_size)
+    starts = range(0, count, batch_size)
+    tasks = (task(start) for start in starts)
+    with tqdm(desc="recognizer features", unit="photo", total=count) as bar:
+        # An accelerator looks at what the cores prepare; without one they do both.
+        if jax.default_backend() == "cpu":
+            done = spread(lambda t: look(prepare(t)), tasks, count=len(starts))
+        else:
+            done = map(look, spread(prepare, tasks, count=len(starts)))
+        for batch in done:
+            bar.update(len(batch))
+            yield from batch
 
-    def finish(made: list[Record], features: jax.Array) -> Iterator[Record]:
-        for record, vector in zip(made, np.asarray(features), strict=False):
-            yield {**shrink(record, size), "features": vector.astype(np.float16)}
 
-    # The next batch is made, and the last one used, while the device looks at this one.
-    done = one_ahead(begin(start) for start in range(0, count, batch_size))
-    yield from tqdm(done, desc="recognizer features", unit="photo", total=count)
+def _versions(
+    task: Sequence[tuple[tuple[int, int, int] | None, Record]], *, record_size: int, paste: float
+) -> list[Record]:
+    """Augmented versions of records, each from its own seed; without one the record as it is."""
+    return [
+        crop(record, record_size)
+        if seed is None
+        else augment(record, np.random.default_rng(seed), record_size, paste=paste)
+        for seed, record in task
+    ]
+
+
+def _features(
+    variables: Any, records: list[Record], *, kind: str, size: int, batch_size: int
+) -> list[Record]:
+    """The records at `size` pixels, with their features."""
+    # The last batch is filled up, so that one compiled program serves all.
+    full = records + [records[-1]] * (batch_size - len(records))
+    images = np.stack([record["image"] for record in full]).astype(np.float32) / 255
+    features = np.asarray(_look(variables, images, kind=kind)).astype(np.float16)
+    return [
+        {**shrink(record, size), "features": vector}
+        for record, vector in zip(records, features, strict=False)
+    ]
 
 
 @functools.partial(jax.jit, static_argnames="kind")

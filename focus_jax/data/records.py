@@ -11,14 +11,13 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
 Record = dict[str, Any]
-Item = TypeVar("Item")
 PICTURES = ("image", "clean", "mask", "pasted")  # stored as PNG, which is lossless
 IN_MEMORY = 10**9  # bytes of decoded records; more stay on disk and are decoded when asked for
 
@@ -87,18 +86,6 @@ def write_records(folder: Path, records: Iterable[Record]) -> None:
     with contextlib.redirect_stdout(io.StringIO()), _quiet("absl"):
         builder.download_and_prepare()
     shutil.rmtree(folder / "downloads", ignore_errors=True)  # tensorflow-datasets' own, empty
-
-
-def one_ahead(batches: Iterable[Iterable[Item]]) -> Iterator[Item]:
-    """The items of all batches; each batch is asked for before the items of the last one are used.
-
-    So what a batch has begun, in threads or on a device, goes on meanwhile.
-    """
-    last: Iterable[Item] = ()
-    for batch in batches:
-        yield from last
-        last = batch
-    yield from last
 
 
 @contextlib.contextmanager

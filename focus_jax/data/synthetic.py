@@ -6,8 +6,7 @@ in front of them. Each record is a pure function of the seed, the split and its 
 
 import functools
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -23,8 +22,8 @@ from focus_jax.data.occluders import OCCLUDERS, canvas_factor, paint_occluder, s
 from focus_jax.data.occluders_held import hair_colour
 from focus_jax.data.painting import composite, over, soften, tinted
 from focus_jax.data.painting import noise as noise_field
-from focus_jax.data.records import one_ahead
 from focus_jax.data.scene import Scene, look_at
+from focus_jax.data.workers import spread
 from focus_jax.render import render_mesh
 from focus_jax.types import FaceModel
 
@@ -68,30 +67,49 @@ def synthesize(
     `occluder` (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one. With
     `coefficients` also those: identity, expression and albedo in one row.
     """
-    canvas = size * canvas_factor(size)
-    paint = functools.partial(_photograph, size=size, occluded=occluded, noise=noise)
+    make = functools.partial(
+        _faces,
+        face_model,
+        size=size,
+        seed=seed,
+        split=split,
+        occluded=occluded,
+        noise=noise,
+        coefficients=coefficients,
+    )
+    batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
     bar = tqdm(total=count, desc=f"synthetic {split} faces", unit="face", disable=not progress)
-    with ThreadPoolExecutor(2) as pool, bar:
+    with bar:
+        for records in spread(make, batches, count=len(batches)):
+            bar.update(len(records))
+            yield from records
 
-        def begin(start: int) -> Iterator[tuple[int, Draw, Record]]:
-            """Render a batch, and leave it to the pool to paint it."""
-            numbers = range(start, min(start + BATCH, count))
-            streams = [_stream(seed, split, number) for number in numbers]
-            draws = [draw(face_model, rng) for rng in streams]
-            full = draws + [draws[-1]] * (BATCH - len(draws))  # one compiled program for all
-            rendered = _render(face_model, _stack(full), canvas)
-            faces = zip(*(x[: len(streams)] for x in rendered), strict=True)
-            return zip(numbers, draws, pool.map(paint, streams, faces), strict=True)
 
-        # The next batch is rendered, and the last one used, while this one is painted.
-        begun = (begin(start) for start in range(0, count, BATCH))
-        for number, drawn, record in one_ahead(begun):
-            bar.update()
-            record["filename"] = f"synthetic_{split}_{number:06d}"
-            if coefficients:
-                known = (drawn.identity, drawn.expression, drawn.albedo)
-                record["coefficients"] = np.concatenate(known)
-            yield record
+def _faces(
+    face_model: FaceModel,
+    numbers: range,
+    *,
+    size: int,
+    seed: int,
+    split: str,
+    occluded: float,
+    noise: bool,
+    coefficients: bool,
+) -> list[Record]:
+    """A batch of `synthesize`."""
+    streams = [_stream(seed, split, number) for number in numbers]
+    draws = [draw(face_model, rng) for rng in streams]
+    full = draws + [draws[-1]] * (BATCH - len(draws))  # one compiled program for all
+    rendered = _render(face_model, _stack(full), size * canvas_factor(size))
+    records = []
+    for number, rng, drawn, *face in zip(numbers, streams, draws, *rendered, strict=False):
+        record = _photograph(rng, face, size=size, occluded=occluded, noise=noise)
+        record["filename"] = f"synthetic_{split}_{number:06d}"
+        if coefficients:
+            known = (drawn.identity, drawn.expression, drawn.albedo)
+            record["coefficients"] = np.concatenate(known)
+        records.append(record)
+    return records
 
 
 def _stream(seed: int, split: str, number: int) -> np.random.Generator:
@@ -206,7 +224,7 @@ def _shade(face_model: FaceModel, drawn: Draw, canvas: int) -> tuple[jax.Array, 
 
 def _photograph(
     rng: np.random.Generator,
-    face: tuple[np.ndarray, ...],
+    face: Sequence[np.ndarray],
     *,
     size: int,
     occluded: float,

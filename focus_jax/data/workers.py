@@ -1,0 +1,82 @@
+"""Work spread over a process for each core; threads of one leave half of the cores idle."""
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import cv2
+import jax
+import loky
+from loky.process_executor import TerminatedWorkerError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+LEAST = 12  # tasks of a second, for which it is worth to start processes: that takes five
+IDLE = 30  # seconds after which a process without work ends
+
+
+def spread(
+    make: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    *,
+    count: int,
+    processes: int | None = None,
+) -> Iterator[Result]:
+    """`make` of each of `count` tasks, in their order, some ahead of those asked for.
+
+    In `processes`, by default one for each core that this process may use, which stay for the next
+    call; in this one where there are few tasks or cores. They have no accelerator. Passes on what
+    `make` and `tasks` raise; ChildProcessError when a process was killed.
+    """
+    # Unlike the standard library's, these processes do not import the caller's main module, which
+    # may be a script that trains when it is imported.
+    processes = processes or loky.cpu_count()
+    if count < LEAST or processes == 1:
+        yield from map(make, tasks)
+        return
+    pool = loky.get_reusable_executor(
+        processes, timeout=IDLE, initializer=_begin, initargs=(os.getpid(),), env=_environment()
+    )
+    waiting: deque = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(make, task))
+            if len(waiting) >= 2 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except TerminatedWorkerError:
+        raise ChildProcessError(
+            f"one of {processes} processes that make data was killed, most likely because memory "
+            "ran out; allow fewer cores (taskset) or more memory, and run the same command again"
+        ) from None
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _environment() -> dict[str, str]:
+    """Variables of a process that has one core, and none of what the caller computes on."""
+    variables = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "NPROC": "1"}
+    if jax.config.jax_compilation_cache_dir:
+        variables["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
+    return variables
+
+
+def _begin(caller: int) -> None:
+    cv2.setNumThreads(1)
+    # The terminal interrupts all processes at once; the caller, which hears it too, ends these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
+
+
+def _end_with(caller: int) -> None:
+    """End this process soon after its caller, which may have been killed and said nothing."""
+    while os.getppid() == caller:
+        time.sleep(1)
+    os._exit(1)
