@@ -1,7 +1,7 @@
 """Many photos through one model: decoding, detection, networks and writing side by side.
 
-One thread reads photos and finds faces ahead of the networks, others write results behind them;
-each queue is short, so memory does not grow with the number of photos.
+A thread for each core reads photos and finds faces ahead of the networks, others write results
+behind them; each queue is short, so memory does not grow with the number of photos.
 """
 
 import errno
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import jax
+import loky
 import numpy as np
 from tqdm import tqdm
 
@@ -25,7 +26,8 @@ from focus_jax.data.photos import UnreadablePhoto
 from focus_jax.inference import Inference, infer
 from focus_jax.trained import Model, make_batch
 
-AHEAD = 4  # photos that are read before they are needed
+AHEAD = 2  # photos that are read before they are needed, beside one a thread
+READERS = 16  # threads at most: each holds a photo, and a network never asks for more
 HELD = 150_000_000  # pixels of photos that wait for a batch to fill; more empty it early
 # What one photo may bring about: it is skipped, the run goes on. OSError, a full disk, ends it.
 FAILURES = (ValueError, RuntimeError, MemoryError, cv2.error)
@@ -89,8 +91,9 @@ def process(
     read = functools.partial(read_faces, source=source, size=model.record_size)
     waiting: deque[Waiting] = deque()
     written: deque[tuple[Photo, int, Future[None]]] = deque()
+    readers = min(loky.cpu_count(), READERS)
     with (
-        ThreadPoolExecutor(1, "read") as reader,
+        ThreadPoolExecutor(readers, "read") as reader,
         ThreadPoolExecutor(2, "write") as writer,
         tqdm(total=len(todo), unit="photo", disable=not todo) as bar,
     ):
@@ -129,7 +132,7 @@ def process(
                     skip(f"{photo.name} (cannot be drawn: {sentence(problem)})")
 
         try:
-            for photo, future in ahead(todo, read, reader, depth=AHEAD):
+            for photo, future in ahead(todo, read, reader, depth=readers + AHEAD):
                 found = _result(photo, future)
                 if isinstance(found, str):
                     skip(found)

@@ -1,5 +1,6 @@
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -73,6 +74,16 @@ def test_the_slow_detector_helps_where_the_fast_one_finds_nothing(
     monkeypatch.setattr(detect, "LEAST_SCORE", 100.0)  # the fast one is never sure enough
     found = dlib_source(astronaut, NOWHERE)
     assert [f.source for f in found] == ["dlib-cnn"]
+
+
+def test_threads_find_what_one_finds(dlib_source, astronaut):
+    views = [np.ascontiguousarray(astronaut[:n, :n]) for n in range(240, 480, 24)]
+    alone = [dlib_source(view, NOWHERE) for view in views]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda view: dlib_source(view, NOWHERE), 3 * views))
+    for one, other in zip(3 * alone, together, strict=True):
+        assert len(one) == len(other) > 0
+        np.testing.assert_array_equal(one[0].landmarks, other[0].landmarks)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (40, 40), (300, 300)])

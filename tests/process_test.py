@@ -83,7 +83,7 @@ def test_reading_inferring_and_writing_overlap(photos, model, monkeypatch):
     assert waits == [True] * 2 * count
 
 
-def test_photos_in_memory_do_not_grow_with_their_number(photos, model):
+def test_photos_in_memory_do_not_grow_with_their_number(photos, model, monkeypatch):
     lock, alive, most = threading.Lock(), set(), []
 
     def source(image, path):
@@ -97,9 +97,11 @@ def test_photos_in_memory_do_not_grow_with_their_number(photos, model):
         with lock:
             alive.remove(photo.name)
 
+    monkeypatch.setattr(process, "READERS", 2)
     process.process(photos(80), model, source, write, batch_size=2)
     assert not alive
-    assert max(most) <= process.AHEAD + 2 * 2 + 2 + 3  # read ahead, written behind, a batch
+    # Being read and read ahead, written behind, a batch.
+    assert max(most) <= 2 + process.AHEAD + 2 * 2 + 2 + 3
 
 
 def test_a_photo_that_fails_is_skipped_with_the_reason(photos, model, capsys):

@@ -26,7 +26,7 @@ class Detection(NamedTuple):
 
 
 # The photo as uint8 RGB [h w 3], and its path, by which files of landmarks are found. Raises
-# ValueError, in one sentence, for landmarks that cannot be used.
+# ValueError, in one sentence, for landmarks that cannot be used. Called by several threads at once.
 Source = Callable[[np.ndarray, Path], list[Detection]]
 
 
@@ -72,42 +72,41 @@ def dlib_source() -> Source:
 
     library: Any = dlib  # its functions have no types
     folder = Path(package.origin).parent / "models"
-    fast = library.get_frontal_face_detector()
+    own = threading.local()  # the fast detector keeps its pyramid between calls
     predictor = library.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
     slow: list[Any] = []
-    lock = threading.Lock()  # its detectors keep their pyramids between calls
+    lock = threading.Lock()  # of the CNN, too large for one each
 
     def find(photo: np.ndarray, path: Path) -> list[Detection]:
         del path
-        with lock:
-            view, factor = _view(photo, FAST_SIDE)
-            doubled = max(view.shape[:2]) <= SMALL_SIDE
-            boxes, scores, _ = fast.run(view, int(doubled), LEAST_SCORE)
-            largest = max((b.width() for b in boxes), default=0) / max(view.shape[:2])
-            if not doubled and largest < LARGE_FACE:
-                view, factor = _view(photo, 2 * FAST_SIDE)
-                doubled = max(view.shape[:2]) <= FAST_SIDE
-                boxes, scores, _ = fast.run(view, int(doubled), LEAST_SCORE)
-            name = "dlib"
-            if not boxes:
+        if not hasattr(own, "fast"):
+            own.fast = library.get_frontal_face_detector()
+        view, factor = _view(photo, FAST_SIDE)
+        doubled = max(view.shape[:2]) <= SMALL_SIDE
+        boxes, scores, _ = own.fast.run(view, int(doubled), LEAST_SCORE)
+        largest = max((b.width() for b in boxes), default=0) / max(view.shape[:2])
+        if not doubled and largest < LARGE_FACE:
+            view, factor = _view(photo, 2 * FAST_SIDE)
+            doubled = max(view.shape[:2]) <= FAST_SIDE
+            boxes, scores, _ = own.fast.run(view, int(doubled), LEAST_SCORE)
+        name = "dlib"
+        if not boxes:
+            view, factor = _view(photo, SLOW_SIDE)
+            with lock:
                 if not slow:
-                    slow.append(
-                        library.cnn_face_detection_model_v1(
-                            str(folder / "mmod_human_face_detector.dat")
-                        )
-                    )
-                view, factor = _view(photo, SLOW_SIDE)
+                    weights = str(folder / "mmod_human_face_detector.dat")
+                    slow.append(library.cnn_face_detection_model_v1(weights))
                 found = slow[0](view, 0) if min(view.shape[:2]) >= 20 else []
-                boxes, scores = [f.rect for f in found], [f.confidence for f in found]
-                name = "dlib-cnn"
-            faces = []
-            for box, score in sorted(zip(boxes, scores, strict=True), key=lambda b: -b[0].area()):
-                points = predictor(view, box).parts()
-                landmarks = (np.array([(p.x, p.y) for p in points]) + 0.5) / factor - 0.5
-                # Again on a view in which the face fills the predictor's pixels, for huge photos.
-                if factor < 1:
-                    landmarks = _sharper(library, predictor, photo, box, factor)
-                faces.append(Detection(landmarks.astype(np.float32), float(score), name))
+            boxes, scores = [f.rect for f in found], [f.confidence for f in found]
+            name = "dlib-cnn"
+        faces = []
+        for box, score in sorted(zip(boxes, scores, strict=True), key=lambda b: -b[0].area()):
+            points = predictor(view, box).parts()
+            landmarks = (np.array([(p.x, p.y) for p in points]) + 0.5) / factor - 0.5
+            # Again on a view in which the face fills the predictor's pixels, for huge photos.
+            if factor < 1:
+                landmarks = _sharper(library, predictor, photo, box, factor)
+            faces.append(Detection(landmarks.astype(np.float32), float(score), name))
         return faces
 
     return find

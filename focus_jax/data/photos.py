@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import loky
 import numpy as np
 from tqdm import tqdm
 
@@ -87,7 +88,7 @@ def photo_records(
     read = functools.partial(_crop, _folder(root), path, size, fix_y_offset)
     # A few at a time: the pool would read on without end before a slow writer, or after an error.
     with (
-        ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(loky.cpu_count()) as pool,
         tqdm(total=len(rows), desc=f"{split} photos", unit="photo") as bar,
     ):
         for start in range(0, len(rows), 32):

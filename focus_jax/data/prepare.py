@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import loky
 import numpy as np
 from tqdm import tqdm
 
@@ -128,8 +129,9 @@ def _faces(
         return image, source(image, photo.path), digest
 
     seen: dict[str, str] = {}
-    with ThreadPoolExecutor(2) as pool, tqdm(total=len(photos), unit="photo") as bar:
-        for photo, future in ahead(photos, read, pool, depth=4):
+    cores = loky.cpu_count()  # that this process may use
+    with ThreadPoolExecutor(cores) as pool, tqdm(total=len(photos), unit="photo") as bar:
+        for photo, future in ahead(photos, read, pool, depth=2 * cores):
             bar.update()
             try:
                 image, detections, digest = future.result()
