@@ -248,11 +248,17 @@ def pasted(
     logits: Float[Array, "b h w 1"],
     occluder: Float[Array, "b h w 1"],
     coverage: Float[Array, "b h w 1"],
+    whole: Float[Array, "b"] | None = None,
 ) -> Float[Array, ""]:
     """Cross-entropy of a mask where a known occluder lies over the face, per pixel of the face.
 
-    Says nothing of the other pixels. Not of the paper, which knows no occluder.
+    Says of the other pixels that they are face where `whole` is 1, which is where nothing else can
+    lie before it, and nothing where it is 0. Not of the paper, which knows no occluder.
     """
     _same_shape(logits=logits, occluder=occluder, coverage=coverage)
-    charged = jnp.sum(occluder * coverage * jax.nn.softplus(logits), axis=(1, 2, 3))
+    charge = occluder * jax.nn.softplus(logits)
+    if whole is not None:
+        face = whole[:, None, None, None] * (1.0 - occluder)
+        charge = charge + face * jax.nn.softplus(-logits)
+    charged = jnp.sum(coverage * charge, axis=(1, 2, 3))
     return jnp.mean(charged / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))

@@ -364,7 +364,7 @@ def segmenter_terms(
     if "pasted" in weights:
         if batch.pasted is None:
             raise ValueError("losses.pasted needs pasted occluders; set config.data.paste above 0")
-        terms["pasted"] = losses.pasted(logits, batch.pasted, rendering.coverage)
+        terms["pasted"] = losses.pasted(logits, batch.pasted, rendering.coverage, batch.whole)
         preliminary = preliminary * (1.0 - batch.pasted)
     if "pretraining" in weights:
         # The release takes the sigmoid of these for logits.

@@ -211,6 +211,15 @@ def test_a_pasted_occluder_charges_the_mask_only_where_it_lies_on_the_face():
     assert losses.pasted(logits, occluder, np.zeros_like(coverage)) == 0
 
 
+def test_of_a_face_without_anything_else_before_it_the_rest_is_told_too():
+    occluder, coverage = np.zeros((2, 4, 4, 1)), np.zeros((2, 4, 4, 1))
+    occluder[:, :2], coverage[:, :, 1:] = 1, 1
+    whole = np.array([0.0, 1.0])
+    slope = jax.grad(losses.pasted)(jnp.zeros((2, 4, 4, 1)), occluder, coverage, whole)
+    np.testing.assert_array_equal(np.sign(slope[0]), occluder[0] * coverage[0])
+    np.testing.assert_array_equal(np.sign(slope[1]), (2 * occluder[1] - 1) * coverage[1])
+
+
 def test_prior_counts_coefficients_not_batches():
     np.testing.assert_allclose(losses.prior(np.ones((5, 3)), 2 * np.ones((5, 2))), 3 + 8)
 

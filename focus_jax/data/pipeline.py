@@ -13,6 +13,7 @@ Records = Sequence[dict[str, Any]]
 TRUTH = (
     "clean",
     "pasted",
+    "whole",
     "mask",
     "neutral",
     "pose",
@@ -35,7 +36,7 @@ def to_batch(records: Sequence[dict[str, Any]]) -> Batch:
     for name in ("mask", "pasted"):
         if name in optional:
             optional[name] = (optional[name] >= 128).astype(np.float32)[..., None]
-    for name in ("neutral", "pose", "features", "coefficients"):
+    for name in ("whole", "neutral", "pose", "features", "coefficients"):
         if name in optional:
             optional[name] = optional[name].astype(np.float32)
     if "occluder" in optional:

@@ -218,13 +218,16 @@ def _photos(config: Config) -> Splits:
     train, validation = split("train", data.train_count), split("validation", data.validation_count)
     if data.get("synthetic", 0):
         faces = _faces(config, "train", data.synthetic, occluded=0.0, noise=True)
-        train = [_unlabelled(record) for record in (*train, *faces)]
+        train = [_unlabelled(r, whole=False) for r in train] + [
+            _unlabelled(r, whole=True) for r in faces
+        ]
     return Splits(train, validation, list(pasted(validation, seed=config.seed)))
 
 
-def _unlabelled(record: dict[str, Any]) -> dict[str, Any]:
-    """What photos and synthetic faces both have."""
-    return {name: record[name] for name in ("image", "landmarks", "filename")}
+def _unlabelled(record: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    """What photos and synthetic faces both have; `whole`: certainly nothing is before the face."""
+    shared = {name: record[name] for name in ("image", "landmarks", "filename")}
+    return shared | {"whole": np.uint8(whole)}
 
 
 def pasted(records: Records, *, seed: int) -> Iterator[dict[str, Any]]:
