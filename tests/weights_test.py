@@ -19,6 +19,9 @@ def test_flat_and_back(variables):
 
 def test_files_keep_every_number(variables, tmp_path):
     weights.save(tmp_path / "a.safetensors", variables)
+    (tmp_path / "plain").touch()
+    modes = [(tmp_path / name).stat().st_mode for name in ("a.safetensors", "plain")]
+    assert modes[0] == modes[1]  # for others to read, as files of this user are
     found = weights.load(tmp_path / "a.safetensors")
     like = weights.load_like(tmp_path / "a.safetensors", variables, what="a network")
     for one in (found, like):

@@ -1,12 +1,14 @@
 """Weights of others, read into ours, and ours kept as plain files."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
 
 __all__ = ["check_shapes", "flatten", "load", "load_like", "save", "unflatten"]
 
@@ -35,12 +37,15 @@ def unflatten(flat: Mapping[str, Any]) -> dict:
 
 
 def save(path: str | Path, variables: dict) -> None:
-    """Write variables as a safetensors file; OSError where that cannot be."""
+    """Write variables as a safetensors file, whole or not at all; OSError where that cannot be."""
     arrays = {name: np.ascontiguousarray(value) for name, value in flatten(variables).items()}
+    # safetensors' own writer makes files that nobody else may read.
+    partly = Path(f"{path}.partly")
     try:
-        save_file(arrays, str(path))
-    except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from None
+        partly.write_bytes(serialize(arrays))
+        os.replace(partly, path)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from None
 
 
 def load(path: str | Path) -> dict:
