@@ -36,8 +36,9 @@ def get_config(arguments: str = "") -> ConfigDict:
     c.face_model.modes = ConfigDict({"identity": 80, "expression": 40, "albedo": 24})
     # For its size of pixels 4.6 times what the default job has: its faces sit more exactly.
     c.losses.landmark = 3e-2
-    # The segmenter is told where an occluder was pasted on, which the paper's method is not: hands
-    # and glasses resemble the face too much to be found by its rendering alone.
+    # The segmenter is told where an occluder was pasted on, and of the synthetic faces that all the
+    # rest is face, which the paper's method is not: hands and glasses resemble the face too much to
+    # be found by its rendering alone.
     c.losses.pasted = 4.0
     c.losses.area = 2.0  # with 1.1 half of a clean face is left out: finer pixels agree less
     if not arguments:

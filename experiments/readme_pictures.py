@@ -88,10 +88,12 @@ def astronaut(workdir: Path) -> np.ndarray:
 
 def main(argv: list[str]) -> None:
     del argv
-    out = Path(_OUT.value)
+    out, run = Path(_OUT.value), Path(_SYNTHETIC.value)
+    written = sorted((run / "pictures").glob("*_test.png"))
+    if not written:
+        raise app.UsageError(f"{run} holds no pictures of a finished run; `make em` makes one")
     pictures.write_png(out / "face_model.png", random_people())
-    last = sorted((Path(_SYNTHETIC.value) / "pictures").glob("*_test.png"))[-1]
-    grid = cv2.imread(str(last))[..., ::-1]
+    grid = cv2.imread(str(written[-1]))[..., ::-1]
     # Sixteen rows as two columns of six: enough to see, and less to scroll.
     rows = grid.shape[0] // 16
     pictures.write_png(

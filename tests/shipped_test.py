@@ -62,7 +62,7 @@ def test_a_bare_face_is_kept_and_an_occluder_is_not(crops, found):
     kept = mask[0][coverage[0] > 0].mean()
     assert kept > 0.65, kept  # her fringe is not face
     hidden = np.stack([_fine(h) for h in crops[1]])
-    for number in (1, 2, 3, 4):  # mask, scarf, sunglasses, hat
+    for number in range(1, len(KINDS)):
         over = (hidden[number] > 0) & (coverage[number] > 0)
         beside = (hidden[number] == 0) & (coverage[number] > 0)
         inside, outside = mask[number][over].mean(), mask[number][beside].mean()
