@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import jax
@@ -63,8 +63,9 @@ def spread(
 def _environment() -> dict[str, str]:
     """Variables of a process that has one core, and none of what the caller computes on."""
     variables = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "NPROC": "1"}
-    if jax.config.jax_compilation_cache_dir:
-        variables["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
+    config: Any = jax.config  # its fields have no types
+    if config.jax_compilation_cache_dir:
+        variables["JAX_COMPILATION_CACHE_DIR"] = config.jax_compilation_cache_dir
     return variables
 
 
