@@ -63,6 +63,8 @@ def spread(
 def _environment() -> dict[str, str]:
     """Variables of a process that has one core, and none of what the caller computes on."""
     variables = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "NPROC": "1"}
+    # Else loky takes what JAX compiles after the first task for a leak, and starts a new process.
+    variables["LOKY_MAX_MEMORY_LEAK_SIZE"] = "1e15"
     config: Any = jax.config  # its fields have no types
     if config.jax_compilation_cache_dir:
         variables["JAX_COMPILATION_CACHE_DIR"] = config.jax_compilation_cache_dir
