@@ -17,6 +17,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 LEAST = 12  # tasks of a second, for which it is worth to start processes: that takes five
+MOST = 32  # processes: each takes most of a gigabyte
 IDLE = 30  # seconds after which a process without work ends
 
 
@@ -29,13 +30,13 @@ def spread(
 ) -> Iterator[Result]:
     """`make` of each of `count` tasks, in their order, some ahead of those asked for.
 
-    In `processes`, by default one for each core that this process may use, which stay for the next
-    call; in this one where there are few tasks or cores. They have no accelerator. Passes on what
-    `make` and `tasks` raise; ChildProcessError when a process was killed.
+    In `processes`, by default one for each core that this process may use and at most MOST, which
+    stay for the next call; in this one where there are few tasks or cores. They have no GPU.
+    Passes on what `make` and `tasks` raise; ChildProcessError when a process was killed.
     """
     # Unlike the standard library's, these processes do not import the caller's main module, which
     # may be a script that trains when it is imported.
-    processes = processes or loky.cpu_count()
+    processes = processes or min(loky.cpu_count(), MOST)
     if count < LEAST or processes == 1:
         yield from map(make, tasks)
         return
