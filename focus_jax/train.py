@@ -178,11 +178,15 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
     )
     # Records with features were augmented before these were computed.
     augmented = config.data.augment and config.encoder.kind != "recognizer"
-    streams = {"batches": start(splits.train, augmented=augmented, paste=config.data.paste)}
+    # Synthetic faces come in no order: a first epoch in theirs can begin while they are made.
+    drawn = config.data.name == "synthetic"
+    streams = {
+        "batches": start(splits.train, augmented=augmented, paste=config.data.paste, arriving=drawn)
+    }
     renderings = []
     if config.losses.get("coefficients", 0):
         renderings = load_renderings(config, recognizer)
-        streams["renderings"] = start(renderings, augmented=False)
+        streams["renderings"] = start(renderings, augmented=False, arriving=True)
     constants = sharding.replicate(
         updates.Constants(
             jax.tree.map(jnp.asarray, face_model), recognizer, jax.random.key(config.seed)
@@ -191,7 +195,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
     )
 
     # --- state: 1. a new one, 2. weights of others, 3. this workdir's newest checkpoint instead ---
-    example, _ = next(evaluation_batches(splits.validation, batch_size=1, size=config.data.size))
+    example, _ = next(evaluation_batches(splits.train, batch_size=1, size=config.data.size))
     state = initial_state(method, face_model, example, config.seed)
     manager = checkpoint.open_checkpoints(workdir, clean=True)
     if manager.latest_step() is None:

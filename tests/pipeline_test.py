@@ -51,6 +51,25 @@ def test_batches_have_the_documented_shapes():
     assert batch.mask is None and batch.neutral is None and batch.features is None
 
 
+def test_records_that_arrive_are_seen_in_their_order_once():
+    data = make(10)
+    stream = start(data, batch_size=5, arriving=True)
+    epochs = [indices(stream, 2).tolist() for _ in range(4)]
+    assert epochs[0] == list(range(10))
+    for epoch in epochs[1:]:
+        assert sorted(epoch) == list(range(10)) and epoch != epochs[0]
+    parts = [
+        start(data, batch_size=5, arriving=True, shard_index=i, shard_count=2) for i in range(2)
+    ]
+    together = np.stack([indices(part, 4) for part in parts], 1).reshape(-1)
+    np.testing.assert_array_equal(together, np.concatenate(epochs))
+    place = json.loads(json.dumps(stream.get_state()))
+    further = indices(stream, 2)
+    again = start(data, batch_size=5, arriving=True)
+    again.set_state(place)
+    np.testing.assert_array_equal(indices(again, 2), further)
+
+
 def test_truth_reaches_the_batch():
     data = make(
         4,

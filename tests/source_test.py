@@ -58,36 +58,6 @@ def test_renderings_are_of_the_modes_that_a_run_keeps(tmp_path):
         source.load_renderings(config, None)
 
 
-def test_records_are_made_once(tmp_path, records):
-    config = load_config("em", "smoke")
-    config.data.cache = str(tmp_path)
-    calls = []
-
-    def make():
-        calls.append(1)
-        yield from records
-
-    for _ in range(2):
-        found = source.cached(config, "faces", (1, 2), make)
-        np.testing.assert_array_equal(found[3]["image"], records[3]["image"])
-    assert len(calls) == 1
-    source.cached(config, "faces", (1, 3), make)
-    assert len(calls) == 2
-
-
-def test_a_records_that_were_not_finished_are_made_again(tmp_path, records):
-    config = load_config("em", "smoke")
-    config.data.cache = str(tmp_path)
-
-    def breaks():
-        yield records[0]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        source.cached(config, "faces", 0, breaks)
-    assert len(source.cached(config, "faces", 0, lambda: iter(records))) == len(records)
-
-
 def test_features_belong_to_their_version_and_size(records):
     variables = load_recognizer("dlib")
     options = {"kind": "dlib", "record_size": 96, "size": 64, "seed": 0, "batch_size": 4}
@@ -118,7 +88,7 @@ def test_shrinking_moves_landmarks_with_the_pixels():
 def test_features_of_another_recognizer_are_made_anew(monkeypatch):
     config, keys = load_config("em", "smoke"), []
 
-    def remember(config, name, key, make):
+    def remember(config, name, key, make, count):
         keys.append((name, key))
         return []
 

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from jax.sharding import Mesh
 
 from focus_jax import checkpoint, recognizer, sharding, updates, weights
 from focus_jax import train as train_module
+from focus_jax.data import source
 from focus_jax.face_models import load_face_model
 from focus_jax.preemption import Interrupted
 from focus_jax.schedule import Schedule, terms_at
@@ -231,6 +233,29 @@ def few_steps(config, tmp_path):
         rate.rate = 0.0
     few.data.cache = str(tmp_path / "cache")
     return few
+
+
+def test_the_first_step_comes_before_the_last_face(few_steps, tmp_path, monkeypatch):
+    few_steps.schedule.renderings = 0
+    few_steps.losses.update(perceptual=0.0, coefficients=0.0)
+    stepped, synthesize = threading.Event(), source.synthesize
+
+    def held_up(*arguments, split, **options):
+        for number, face in enumerate(synthesize(*arguments, split=split, **options)):
+            if split == "train" and number == few_steps.data.batch_size:
+                assert stepped.wait(timeout=60)
+            yield face
+
+    def step(*arguments, **options):
+        assert not list(Path(few_steps.data.cache).glob("*train*/complete"))
+        stepped.set()
+        raise EOFError
+
+    monkeypatch.setattr(source, "synthesize", held_up)
+    for name in ("update_segmenter", "update_autoencoder"):
+        monkeypatch.setattr(updates, name, step)
+    with pytest.raises(EOFError):
+        train(few_steps, tmp_path / "run")
 
 
 def fresh_state(config):

@@ -57,6 +57,7 @@ def make_iterator(
     seed: int,
     augmented: bool,
     paste: float = 0.0,
+    arriving: bool = False,
     shard_index: int = 0,
     shard_count: int = 1,
     threads: int = 2,
@@ -66,8 +67,9 @@ def make_iterator(
     All is fixed by `seed`, and the iterator's `get_state` (JSON) and `set_state` continue bit for
     bit. Each of `shard_count` processes gets every `shard_count`-th photo of one common stream, so
     that their batches together are those of a single process. Batches run on across epochs, so
-    none is incomplete. Raises ValueError when the records do not fill one batch, or are not made
-    for `size`.
+    none is incomplete. With `arriving` the first epoch has the records in their own order, in
+    which they are made (`cache.Cached`); that should be a random one. Raises ValueError when the
+    records do not fill one batch, or are not made for `size`.
     """
     if len(records) < batch_size * shard_count:
         raise ValueError(
@@ -82,7 +84,10 @@ def make_iterator(
     def move(index: int, rng: np.random.Generator) -> dict[str, Any]:
         return augment({**records[index], "index": index}, rng, size, paste=paste)
 
-    examples = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat()
+    count = len(records)
+    examples = grain.MapDataset.range(count).seed(seed).shuffle().repeat()
+    if arriving:
+        examples = examples.map_with_index(lambda place, index: place if place < count else index)
     prepared = examples.random_map(move) if augmented else examples.map(prepare)
     mine = prepared[shard_index::shard_count]
     batches = mine.batch(batch_size, drop_remainder=True, batch_fn=to_batch)

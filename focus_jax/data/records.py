@@ -5,7 +5,6 @@ A record is a dict: pictures (`image` and `clean` uint8 `[h w 3]`, `mask` and `p
 """
 
 import contextlib
-import io
 import itertools
 import logging
 import shutil
@@ -31,6 +30,13 @@ class FaceCrops(tfds.core.GeneratorBasedBuilder):
         self._records = iter(records)
         self.first = next(self._records, None)
         super().__init__(**options)
+
+    # It would narrate on standard output, where the progress bar of the records' maker says more.
+    def _log_download_bytes(self) -> None:
+        pass
+
+    def _log_download_done(self) -> None:
+        pass
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {k: _feature(k, v) for k, v in (self.first or {}).items()}
@@ -81,9 +87,8 @@ def write_records(folder: Path, records: Iterable[Record]) -> None:
     builder = FaceCrops(records, data_dir=str(folder), file_format="array_record")
     if builder.first is None:
         raise ValueError(f"there are no records to write into {folder}")
-    # The builder narrates each of its steps; a progress bar of the records' maker says more.
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()), _quiet("absl"):
+    with _quiet("absl"):
         builder.download_and_prepare()
     shutil.rmtree(folder / "downloads", ignore_errors=True)  # tensorflow-datasets' own, empty
 
@@ -111,8 +116,12 @@ def open_records(folder: Path, *, in_memory: int = IN_MEMORY) -> Sequence[Record
     builder: Any = tfds.builder_from_directory(str(written))
     source = builder.as_data_source(split="train")
     records = _OnDisk(source, range(len(source)))
-    size = sum(np.asarray(value).nbytes for value in records[0].values())
-    return list(records) if size * len(records) < in_memory else records
+    return list(records) if size_of(records[0]) * len(records) < in_memory else records
+
+
+def size_of(record: Record) -> int:
+    """Bytes of a decoded record."""
+    return sum(np.asarray(value).nbytes for value in record.values())
 
 
 class _OnDisk(Sequence):

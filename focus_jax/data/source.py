@@ -1,9 +1,6 @@
 """Which records a run trains and is judged on, made once and kept in a cache on disk."""
 
-import contextlib
-import fcntl
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,16 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from focus_jax.data.cache import Cached
 from focus_jax.data.cutting import cut_records
 from focus_jax.data.features import recognized
 from focus_jax.data.occluders import OCCLUDERS, paste_occluder
 from focus_jax.data.photos import fingerprint, photo_records
-from focus_jax.data.records import open_records, write_records
 from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
 from focus_jax.types import Config
-
-log = logging.getLogger(__name__)
 
 Records = Sequence[dict[str, Any]]
 VERSION = 6  # of the records' content; raise it when the code that makes them changes
@@ -45,7 +40,7 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
         raise ValueError(f"config.data.name must be one of {sorted(kinds)}, not {data.name!r}")
     splits = kinds[data.name](config)
     if data.get("cut", ""):
-        key = (_fingerprint(splits.train), data.cut, config.seed)
+        key = (_identity(splits.train), data.cut, config.seed)
         train = cached(
             config,
             f"{data.name}-train-{data.cut}",
@@ -92,6 +87,7 @@ def load_renderings(config: Config, recognizer: Any) -> Records:
             progress=True,
             coefficients=True,
         ),
+        count=count,
     )
     if config.encoder.kind != "recognizer":
         return records
@@ -104,7 +100,7 @@ def _with_features(
     data = config.data
     paste = data.paste if versions else 0.0
     key = (
-        _fingerprint(records),
+        _identity(records),
         _fingerprint(recognizer),
         data.size,
         data.record_size,
@@ -126,6 +122,7 @@ def _with_features(
             paste=paste,
             seed=config.seed,
         ),
+        count=max(versions, 1) * len(records),
     )
 
 
@@ -135,26 +132,25 @@ def _side(config: Config) -> int:
     return data.record_size if config.encoder.kind == "recognizer" else data.size
 
 
-def cached(config: Config, name: str, key: Any, make: Callable[[], Iterable[dict]]) -> Records:
-    """Records of `make`, written on the first call and read from the cache after."""
+def cached(
+    config: Config,
+    name: str,
+    key: Any,
+    make: Callable[[], Iterable[dict]],
+    *,
+    count: int | None = None,
+) -> Records:
+    """Records of `make`, from the cache once they are there; `count` is as in `cache.Cached`."""
     digest = hashlib.sha256(repr((VERSION, name, key)).encode()).hexdigest()[:12]
     folder = Path(config.data.cache).expanduser() / f"{name}-{digest}"
-    if not (folder / "complete").exists():
-        with _alone(folder):
-            if not (folder / "complete").exists():  # another process may have made them meanwhile
-                log.info("making %s in %s", name, folder)
-                write_records(folder, make())
-                (folder / "complete").touch()
-    return open_records(folder)
+    # One of several processes makes them, and would wait for the others in its first step longer
+    # than their network allows.
+    return Cached(folder, make, count=count if jax.process_count() == 1 else None)
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time: runs of a sweep, or the processes of one run, share their cache."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it when the process dies
-        yield
+def _identity(records: Records) -> str:
+    """What distinguishes records from others, without waiting for those that are being made."""
+    return records.digest if isinstance(records, Cached) else _fingerprint(records)
 
 
 def _fingerprint(tree: Any) -> str:
@@ -193,6 +189,7 @@ def _faces(config: Config, name: str, count: int, *, occluded: float, noise: boo
             noise=noise,
             progress=True,
         ),
+        count=count,
     )
 
 
