@@ -18,6 +18,7 @@ Result = TypeVar("Result")
 
 LEAST = 12  # tasks of a second, for which it is worth to start processes: that takes five
 MOST = 32  # processes: each takes most of a gigabyte
+NICE = 10  # the caller goes first: it compiles and trains with what they have made
 IDLE = 30  # seconds after which a process without work ends
 
 
@@ -74,6 +75,7 @@ def _environment() -> dict[str, str]:
 
 def _begin(caller: int) -> None:
     cv2.setNumThreads(1)
+    os.nice(NICE)
     # The terminal interrupts all processes at once; the caller, which hears it too, ends these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
