@@ -1,4 +1,4 @@
-"""What the data of the default job cost before its first step, part by part.
+"""What the data of the default job cost, part by part.
 
     python -m benchmarks.data                a minute and a half on two idle cores
     python -m benchmarks.data --faces=480
