@@ -4,11 +4,13 @@
     python -m experiments.ablation --config=configs/em.py:photos --config.data.root=FOLDER
     python -m experiments.ablation --config=configs/em.py:smoke --seeds=0 --misfit_faces=24
 
-On synthetic faces with the first, on validation photos with pasted occluders with the second. All
-variants of a seed begin from one autoencoder (`experiments/runs.py`). `--areas=0.5,0.85,1.2` trains
-each variant with a segmenter at each area weight on the first seed and takes the one with the best
-validation F1 on occluded faces, alike for all; without it they have the config's. Writes
-`ablation.md`, `.json` and plots; repeat the command to go on.
+On synthetic faces with the first, on validation photos with pasted occluders with the second. What
+hides a face in the photo itself counts as face there, so that FOLDER/val_landmarks.csv should list
+photos of unoccluded faces. All variants of a seed begin from one autoencoder
+(`experiments/runs.py`). `--areas=0.5,0.85,1.2` trains each variant with a segmenter at each area
+weight on the first seed and takes the one with the best validation F1 on occluded faces, alike for
+all (not with photos, whose validation split has no true masks); without it they have the config's.
+Writes `ablation.md`, `.json` and plots; repeat the command to go on.
 """
 
 import json
@@ -175,7 +177,8 @@ def collect(found: dict[str, Any], out: Path, *, title: str) -> str:
     parts = [f"# {title}", f"Mean ± deviation over the seeds {seeds}; test split."]
     if found["areas"]:
         parts.append(f"Area weights chosen on the first seed's validation split: {found['areas']}.")
-    parts += [runs.scores_table(rows, subset) for subset in SUBSETS]
+    scored = [subset for subset in SUBSETS if any(subset in r["test"] for r in reference)]
+    parts += [runs.scores_table(rows, subset) for subset in scored]
     if FULL in scores:
         parts += ["## By occluder", _kinds(scores[FULL])]
         parts += ["## By EM round (validation, occluded)", _rounds(results[FULL])]

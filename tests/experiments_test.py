@@ -101,10 +101,14 @@ def test_area_weights_are_chosen_alike_on_the_first_seed(config, trained, tmp_pa
     text = ablation.collect(found, tmp_path, title="test")
     # 0.5 + 0.1 * 1.0 + 0.01 * seed, over seeds 0 and 1.
     assert "| full | - | - | - | 0.605 ± 0.007 |" in text
-    assert "everything is face" in text and "| mean face |" in text and "heavy" in text
+    assert "everything is face" in text and "| mean face |" in text and "| unoccluded |" in text
     assert (tmp_path / "ablation_segmenter_f1.png").is_file()
     rounds = found["results"]["full"][0]["rounds"]
     assert [r["round"] for r in rounds] == [pytest.approx(3 / 6), pytest.approx(2.0)]
+    for result in found["results"]["full"]:  # as of photos, each of which has an occluder
+        del result["scores"]["test"]["unoccluded"]
+    text = ablation.collect(found, tmp_path, title="test")
+    assert "| unoccluded |" not in text and "| heavy |" in text
 
 
 def test_weights_change_one_at_a_time(config, trained, tmp_path):
