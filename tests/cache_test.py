@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import textwrap
 import threading
 
 import numpy as np
@@ -138,3 +141,33 @@ def test_another_reader_of_the_folder_waits_for_the_first(tmp_path):
     thread.join(WAIT)
     same(found[0], record(0))
     assert other.calls == 0
+
+
+def test_making_stops_in_order_when_the_process_ends(tmp_path):
+    script = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        import numpy as np
+        from focus_jax.data.cache import Cached
+
+        folder = Path(sys.argv[1])
+
+        def make():
+            try:
+                for number in range(1000):
+                    yield {"number": np.int32(number)}
+                    time.sleep(0.1)
+            finally:
+                (folder / "stopped").touch()
+
+        further = Cached(folder / "first", make, count=1000)
+        records = Cached(folder / "second", lambda: iter(further), count=1000)
+        assert records[1]["number"] == 1
+        raise SystemExit(75)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 75 and not done.stderr, done.stderr
+    assert (tmp_path / "stopped").exists()
+    assert not list(tmp_path.glob("*/complete"))

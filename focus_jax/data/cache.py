@@ -1,10 +1,11 @@
 """Records made once and kept in a folder; the first of them are read while the rest is made."""
 
+import atexit
 import contextlib
 import fcntl
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from focus_jax.data.records import IN_MEMORY, open_records, size_of, write_recor
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+PATIENCE = 20  # seconds that the process waits, when it ends, for what is being made to stop
 
 
 class Cached(Sequence):
@@ -33,6 +35,7 @@ class Cached(Sequence):
         self._all: Sequence[Record] | None = None
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
+        self._unwanted = False
         self._news = threading.Condition()
         if count is None:
             self._fill()
@@ -76,9 +79,15 @@ class Cached(Sequence):
 
     def _begin(self) -> None:
         if self._thread is None:
-            # It must not keep a run alive that was told to stop; the folder is then made anew.
             self._thread = threading.Thread(target=self._fill, daemon=True)
             self._thread.start()
+            atexit.register(self._stop)
+
+    def _stop(self) -> None:
+        """Before the process ends: a thread that went on would be cut off in the middle, loudly."""
+        self._unwanted = True
+        if self._thread is not None:
+            self._thread.join(PATIENCE)
 
     def _fill(self) -> None:
         try:
@@ -94,6 +103,7 @@ class Cached(Sequence):
                 self._all = found
                 self._first = []
                 self._news.notify_all()
+        atexit.unregister(self._stop)
 
     def _made(self) -> Sequence[Record]:
         complete = self._folder / "complete"
@@ -107,12 +117,18 @@ class Cached(Sequence):
 
     def _shown(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records, each of which can be read from now on."""
-        for record in records:
-            if self._counted and size_of(record) * self._count < IN_MEMORY:
-                with self._news:
-                    self._first.append(record)
-                    self._news.notify_all()
-            yield record
+        try:
+            for record in records:
+                if self._counted and size_of(record) * self._count < IN_MEMORY:
+                    with self._news:
+                        self._first.append(record)
+                        self._news.notify_all()
+                yield record
+                if self._unwanted:
+                    raise InterruptedError("the process ends before all records are made")
+        finally:
+            if isinstance(records, Generator):
+                records.close()
 
 
 @contextlib.contextmanager
