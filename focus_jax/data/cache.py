@@ -79,9 +79,9 @@ class Cached(Sequence):
 
     def _begin(self) -> None:
         if self._thread is None:
+            atexit.register(self._stop)
             self._thread = threading.Thread(target=self._fill, daemon=True)
             self._thread.start()
-            atexit.register(self._stop)
 
     def _stop(self) -> None:
         """Before the process ends: a thread that went on would be cut off in the middle, loudly."""
