@@ -9,7 +9,7 @@ hides a face in the photo itself counts as face there, so that FOLDER/val_landma
 photos of unoccluded faces. All variants of a seed begin from one autoencoder
 (`experiments/runs.py`). `--areas=0.5,0.85,1.2` trains each variant with a segmenter at each area
 weight on the first seed and takes the one with the best validation F1 on occluded faces, alike for
-all (not with photos, whose validation split has no true masks); without it they have the config's.
+all; without it they have the config's. Of photos a third chooses and the rest is the test.
 Writes `ablation.md`, `.json` and plots; repeat the command to go on.
 """
 

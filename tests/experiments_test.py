@@ -79,6 +79,14 @@ def test_a_finished_variant_is_not_trained_again(config, trained, tmp_path):
     assert len(trained) == count
 
 
+def test_a_third_of_the_photos_chooses_weights():
+    kinds = [1 + n % 9 for n in range(156)]
+    validation, test = runs.divided(kinds)
+    assert (len(validation), len(test)) == (48, 108) and set(validation) == set(test)
+    assert sorted(validation + test) == sorted(kinds)
+    assert runs.divided(kinds[:18]) == ([], kinds[:18])
+
+
 def test_a_copy_that_was_cut_off_is_made_anew(tmp_path):
     for name in ("scores", "checkpoints"):
         (tmp_path / "a" / name).mkdir(parents=True)
