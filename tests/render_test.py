@@ -67,22 +67,23 @@ def test_sharded_pictures_need_no_communication(backend):
         # Each picture's own number, so that even the loss needs no sum over devices.
         return jnp.sum(rendering.image * weights), rendering.image
 
+    # The emitters that users have, and not those of conftest.py, whose rounding varies more.
+    loss = jax.jit(loss, compiler_options={"xla_cpu_use_fusion_emitters": True})
     weights = jnp.ones((4, 1, 1, 1))
-    (_, image), gradients = jax.jit(loss)(*inputs, weights)
+    (_, image), gradients = loss(*inputs, weights)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     with jax.set_mesh(mesh):
         sharding = jax.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
         arguments = jax.device_put([*inputs, weights], sharding)
-        compiled = jax.jit(loss).lower(*arguments).compile()
+        compiled = loss.lower(*arguments).compile()
         text = compiled.as_text()
         assert not any(word in text for word in ("all-gather", "all-to-all", "permute"))
         (_, sharded_image), sharded_gradients = compiled(*arguments)
     # The rasterizer is equal bit for bit (rasterize_test); XLA's loops around it vary with their
-    # length in the last one, which slivers of triangles enlarge.
-    np.testing.assert_allclose(sharded_image, image, atol=2e-4)
-    assert np.mean(np.abs(sharded_image - image)) < 1e-6
+    # length in the last one.
+    np.testing.assert_allclose(sharded_image, image, atol=1e-6)
     for a, b in zip(sharded_gradients, gradients, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-3 * np.abs(b).max())
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
