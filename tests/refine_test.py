@@ -8,7 +8,7 @@ from focus_jax.face_models import load_face_model
 from focus_jax.refine import refine, start, threshold_mask
 from focus_jax.trained import UNTRAINED
 
-SIZE, STEPS = 32, 12
+SIZE, STEPS = 32, 24
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,7 @@ def test_colours_landmarks_and_likeness_come_closer(refined):
     _, before, after = refined
     assert (after.photometric < before.photometric).all()
     assert (after.landmark < 0.5 * before.landmark).all()
-    # Few steps, of which rounding may choose another: one face came 11 % closer, or 20 and more.
-    assert (after.likeness < 0.95 * before.likeness).all()
+    assert (after.likeness < 0.8 * before.likeness).all(), after.likeness / before.likeness
 
 
 def test_the_errors_are_those_of_the_codes(scene, refined, face_model):
@@ -61,7 +60,7 @@ def test_the_errors_are_those_of_the_codes(scene, refined, face_model):
 def test_a_face_does_not_depend_on_its_neighbours(scene, refined, face_model, frozen):
     turned = [x[::-1] for x in scene]
     found, _, _ = refine(*turned, face_model, frozen, STEPS, decoding=UNTRAINED)
-    # Twelve steps of Adam through a deep network enlarge the last bits of a sum.
+    # Steps of Adam through a deep network enlarge the last bits of a sum.
     np.testing.assert_allclose(found[::-1], refined[0], atol=1e-2)
 
 
