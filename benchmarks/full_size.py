@@ -1,5 +1,6 @@
 """The paper's networks at their full size, with random weights and a face model of any size."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -89,7 +90,8 @@ def make_job(
     image = rng.random((batch_size, pixels, pixels, 3), np.float32)
     features = None
     if config.encoder.kind == "recognizer":
-        look = jax.eval_shape(recognizer.encoder_features, frozen, image)
+        seen = functools.partial(recognizer.encoder_features, detail=config.encoder.detail)
+        look = jax.eval_shape(seen, frozen, image)
         features = rng.standard_normal(look.shape, dtype=np.float32)
     batch = Batch(
         image=image,  # type: ignore[arg-type]

@@ -85,7 +85,8 @@ def _data(c: ConfigDict) -> None:
 def _networks(c: ConfigDict) -> None:
     # Frozen recognizer features find pose, shape and expression in minutes. The small network from
     # scratch ("small") works too, and needs ten times as long.
-    c.encoder = ConfigDict({"kind": "recognizer"})
+    # `detail` places faces more exactly, in slower steps: finer features, and a look at the pixels.
+    c.encoder = ConfigDict({"kind": "recognizer", "detail": False})
     c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1})
     c.recognizer = ConfigDict(
         {"kind": "dlib", "chip_size": 0, "align_corners": True, "weights": ""}

@@ -120,12 +120,14 @@ class FeatureEncoder(nn.Module):
     """A head on frozen recognizer features (`recognizer.encoder_features`).
 
     They are nearly blind to light and colour, which a small branch reads from the photo itself at
-    32 x 32 pixels. The head overfits without weight decay.
+    32 x 32 pixels. With a `detail_width`, another looks at blocks of 4 x 4 pixels, as the features
+    are too coarse to say where things are to the pixel. The head overfits without weight decay.
     """
 
     outputs: int
     hidden: Sequence[int] = (512, 256)
     colour_width: int = 16
+    detail_width: int = 0
     dropout: float = 0.0
 
     @nn.compact
@@ -143,14 +145,23 @@ class FeatureEncoder(nn.Module):
         for i, scale in enumerate((1, 2, 2)):
             conv = Conv(self.colour_width * scale, 3, 2, use_bias=True, name=f"colour{i + 1}")
             colour = nn.relu(conv(colour))
+        seen = colour.reshape(colour.shape[0], -1)
+        if self.detail_width:
+            seen = jnp.concatenate([seen, self._detail(image - 0.5)], axis=-1)
         x = nn.Dropout(self.dropout, deterministic=not train)(features)
-        colour = colour.reshape(colour.shape[0], -1)
         for i, width in enumerate(self.hidden):
             name = f"dense{i + 1}"
-            x = nn.Dense(width, name=name)(x) if i else JoinedDense(width, name=name)(x, colour)
+            x = nn.Dense(width, name=name)(x) if i else JoinedDense(width, name=name)(x, seen)
             x = nn.LayerNorm(name=f"norm{i + 1}")(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.gelu(x))
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="fc")(x)
+
+    def _detail(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b n"]:
+        shapes = ((self.detail_width, 4, 4, 0), *((2 * self.detail_width, 3, 2, 1),) * 2)
+        for i, (width, size, stride, padding) in enumerate(shapes, start=1):
+            x = Conv(width, size, stride, padding, name=f"detail{i}")(x)
+            x = nn.relu(nn.GroupNorm(8, name=f"detail_norm{i}")(x))
+        return nn.LayerNorm(name="detail_norm")(x.reshape(x.shape[0], -1))
 
 
 def small_encoder(outputs: int) -> Encoder:
@@ -159,17 +170,23 @@ def small_encoder(outputs: int) -> Encoder:
 
 
 def make_encoder(
-    kind: Literal["resnet50", "small", "recognizer"] | str, outputs: int, *, remat: bool = False
+    kind: Literal["resnet50", "small", "recognizer"] | str,
+    outputs: int,
+    *,
+    detail: bool = False,
+    remat: bool = False,
 ) -> nn.Module:
     """The encoder named by a config: `__call__(image, features=None, train=False)`.
 
-    `outputs` is the number of coefficients, pose and light numbers together; `remat` is of
-    `Encoder`, the others keep little. Raises ValueError for another kind.
+    `outputs` is the number of coefficients, pose and light numbers together. `detail`, of the kind
+    "recognizer" only, adds the branch that looks at pixels and goes with the finer features of
+    `recognizer.encoder_features`; `remat` is of `Encoder`, the others keep little. Raises
+    ValueError for another kind.
     """
     if kind == "resnet50":
         return Encoder(outputs, remat=remat)
     if kind == "small":
         return small_encoder(outputs)
     if kind == "recognizer":
-        return FeatureEncoder(outputs)
+        return FeatureEncoder(outputs, detail_width=32 if detail else 0)
     raise ValueError(f"the encoder is one of {', '.join(KINDS)}, not {kind!r}")

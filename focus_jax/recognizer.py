@@ -124,24 +124,26 @@ def embedding(
 
 
 def encoder_features(
-    variables: Any, photos: Float[Array, "b h w 3"], *, kind: str = "dlib"
+    variables: Any, photos: Float[Array, "b h w 3"], *, kind: str = "dlib", detail: bool = False
 ) -> Float[Array, "b n"]:
     """What `encoder.FeatureEncoder` reads: pooled intermediate maps, and the deep features.
 
     The maps keep where things are, so these are the aligned photos themselves, not chips warped by
     their landmarks; they are resized to what the network was trained on, which is worth its time
     (a linear fit of landmarks errs by 4.9 % of the outer-eye distance, 6.3 % on 64 pixels). n is
-    4,224 for dlib (4 x 4 x 64, 4 x 4 x 128, 2 x 2 x 256, 128) and 4,864 for ArcFace.
+    4,224 for dlib (4 x 4 x 64, 4 x 4 x 128, 2 x 2 x 256, 128) and 4,864 for ArcFace; with `detail`,
+    the first map keeps 8 x 8 places, and n is 7,296 and 11,008.
     """
     check_kind(kind)
-    size = 150 if kind == "dlib" else 112
+    size, places = 150 if kind == "dlib" else 112, 8 if detail else 4
     chips = jax.image.resize(photos, (photos.shape[0], size, size, 3), "linear")
     if kind == "dlib":
         maps = dlib_maps(variables, chips)
-        deep, pooled = _embedding(variables, maps[4]), ((maps[1], 4), (maps[2], 4), (maps[3], 2))
+        deep = _embedding(variables, maps[4])
+        pooled = ((maps[1], places), (maps[2], 4), (maps[3], 2))
     else:
         maps, deep = _arcface(kind, variables, chips)
-        pooled = ((maps[1], 4), (maps[2], 3))
+        pooled = ((maps[1], places), (maps[2], 3))
     parts = [average_pool(x, n).reshape(x.shape[0], -1) for x, n in pooled] + [deep]
     # Each part with mean square 1, since the maps differ in scale by an order of magnitude.
     parts = [p * jax.lax.rsqrt(jnp.mean(p**2, -1, keepdims=True) + 1e-8) for p in parts]

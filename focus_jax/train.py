@@ -57,7 +57,12 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
     if compute["dtype"] not in ("float32", "bfloat16"):
         raise ValueError(f"config.compute.dtype is float32 or bfloat16, not {compute['dtype']!r}")
     return updates.Method(
-        encoder=make_encoder(config.encoder.kind, outputs, remat=compute["remat"]),
+        encoder=make_encoder(
+            config.encoder.kind,
+            outputs,
+            detail=config.encoder.get("detail", False),
+            remat=compute["remat"],
+        ),
         segmenter=Segmenter(
             width=config.segmenter.width,
             stem=config.segmenter.stem,

@@ -112,8 +112,9 @@ def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
     ]
     features = None
     if model.record_size != model.size and model.method is not None:
-        kind = model.method.recognizer
-        features = _look(model.recognizer, crops.astype(np.float32) / 255, kind)
+        detail = bool(getattr(model.method.encoder, "detail_width", 0))
+        images = crops.astype(np.float32) / 255
+        features = _look(model.recognizer, images, kind=model.method.recognizer, detail=detail)
         features = features.astype(jnp.float16).astype(jnp.float32)  # as cached for training
     return Batch(
         image=np.stack([s["image"] for s in small]).astype(np.float32) / np.float32(255),
@@ -123,7 +124,4 @@ def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
     )
 
 
-_look = jax.jit(
-    lambda variables, images, kind: recognizer.encoder_features(variables, images, kind=kind),
-    static_argnames="kind",
-)
+_look = jax.jit(recognizer.encoder_features, static_argnames=("kind", "detail"))

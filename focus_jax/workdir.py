@@ -119,7 +119,11 @@ def _blank(
     size, features = config.data.size, None
     if config.encoder.kind == "recognizer":
         chip = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-        look = functools.partial(encoder_features, kind=config.recognizer.kind)
+        look = functools.partial(
+            encoder_features,
+            kind=config.recognizer.kind,
+            detail=config.encoder.get("detail", False),
+        )
         features = jnp.zeros(jax.eval_shape(look, recognizer, chip).shape)
     batch = Batch(
         jnp.zeros((1, size, size, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
@@ -163,6 +167,7 @@ def record_batches(
                 versions=0,
                 paste=0.0,
                 seed=0,
+                detail=config.encoder.get("detail", False),
             )
         )
     return evaluation_batches(records, batch_size=config.data.batch_size, size=config.data.size)

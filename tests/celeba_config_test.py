@@ -70,7 +70,7 @@ def test_first_steps_from_imported_weights_through_arcface(config, tmp_path, mon
     monkeypatch.setattr(
         train_module,
         "make_encoder",
-        lambda kind, outputs, remat: Encoder(outputs, (1, 1, 1, 1), width=8),
+        lambda kind, outputs, **_: Encoder(outputs, (1, 1, 1, 1), width=8),
     )
     config.segmenter.width = 8
     network = recognizer.IResNet((1, 1, 1, 1), width=4, embedding=8)

@@ -23,6 +23,7 @@ def batch():
 NARROW = {
     "small": encoder.Encoder(OUTPUTS, (1, 1), 4, bottleneck=False, large_stem=False, pool=4),
     "recognizer": encoder.make_encoder("recognizer", OUTPUTS),
+    "detail": encoder.make_encoder("recognizer", OUTPUTS, detail=True),
 }
 
 
@@ -68,11 +69,33 @@ def test_resnet50_is_torchvisions(batch):
 
 
 def test_sizes():
-    image, features = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 4224))
-    for kind, largest in (("small", 2e6), ("recognizer", 3e6)):
-        module = encoder.make_encoder(kind, 107)
+    image = jnp.zeros((1, 64, 64, 3))
+    for kind, detail, largest in (
+        ("small", False, 2e6),
+        ("recognizer", False, 3e6),
+        ("recognizer", True, 5e6),
+    ):
+        module = encoder.make_encoder(kind, 107, detail=detail)
+        features = jnp.zeros((1, 7296 if detail else 4224))
         shapes = jax.eval_shape(module.init, jax.random.key(0), image, features)
         assert 1e6 < count(shapes) < largest
+
+
+def test_detail_sees_what_the_small_picture_of_the_other_branch_does_not():
+    # Rows in turn brighter and darker than a plain picture's, most in the middle: means are alike.
+    plain, rows = jnp.full((1, 64, 64, 3), 0.5), jnp.arange(64)
+    contrast = 0.3 * jnp.sin(jnp.pi * (rows + 0.5) / 64) ** 2
+    image = plain + (contrast * (-1.0) ** rows)[:, None, None]
+    features = jnp.ones((1, 50))
+    for detail in (False, True):
+        module = encoder.make_encoder("recognizer", OUTPUTS, detail=detail)
+        variables = jax.jit(module.init)(jax.random.key(0), image, features)
+        kernel = variables["params"]["fc"]["kernel"]
+        variables["params"]["fc"]["kernel"] = jnp.ones_like(kernel)
+        apart = jnp.abs(
+            module.apply(variables, image, features) - module.apply(variables, plain, features)
+        )
+        assert (apart.max() > 0.1) == detail, apart.max()
 
 
 def test_refusals(batch):

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,6 +139,16 @@ def test_encoder_features(dlib_variables):
     assert found.shape == (2, 4224)
     np.testing.assert_allclose(jnp.mean(found[:, :1024] ** 2, -1), 1, rtol=1e-3)
     assert not np.allclose(found[0], found[1], atol=0.1)
+    # Finer places of the first map, the same of the others; their means lie nearby.
+    look = functools.partial(recognizer.encoder_features, detail=True)
+    finer = jax.jit(look)(dlib_variables, image)
+    assert finer.shape == (2, 7296)
+    np.testing.assert_allclose(finer[:, 4096:], found[:, 1024:], atol=1e-3)
+    first = finer[:, :4096].reshape(2, 4, 2, 4, 2, 64).mean((2, 4)).reshape(2, -1)
+    alike = np.sum(first * found[:, :1024], -1) / (
+        np.linalg.norm(first, axis=-1) * np.linalg.norm(found[:, :1024], axis=-1)
+    )
+    assert (alike > 0.95).all()
 
 
 def test_an_embedding_is_of_the_face_wherever_it_lies(dlib_variables):

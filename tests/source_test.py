@@ -85,7 +85,7 @@ def test_shrinking_moves_landmarks_with_the_pixels():
     np.testing.assert_allclose(record["landmarks"][0], [x, y], atol=0.1)
 
 
-def test_features_of_another_recognizer_are_made_anew(monkeypatch):
+def test_features_of_another_recognizer_or_other_places_are_made_anew(monkeypatch):
     config, keys = load_config("em", "smoke"), []
 
     def remember(config, name, key, make, count):
@@ -93,9 +93,11 @@ def test_features_of_another_recognizer_are_made_anew(monkeypatch):
         return []
 
     monkeypatch.setattr(source, "cached", remember)
-    for value in (0.0, 1.0):
+    for value, detail in ((0.0, False), (1.0, False), (1.0, True)):
+        config.encoder.detail = detail
         source.load_splits(config, {"params": {"kernel": np.full(3, value)}})
-    first, second = keys[: len(keys) // 2], keys[len(keys) // 2 :]
-    for (name, before), (_, after) in zip(first, second, strict=True):
-        assert (before != after) == name.endswith("features"), name
-    assert any(name.endswith("features") for name, _ in first)
+    for asked in zip(*np.array_split(np.array(keys, object), 3), strict=True):
+        names, found = zip(*asked, strict=True)
+        assert len(set(names)) == 1
+        assert len(set(found)) == (3 if names[0].endswith("features") else 1), names[0]
+    assert any(name.endswith("features") for name, _ in keys)

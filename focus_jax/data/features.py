@@ -30,13 +30,14 @@ def recognized(
     versions: int,
     paste: float,
     seed: int,
+    detail: bool = False,
     batch_size: int = 32,
 ) -> Iterator[Record]:
     """Records at `size` pixels with the field `features`, from those at `record_size` pixels.
 
     With `versions` above zero each record comes as that many augmented versions, drawn from
     (seed, version, record) and with an occluder pasted on a part `paste` of them; with zero, once
-    and as it is.
+    and as it is. `detail` is of `recognizer.encoder_features`.
     """
 
     count = max(versions, 1) * len(records)
@@ -46,7 +47,9 @@ def recognized(
         return [((seed, *n) if versions else None, records[n[1]]) for n in numbers]
 
     prepare = functools.partial(_versions, record_size=record_size, paste=paste)
-    look = functools.partial(_features, variables, kind=kind, size=size, batch_size=batch_size)
+    look = functools.partial(
+        _features, variables, kind=kind, detail=detail, size=size, batch_size=batch_size
+    )
     starts = range(0, count, batch_size)
     tasks = (task(start) for start in starts)
     with tqdm(desc="recognizer features", unit="photo", total=count) as bar:
@@ -73,22 +76,28 @@ def _versions(
 
 
 def _features(
-    variables: Any, records: list[Record], *, kind: str, size: int, batch_size: int
+    variables: Any,
+    records: list[Record],
+    *,
+    kind: str,
+    detail: bool,
+    size: int,
+    batch_size: int,
 ) -> list[Record]:
     """The records at `size` pixels, with their features."""
     # The last batch is filled up, so that one compiled program serves all.
     full = records + [records[-1]] * (batch_size - len(records))
     images = np.stack([record["image"] for record in full]).astype(np.float32) / 255
-    features = np.asarray(_look(variables, images, kind=kind)).astype(np.float16)
+    features = np.asarray(_look(variables, images, kind=kind, detail=detail)).astype(np.float16)
     return [
         {**shrink(record, size), "features": vector}
         for record, vector in zip(records, features, strict=False)
     ]
 
 
-@functools.partial(jax.jit, static_argnames="kind")
-def _look(variables: Any, images: jax.Array, *, kind: str) -> jax.Array:
-    return recognizer.encoder_features(variables, images, kind=kind)
+@functools.partial(jax.jit, static_argnames=("kind", "detail"))
+def _look(variables: Any, images: jax.Array, *, kind: str, detail: bool) -> jax.Array:
+    return recognizer.encoder_features(variables, images, kind=kind, detail=detail)
 
 
 def shrink(record: Record, size: int) -> Record:

@@ -99,6 +99,7 @@ def _with_features(
 ) -> Records:
     data = config.data
     paste = data.paste if versions else 0.0
+    detail = config.encoder.get("detail", False)
     key = (
         _identity(records),
         _fingerprint(recognizer),
@@ -107,6 +108,7 @@ def _with_features(
         versions,
         paste,
         config.seed,
+        detail,
     )
     return cached(
         config,
@@ -121,6 +123,7 @@ def _with_features(
             versions=versions,
             paste=paste,
             seed=config.seed,
+            detail=detail,
         ),
         count=max(versions, 1) * len(records),
     )
