@@ -201,6 +201,15 @@ def test_records_come_back_as_they_were(tmp_path, in_memory, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_records_fill_file_after_file_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(records_module, "PER_FILE", 4)
+    monkeypatch.setattr(records_module, "AT_ONCE", 3)
+    write_records(tmp_path, examples(11))
+    assert len(list(tmp_path.glob("**/*array_record*"))) == 3
+    found = [record["filename"] for record in open_records(tmp_path)]
+    assert found == [record["filename"] for record in examples(11)]
+
+
 def test_records_replace_those_before(tmp_path):
     write_records(tmp_path, examples(5))
     write_records(tmp_path, examples(2))
@@ -214,6 +223,7 @@ def test_records_that_cannot_be_written(tmp_path):
     del uneven[2]["mask"]
     with pytest.raises(ValueError, match="record 2 has the fields"):
         write_records(tmp_path, uneven)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="holds no records; write them with write_records"):
         open_records(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Face crops on disk: a tensorflow-datasets builder that writes ArrayRecord, without TensorFlow.
+"""Face crops on disk: a data set of tensorflow-datasets in ArrayRecord files, without TensorFlow.
 
 A record is a dict: pictures (`image` and `clean` uint8 `[h w 3]`, `mask` and `pasted` uint8
 `[h w]`) are stored as PNG, arrays, numbers and strings as they are.
@@ -18,44 +18,10 @@ import tensorflow_datasets as tfds
 
 Record = dict[str, Any]
 PICTURES = ("image", "clean", "mask", "pasted")  # stored as PNG, which is lossless
+NAME, VERSION = "face_crops", "1.0.0"
+PER_FILE = 4096  # records
+AT_ONCE = 64  # records, as the description of the whole is written again after each call
 IN_MEMORY = 10**9  # bytes of decoded records; more stay on disk and are decoded when asked for
-
-
-class FaceCrops(tfds.core.GeneratorBasedBuilder):
-    """One split, `train`, of records in the order given. Fields are those of the first record."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, records: Iterable[Record] = (), **options: Any) -> None:
-        self._records = iter(records)
-        self.first = next(self._records, None)
-        super().__init__(**options)
-
-    # It would narrate on standard output, where the progress bar of the records' maker says more.
-    def _log_download_bytes(self) -> None:
-        pass
-
-    def _log_download_done(self) -> None:
-        pass
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = {k: _feature(k, v) for k, v in (self.first or {}).items()}
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, Record]]:
-        first = self.first or {}
-        for number, record in enumerate(itertools.chain([first], self._records)):
-            if record.keys() != first.keys():
-                raise ValueError(
-                    f"record {number} has the fields {sorted(record)}, the first {sorted(first)}; "
-                    "all must have the same"
-                )
-            yield number, {k: _encoded(k, v) for k, v in record.items()}
 
 
 def _feature(name: str, value: Any) -> Any:
@@ -83,14 +49,46 @@ def write_records(folder: Path, records: Iterable[Record]) -> None:
     Raises ValueError when there is none or when their fields differ, and passes on what `records`
     raises; a folder is complete or, after an error, without records.
     """
-    shutil.rmtree(folder / "face_crops", ignore_errors=True)
-    builder = FaceCrops(records, data_dir=str(folder), file_format="array_record")
-    if builder.first is None:
+    records = iter(records)
+    first = next(records, None)
+    if first is None:
         raise ValueError(f"there are no records to write into {folder}")
-    tfds.disable_progress_bar()
-    with _quiet("absl"):
-        builder.download_and_prepare()
-    shutil.rmtree(folder / "downloads", ignore_errors=True)  # tensorflow-datasets' own, empty
+    unfinished = folder / "unfinished"
+    for old in (folder / NAME, unfinished):
+        shutil.rmtree(old, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        with _quiet("absl"):
+            _write(unfinished, first, itertools.chain([first], records))
+        (folder / NAME).mkdir()
+        unfinished.rename(folder / NAME / VERSION)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(folder: Path, first: Record, records: Iterable[Record]) -> None:
+    """Through tensorflow-datasets' writer in order: its builders need TensorFlow above 1 GB."""
+    identity = tfds.core.DatasetIdentity(NAME, tfds.core.Version(VERSION), str(folder), __name__)
+    features = tfds.features.FeaturesDict({k: _feature(k, v) for k, v in first.items()})
+    info = tfds.core.DatasetInfo(builder=identity, features=features, disable_shuffling=True)
+    writer = tfds.core.SequentialWriter(info, PER_FILE, file_format="array_record")
+    writer.initialize_splits(["train"])
+    examples = _examples(records, first)
+    try:
+        while some := list(itertools.islice(examples, AT_ONCE)):
+            writer.add_examples({"train": some})
+    finally:
+        writer.close_all()
+
+
+def _examples(records: Iterable[Record], first: Record) -> Iterator[Record]:
+    for number, record in enumerate(records):
+        if record.keys() != first.keys():
+            raise ValueError(
+                f"record {number} has the fields {sorted(record)}, the first {sorted(first)}; "
+                "all must have the same"
+            )
+        yield {k: _encoded(k, v) for k, v in record.items()}
 
 
 @contextlib.contextmanager
@@ -110,7 +108,7 @@ def open_records(folder: Path, *, in_memory: int = IN_MEMORY) -> Sequence[Record
     They are decoded once and kept if that takes less than `in_memory` bytes. Raises ValueError for
     a folder without records.
     """
-    written = folder / "face_crops" / str(FaceCrops.VERSION)
+    written = folder / NAME / VERSION
     if not (written / "dataset_info.json").is_file():
         raise ValueError(f"{folder} holds no records; write them with write_records")
     builder: Any = tfds.builder_from_directory(str(written))
