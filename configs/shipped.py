@@ -33,9 +33,13 @@ def get_config(arguments: str = "") -> ConfigDict:
     # A thousand photos are few: synthetic faces show more poses and expressions than they do.
     c.data.synthetic = 4 if arguments else 900
     c.data.paste = 0.5
+    c.data.versions = 8
     c.face_model.modes = ConfigDict({"identity": 80, "expression": 40, "albedo": 24})
-    # For its size of pixels 4.6 times what the default job has: its faces sit more exactly.
-    c.losses.landmark = 3e-2
+    # Faces must sit exactly: an encoder that sees the pixels, and more weight on both losses that
+    # say where it does not.
+    c.encoder.detail = True
+    c.losses.landmark = 1e-1
+    c.losses.photometric = c.losses.robust = 1.0
     # The segmenter is told where an occluder was pasted on, and of the synthetic faces that all the
     # rest is face, which the paper's method is not: hands and glasses resemble the face too much to
     # be found by its rendering alone.
@@ -46,4 +50,5 @@ def get_config(arguments: str = "") -> ConfigDict:
         c.schedule.update(warmup=3500, initialisation=500, pretraining=200, joint=2250)
         c.correct_albedo = (1000, 2000, 3000)
         c.rates.initialisation.update(every=700)
+        c.rates.autoencoder.update(rate=5e-4, decay=0.8)
     return c
