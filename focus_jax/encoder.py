@@ -181,8 +181,12 @@ def make_encoder(
     `outputs` is the number of coefficients, pose and light numbers together. `detail`, of the kind
     "recognizer" only, adds the branch that looks at pixels and goes with the finer features of
     `recognizer.encoder_features`; `remat` is of `Encoder`, the others keep little. Raises
-    ValueError for another kind.
+    ValueError for another kind, and for `detail` of one that has none.
     """
+    if detail and kind != "recognizer":
+        raise ValueError(
+            f"config.encoder.detail goes with the kind recognizer, not {kind}; set it to False"
+        )
     if kind == "resnet50":
         return Encoder(outputs, remat=remat)
     if kind == "small":

@@ -100,6 +100,8 @@ def test_detail_sees_what_the_small_picture_of_the_other_branch_does_not():
 def test_refusals(batch):
     with pytest.raises(ValueError, match="resnet50, small, recognizer, not 'vgg'"):
         encoder.make_encoder("vgg", OUTPUTS)
+    with pytest.raises(ValueError, match="detail goes with the kind recognizer, not small"):
+        encoder.make_encoder("small", OUTPUTS, detail=True)
     with pytest.raises(ValueError, match="needs Batch"):
         encoder.make_encoder("recognizer", OUTPUTS).init(jax.random.key(0), batch[0])
 
