@@ -130,24 +130,22 @@ def look(model: Model, faces: list[Face], steps: int) -> Seen:
         full = chosen + [chosen[-1]] * (BATCH - len(chosen))
         crops, points = (np.stack([getattr(f, k) for f in full]) for k in ("crop", "landmarks"))
         batch = make_batch(model, crops, points)
-        raw, _, _ = find_codes(model, batch, steps)
+        code, _, _ = find_codes(model, batch, steps)
         seen = _see(
-            raw,
+            code,
             jnp.asarray(batch.image),
             jnp.asarray(batch.landmarks),
             model.face_model,
             model.variables,
             model.recognizer,
-            decoding=model.decoding,
             method=model.method,
         )
         parts.append([np.asarray(array)[: len(chosen)] for array in seen])
     return Seen(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "method"))
-def _see(raw, image, landmarks, face_model, variables, frozen, *, decoding, method) -> Seen:
-    code = forward.decode(raw, forward.widths(face_model), decoding)
+@functools.partial(jax.jit, static_argnames="method")
+def _see(code, image, landmarks, face_model, variables, frozen, *, method) -> Seen:
     face = forward.reconstruct(code, face_model, *image.shape[1:3])
     rendering = face.rendering
     mask, _, _ = forward.segment(

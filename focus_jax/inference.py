@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from focus_jax import camera, forward, fragments, geometry, morphable, rasterize, shading
-from focus_jax.refine import Errors, refine, start, threshold_mask
+from focus_jax.refine import Errors, freed, refine, start, threshold_mask, write_freed
 from focus_jax.render import Drawing
 from focus_jax.trained import Model
 from focus_jax.types import Batch, FaceCode, FaceModel
@@ -43,46 +43,51 @@ class Inference(NamedTuple):
 
 def infer(model: Model, batch: Batch, steps: int = 0) -> Inference:
     """Faces and masks of a batch, refined by `steps` of gradient descent."""
-    raw, errors, refined = find_codes(model, batch, steps)
-    return show(model, batch, raw)._replace(errors=errors, refined=refined)
+    code, errors, refined = find_codes(model, batch, steps)
+    return show(model, batch, code)._replace(errors=errors, refined=refined)
 
 
 def find_codes(
     model: Model, batch: Batch, steps: int = 0
-) -> tuple[Float[Array, "b n"], Errors | None, Errors | None]:
-    """Raw codes (see `forward.decode`), and the errors before and after their refinement."""
+) -> tuple[FaceCode, Errors | None, Errors | None]:
+    """Codes, and the errors before and after their refinement."""
     image, landmarks = jnp.asarray(batch.image), jnp.asarray(batch.landmarks)
-    decoding = model.decoding
+    face_model, decoding = model.face_model, model.decoding
+    widths = forward.widths(face_model)
     if model.method is None:
-        raw = start(image, landmarks, model.face_model, START_STEPS, decoding=decoding)
+        raw = start(image, landmarks, face_model, START_STEPS, decoding=decoding)
     else:
-        raw, _ = _encode(model.variables, batch, method=model.method)
+        raw = _encode(model.variables, batch, method=model.method)
+    code = _decode(raw, widths, decoding)
     if not steps:
-        return raw, None, None
-    mask, _ = _mask(model, raw, image)
-    return refine(
+        return code, None, None
+    mask, _ = _mask(model, code, image)
+    if model.method is not None:  # a threshold finds what the bounds leave unexplained
+        decoding = freed(decoding)
+        raw = write_freed(code, decoding)
+    raw, before, after = refine(
         raw,
         image,
         landmarks,
         mask,
-        model.face_model,
+        face_model,
         model.recognizer,
         steps,
         decoding=decoding,
         kind=model.method.recognizer if model.method else "dlib",
         drawing=_drawing(model.method),
     )
+    return _decode(raw, widths, decoding), before, after
 
 
-def show(model: Model, batch: Batch, raw: Float[Array, "b n"]) -> Inference:
-    """Faces and masks of raw codes; without the errors of a refinement."""
-    mask, coverage = _mask(model, raw, jnp.asarray(batch.image))
+def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
+    """Faces and masks of codes; without the errors of a refinement."""
+    mask, coverage = _mask(model, code, jnp.asarray(batch.image))
     return _draw(
-        raw,
+        code,
         mask,
         coverage,
         model.face_model,
-        decoding=model.decoding,
         # Edges are soft for small pictures; here their pixels would count as half hidden.
         drawing=_drawing(model.method)._replace(samples=1),
     )
@@ -94,19 +99,20 @@ def _drawing(method: Method | None) -> Drawing:
 
 @functools.partial(jax.jit, static_argnames="method")
 def _encode(variables, batch, *, method):
-    return forward.encode(method.encoder, variables["encoder"], batch, train=False)
+    raw, _ = forward.encode(method.encoder, variables["encoder"], batch, train=False)
+    return raw
 
 
-def _mask(model: Model, raw: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+_decode = jax.jit(forward.decode, static_argnums=(1, 2))
+
+
+def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mask and coverage at the size of the networks."""
-    return _masked(
-        raw, image, model.face_model, model.variables, decoding=model.decoding, method=model.method
-    )
+    return _masked(code, image, model.face_model, model.variables, method=model.method)
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "method"))
-def _masked(raw, image, face_model, variables, *, decoding, method):
-    code = forward.decode(raw, forward.widths(face_model), decoding)
+@functools.partial(jax.jit, static_argnames="method")
+def _masked(code, image, face_model, variables, *, method):
     face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(method))
     rendering = face.rendering
     if method is None:
@@ -121,10 +127,9 @@ def _masked(raw, image, face_model, variables, *, decoding, method):
     return mask, rendering.coverage
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "drawing"))
-def _draw(raw, mask, coverage, face_model: FaceModel, *, decoding, drawing: Drawing) -> Inference:
+@functools.partial(jax.jit, static_argnames="drawing")
+def _draw(code, mask, coverage, face_model: FaceModel, *, drawing: Drawing) -> Inference:
     """The faces at the fine size, with all that exports and pictures need."""
-    code = forward.decode(raw, forward.widths(face_model), decoding)
     face = forward.reconstruct(code, face_model, FINE, FINE, drawing=drawing)
     screen, triangles = face.rendering.screen_vertices, face_model.triangles
     rotation, translation = camera.extrinsics(code.pose)

@@ -1,12 +1,13 @@
 """Refinement: gradient descent on a face's coefficients through the renderer, its mask fixed.
 
-It works on the encoder's raw output, so that `forward.decode` bounds light and tone as in training.
 The landmarks anchor it: without them the colours improve and the landmarks get worse. The deep
 features of the recognizer make it a likeness: colours and landmarks alone find a face whose
 rendering the recognizer takes for somebody else.
 """
 
+import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -17,15 +18,19 @@ from jaxtyping import Array, Float
 
 from focus_jax import forward, losses, recognizer
 from focus_jax.render import PLAIN, Drawing
-from focus_jax.types import FaceModel
+from focus_jax.types import FaceCode, FaceModel
 
 RATE = 0.05  # of Adam; decays to nothing along a cosine
 # Landmarks are in crop widths, whatever the crop's size. With a quarter of the landmarks' weight
 # most codes on the way meet them worse than the first one does, and are not taken.
-WEIGHTS = {"photometric": 6.0, "landmark": 800.0, "likeness": 4.0, "prior": 1e-3}
+WEIGHTS = {"photometric": 18.0, "landmark": 800.0, "likeness": 4.0, "prior": 1e-3}
 # By how much a face's landmark error may rise for the sake of the rest: a tenth of the distance. A
 # face fitted to landmarks alone could not change at all without it.
 LEEWAY = 1.1**2
+# Of `freed`: units that make a step of Adam as long as light and tone need. Albedo in deviations.
+LIGHT_SCALE, ALBEDO_SCALE, ALBEDO_LIMIT = 3.0, 2.0, 3.0
+# Of the light's departure from grey: where a mask misses an occluder, free light takes its colour.
+COLOUR_PRIOR = 0.02
 START_WEIGHTS = {"photometric": 0.1, "landmark": 160.0, "likeness": 0.0, "prior": 1e-3}
 _ADAM: Any = optax.scale_by_adam()
 _embed = jax.jit(recognizer.embedding, static_argnames="kind")
@@ -122,7 +127,10 @@ def _step(
         errors = _errors(face, image, landmarks, mask, likeness)
         coefficients = (code.identity, code.expression, code.albedo)
         prior = sum(jnp.sum(c**2) for c in coefficients)
-        return jnp.sum(_score(errors, weights)) + weights["prior"] * prior, errors
+        light = code.light.reshape(-1, 3, 9)
+        colour = jnp.sum((light - jnp.mean(light, axis=1, keepdims=True)) ** 2)
+        cost = jnp.sum(_score(errors, weights)) + weights["prior"] * prior + COLOUR_PRIOR * colour
+        return cost, errors
 
     (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(now.raw)
     start = jax.tree.map(lambda s, e: jnp.where(part == 0, e, s), now.start, errors)
@@ -138,6 +146,37 @@ def _step(
         jax.tree.map(lambda old, new: jnp.where(better, new, old), now.lowest, errors),
         start,
     )
+
+
+def freed(decoding: forward.Decoding) -> forward.Decoding:
+    """The decoding without bounds on light, and with wide ones on tone.
+
+    Those of a training keep the rendering from painting what covers the face. A mask that does not
+    rest on them, as a segmenter's, leaves that out by itself.
+    """
+    return dataclasses.replace(
+        decoding,
+        albedo_scale=ALBEDO_SCALE,
+        albedo_limit=max(ALBEDO_LIMIT, decoding.albedo_limit),
+        light_scale=LIGHT_SCALE,
+        light_colour=1.0,
+        light_colour_limit=math.inf,
+        light_bands=(1.0, 1.0, 1.0),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="decoding")
+def write_freed(code: FaceCode, decoding: forward.Decoding) -> Float[Array, "b n"]:
+    """What a decoding by `freed` reads as this code."""
+    angle, shift, depth = decoding.angle_scale, decoding.translation_scale, decoding.depth_scale
+    pose = code.pose / jnp.array([angle, angle, angle, shift, shift, depth])
+    albedo, limit = code.albedo, decoding.albedo_limit
+    if math.isfinite(limit):
+        # A coefficient at the very limit would be infinite.
+        albedo = limit * jnp.arctanh(jnp.clip(albedo / limit, -1 + 1e-6, 1 - 1e-6))
+    light = forward.without_ambient(code.light) / decoding.light_scale
+    parts = (code.identity, code.expression, albedo / decoding.albedo_scale, pose, light)
+    return jnp.concatenate(parts, axis=-1)
 
 
 def refine(
@@ -156,8 +195,8 @@ def refine(
     """Codes after `steps` of descent, and their errors before and after.
 
     Of the codes on the way each face keeps the one of the lowest weighted sum of errors among those
-    whose landmark error is at most `LEEWAY` times that of the start. `frozen` and `kind` are the
-    recognizer's.
+    whose landmark error is at most `LEEWAY` times that of the start. `decoding` is that of `raw`
+    and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
     """
     found = _descend(
         raw,

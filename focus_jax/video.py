@@ -17,12 +17,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
-from focus_jax import forward, results
+from focus_jax import results
 from focus_jax.data.align import invert_transform
 from focus_jax.data.detect import Detection, Source
 from focus_jax.data.faces import Face, align_faces
 from focus_jax.inference import Inference, find_codes, show
 from focus_jax.trained import Model, make_batch
+from focus_jax.types import FaceCode
 
 LONGEST_GAP = 10  # frames without a detection that are bridged
 SMOOTH_LANDMARKS, SMOOTH_CODES = 1.0, 2.0  # deviation of the Gaussian, in frames
@@ -129,23 +130,37 @@ def _batches(
         )
 
 
-def steady(raw: np.ndarray, track: Track, model: Model) -> np.ndarray:
-    """Raw codes `[n k]` of one person: one shape and tone, the rest smoothed over time.
+def _rows(code: FaceCode, which: Any) -> FaceCode:
+    return jax.tree.map(lambda x: x[which], code)
+
+
+def steady(code: FaceCode, track: Track) -> FaceCode:
+    """Codes of one person, a row a frame: one shape and tone, the rest smoothed over time.
 
     The detector's score says how much each frame counts for the person. Bridged frames, which may
     show no face at all, count nothing and lie between their neighbours.
     """
-    i, e, a = forward.widths(model.face_model)
     seen = track.scores > 0
     weights = (track.scores * seen / track.scores[seen].sum())[:, None]
-    result = np.array(raw)
-    for piece in np.split(np.arange(len(raw)), 1 + np.nonzero(_breaks(track.frames))[0]):
-        known = piece[seen[piece]]
-        filled = np.stack([np.interp(piece, known, column) for column in raw[known].T], -1)
-        result[piece] = smooth(filled, SMOOTH_CODES)
-    result[:, :i] = (weights * raw[:, :i]).sum(0)
-    result[:, i + e : i + e + a] = (weights * raw[:, i + e : i + e + a]).sum(0)
-    return result
+
+    def one(values: np.ndarray) -> np.ndarray:
+        return np.broadcast_to((weights * values).sum(0), values.shape).astype(values.dtype)
+
+    def over_time(values: np.ndarray) -> np.ndarray:
+        result = np.empty_like(values)
+        for piece in np.split(np.arange(len(values)), 1 + np.nonzero(_breaks(track.frames))[0]):
+            known = piece[seen[piece]]
+            filled = np.stack([np.interp(piece, known, column) for column in values[known].T], -1)
+            result[piece] = smooth(filled, SMOOTH_CODES)
+        return result
+
+    return FaceCode(
+        identity=one(np.asarray(code.identity)),
+        expression=over_time(np.asarray(code.expression)),
+        albedo=one(np.asarray(code.albedo)),
+        pose=over_time(np.asarray(code.pose)),
+        light=over_time(np.asarray(code.light)),
+    )
 
 
 def reconstruct_video(
@@ -165,12 +180,13 @@ def reconstruct_video(
     """
     model = shared.model
     track, count = follow(path, source)
-    raw = np.zeros((len(track.frames), forward.widths(model.face_model).outputs), np.float32)
+    parts: list[FaceCode] = []
     for places, _, _, batch in tqdm(
         _batches(path, track, model, batch_size), desc="fitting", unit="batch"
     ):
-        raw[places] = np.asarray(find_codes(model, batch, steps)[0])[: len(places)]
-    raw = steady(raw, track, model)
+        found, _, _ = jax.device_get(find_codes(model, batch, steps))
+        parts.append(_rows(found, slice(len(places))))
+    codes = steady(jax.tree.map(lambda *x: np.concatenate(x), *parts), track)
 
     folder.mkdir(parents=True, exist_ok=True)
     best: tuple[float, np.ndarray, Face, Inference] | None = None
@@ -181,8 +197,8 @@ def reconstruct_video(
         stream = iter(tqdm(frames(path), desc="drawing", unit="frame", total=count))
         number = 0
         for places, pictures, faces, batch in _batches(path, track, model, batch_size):
-            codes = np.concatenate([raw[places], raw[places[-1:] * (batch_size - len(places))]])
-            found = jax.device_get(show(model, batch, codes))
+            full = places + places[-1:] * (batch_size - len(places))
+            found = jax.device_get(show(model, batch, _rows(codes, full)))
             for k, (place, picture, face) in enumerate(zip(places, pictures, faces, strict=True)):
                 one = jax.tree.map(lambda x, k=k: np.asarray(x)[k], found)
                 numbers = results.describe(name, face, one, model, picture.shape)

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from focus_jax import forward, recognizer
 from focus_jax.face_models import load_face_model
-from focus_jax.refine import refine, start, threshold_mask
+from focus_jax.refine import freed, refine, start, threshold_mask, write_freed
 from focus_jax.trained import UNTRAINED
 
 SIZE, STEPS = 32, 24
@@ -57,17 +58,48 @@ def test_the_errors_are_those_of_the_codes(scene, refined, face_model):
     np.testing.assert_allclose(refined[2].landmark, squared, rtol=1e-3)
 
 
-def test_a_face_does_not_depend_on_its_neighbours(scene, refined, face_model, frozen):
-    turned = [x[::-1] for x in scene]
-    found, _, _ = refine(*turned, face_model, frozen, STEPS, decoding=UNTRAINED)
-    # Steps of Adam through a deep network enlarge the last bits of a sum.
-    np.testing.assert_allclose(found[::-1], refined[0], atol=1e-2)
+def test_a_face_does_not_depend_on_its_neighbours(scene, face_model, frozen):
+    # Few steps: those of Adam through a deep network enlarge the last bits of a sum.
+    found, other = (
+        refine(*arrays, face_model, frozen, 6, decoding=UNTRAINED)[0]
+        for arrays in (scene, [x[::-1] for x in scene])
+    )
+    np.testing.assert_allclose(other[::-1], found, atol=1e-2)
 
 
 def test_no_steps_change_nothing(scene, face_model, frozen):
     found, before, after = refine(*scene, face_model, frozen, 0, decoding=UNTRAINED)
     np.testing.assert_array_equal(found, scene[0])
     np.testing.assert_array_equal(before.photometric, after.photometric)
+
+
+def test_a_code_is_written_for_the_freed_decoding(scene, face_model):
+    widths = forward.widths(face_model)
+    code = forward.decode(scene[0], widths, UNTRAINED)
+    free = freed(UNTRAINED)
+    found = forward.decode(write_freed(code, free), widths, free)
+    chex.assert_trees_all_close(found, code, atol=1e-5)
+    # Without a bound in training there is none here; at the bound the code stays finite.
+    assert freed(forward.Decoding()).albedo_limit == np.inf
+    wide = code.replace(albedo=jnp.full_like(code.albedo, free.albedo_limit))
+    assert np.isfinite(write_freed(wide, free)).all()
+
+
+def test_freed_light_is_not_held_by_the_bounds_of_training(scene, face_model, frozen):
+    off, image, landmarks, mask = scene
+    green = image * jnp.array([0.7, 1.2, 0.7])
+    widths, free = forward.widths(face_model), freed(UNTRAINED)
+    freely = write_freed(forward.decode(off, widths, UNTRAINED), free)
+
+    def tint(raw, decoding):
+        faces = raw, green, landmarks, mask, face_model, frozen
+        found, _, _ = refine(*faces, STEPS, decoding=decoding)
+        light = forward.decode(found, widths, decoding).light.reshape(2, 3, 9)[..., 0]
+        return np.asarray(light[:, 1] - light[:, 0])
+
+    limit = UNTRAINED.light_colour_limit
+    assert (tint(off, UNTRAINED) < 2 * limit).all()
+    assert (tint(freely, free) > 4 * limit).all()
 
 
 @pytest.mark.slow  # the command's tests go through it, too

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import runs
 
-from focus_jax import checkpoint, forward, inference, misfit, train, trained, updates
+from focus_jax import checkpoint, inference, misfit, train, trained, updates
 from focus_jax.data.features import shrink
 from focus_jax.trained import load_model, make_batch
 from focus_jax.types import Batch
@@ -66,11 +66,10 @@ def test_faces_and_masks_are_those_of_training(model, crops):
     seed = 3  # of the run
     state = train.initial_state(model.method, model.face_model, batch, seed)
     expected = updates.predict(state, batch, constants, method=model.method)
-    raw, errors, _ = inference.find_codes(model, batch)
+    code, errors, _ = inference.find_codes(model, batch)
     assert errors is None
-    code = forward.decode(raw, forward.widths(model.face_model), model.decoding)
     np.testing.assert_allclose(code.pose, expected.face.code.pose, atol=1e-6)
-    mask, coverage = inference._mask(model, raw, jnp.asarray(batch.image))
+    mask, coverage = inference._mask(model, code, jnp.asarray(batch.image))
     np.testing.assert_allclose(mask, expected.mask, atol=1e-5)
     np.testing.assert_array_equal(coverage, expected.face.rendering.coverage)
 

@@ -1,9 +1,12 @@
+from dataclasses import fields
+
 import cv2
 import numpy as np
 import pytest
 
 from focus_jax import video
 from focus_jax.data.detect import Detection
+from focus_jax.types import FaceCode
 from focus_jax.video import LONGEST_GAP, Track, bridge, follow, frames, smooth
 
 
@@ -77,23 +80,22 @@ def test_one_person_is_followed(tmp_path):
 
 
 def test_a_person_has_one_shape_and_bridged_frames_count_nothing():
-    from types import SimpleNamespace
-
-    from focus_jax.face_models import load_face_model
-
-    model = SimpleNamespace(
-        face_model=load_face_model("builtin", identity=2, expression=1, albedo=2)
-    )
     raw = np.random.default_rng(0).normal(size=(12, 2 + 1 + 2 + 33)).astype(np.float32)
     raw[5] = 1e3  # a dark frame
+
+    def steady(raw):
+        code = FaceCode(*np.split(raw, (2, 3, 5, 11), axis=1))
+        found = video.steady(code, track)
+        return np.concatenate([getattr(found, f.name) for f in fields(FaceCode)], axis=1)
+
     scores = np.ones(12)
     scores[5] = 0
     scores[3] = 2
     track = Track(np.arange(12), np.zeros((12, 68, 2)), scores)
-    found = video.steady(raw, track, model)  # type: ignore[arg-type]
+    found = steady(raw)
     identity = (raw * scores[:, None])[scores > 0].sum(0) / scores.sum()
     np.testing.assert_allclose(found[:, :2], np.broadcast_to(identity[:2], (12, 2)), rtol=1e-4)
     np.testing.assert_allclose(found[:, 3:5], np.broadcast_to(identity[3:5], (12, 2)), rtol=1e-4)
     assert np.abs(found).max() < 5
     still = np.broadcast_to(raw[:1], raw.shape)
-    np.testing.assert_allclose(video.steady(still, track, model), still, rtol=1e-4, atol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(steady(still), still, rtol=1e-4, atol=1e-5)
