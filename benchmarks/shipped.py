@@ -1,0 +1,96 @@
+"""What the commands take for photos with the model that comes along, as a Markdown table.
+
+    python -m benchmarks.shipped             about twelve minutes on two idle cores
+
+The photo is scikit-image's astronaut, 512 x 512 pixels, one face. All counts: reading, finding
+the face, networks, writing. "cold" is one photo without compiled programs, "cached" one with them,
+seconds from the command's start; "faces / s" comes of the time that `--photos` of them take beyond
+one. "peak" is the most memory of the command.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import measure
+
+COMMANDS = {
+    "segment": ["focus_jax.segment"],
+    "reconstruct": ["focus_jax.reconstruct"],
+    "reconstruct --refine 60": ["focus_jax.reconstruct", "--refine", "60"],
+}
+SLOWER = 8  # a refined face takes as long as many others: so many times fewer photos
+
+
+def run(command: list[str], photos: Path, cores: int, cache: Path) -> tuple[float, float]:
+    """Seconds and peak gigabytes of one command on a folder of photos."""
+    allowed = sorted(os.sched_getaffinity(0))[:cores]
+    module, *options = command
+    with tempfile.TemporaryDirectory() as out:
+        # A process for one of another number of cores: the affinity must be there when JAX starts.
+        code = (
+            f"import os, runpy, sys; os.sched_setaffinity(0, {allowed}); sys.argv[0] = {module!r}; "
+        )
+        code += f"runpy.run_module({module!r}, run_name='__main__')"
+        line = [sys.executable, "-c", code, str(photos), "--out", f"{out}/found", *options]
+        kept = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+        messages = Path(out) / "messages"
+        begun = time.monotonic()
+        with (
+            messages.open("w") as log,
+            subprocess.Popen(line, env=kept, stdout=log, stderr=log) as child,
+        ):
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {messages.read_text()[-2000:]}")
+        return time.monotonic() - begun, used.ru_maxrss / 2**20
+
+
+def row(name: str, cores: int, count: int, folder: Path) -> list:
+    """Name, cores, and numbers as the module says."""
+    command, cache = COMMANDS[name], folder / f"programs {name} {cores}"
+    many = max(2, count // SLOWER) if "--refine" in command else count
+    cold, _ = run(command, copies(folder, 1), cores, cache)
+    cached, _ = run(command, copies(folder, 1), cores, cache)
+    all_of_them, peak = run(command, copies(folder, many), cores, cache)
+    return [name, cores, cold, cached, (many - 1) / (all_of_them - cached), peak]
+
+
+def copies(folder: Path, count: int) -> Path:
+    """A folder of so many copies of the photo, made once."""
+    import cv2
+    import skimage.data
+
+    made = folder / str(count)
+    if not made.exists():
+        made.mkdir()
+        for number in range(count):
+            cv2.imwrite(str(made / f"{number:04}.png"), skimage.data.astronaut()[..., ::-1])
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the commands with the shipped model.")
+    parser.add_argument("--photos", type=int, default=200, help="for the faces a second")
+    parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
+    options = parser.parse_args()
+    header = ["command", "cores", "cold, s", "cached, s", "faces / s", "peak, GB"]
+    with tempfile.TemporaryDirectory() as folder:
+        measure.print_table(
+            header,
+            (
+                row(name, cores, options.photos, Path(folder))
+                for name in COMMANDS
+                for cores in options.cores
+            ),
+        )
+    print(measure.machine("jax"))
+
+
+if __name__ == "__main__":
+    main()
