@@ -108,7 +108,7 @@ def report(
             ["pasted", "photos", "F1", "everything F1", "IoU", "everything IoU", "occluder IoU"],
             mask_rows(masks[0], truth, kinds),
         ),
-        f"Of the rendered face of clean photos {100 * kept.mean():.1f} % are kept.",
+        f"Of the rendered face of clean photos {100 * kept.mean():.2f} % are kept.",
     ]
     return "\n\n".join(parts) + "\n"
 
