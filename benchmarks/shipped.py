@@ -4,8 +4,8 @@
 
 The photo is scikit-image's astronaut, 512 x 512 pixels, one face. All counts: reading, finding
 the face, networks, writing. "cold" is a batch of eight without compiled programs, "cached" one with
-them, seconds from the command's start; "faces / s" comes of the time that as many as `COMMANDS` says
-take beyond those. "peak" is the most memory of the command.
+them, seconds from the command's start; "faces / s" is that of more of them, as many as `COMMANDS`
+says. "peak" is the most memory of the command.
 """
 
 import argparse
