@@ -126,7 +126,7 @@ def test_masks_share_the_face_between_them(ran):
 def test_refinement_is_reported_and_helps(ran):
     refinement = numbers(ran[0] / "one.png" / "0")["refinement"]
     assert refinement["landmark"][1] <= 1.101 * refinement["landmark"][0], refinement
-    assert refinement["likeness"][1] > refinement["likeness"][0], refinement
+    assert refinement["photometric"][1] < refinement["photometric"][0], refinement
 
 
 def test_meshes_are_the_faces_of_the_numbers(ran):
