@@ -101,7 +101,10 @@ def report(
     parts = [
         f"{len(faces)} photos, {clean.sum()} of them clean; occluders pasted with seed {seed}.",
         table(
-            ["steps", "NME % all", "NME % clean", "RMSE clean", "RMSE pasted", "own photo nearest"],
+            [
+                *("steps", "NME % all", "NME % clean", "RMSE clean", "RMSE pasted"),
+                *("own photo nearest", "similarity own", "similarity others"),
+            ],
             rows,
         ),
         table(
@@ -176,13 +179,24 @@ def face_rows(
     nme = np.asarray(landmark_error(plain.found, plain.landmarks))
     own = plain.own[clean] @ plain.drawn[clean].T  # photos x renderings
     nearest = (own.argmax(0) == np.arange(len(own))).mean()
+    others = own[~np.eye(len(own), dtype=bool)].mean()  # a person may be there twice
     visible = _at_size(truth, occluded.mask) * occluded.coverage
     colours = (
         rmse(plain.image[clean], plain.rendering[clean], plain.coverage[clean]),
         rmse(occluded.image, occluded.rendering, visible),
     )
     means = [float(np.mean(np.asarray(c))) for c in colours]
-    return [[steps, float(nme.mean()), float(nme[clean].mean()), *means, float(nearest)]]
+    return [
+        [
+            steps,
+            float(nme.mean()),
+            float(nme[clean].mean()),
+            *means,
+            float(nearest),
+            float(own.diagonal().mean()),
+            float(others),
+        ]
+    ]
 
 
 def mask_rows(seen: Seen, truth: np.ndarray, kinds: np.ndarray) -> list[list]:
