@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from benchmarks import measure
-from focus_jax import convolution
+from focus_jax import convolution, cpu
 from focus_jax.evaluation import report
 
 BATCH = 4
@@ -60,6 +60,7 @@ def torch_products(x: Any, kernel: Any, cotangent: Any) -> list[Callable[[], Any
 
 
 def main() -> None:
+    cpu.prepare()  # as the commands do
     rng = np.random.default_rng(0)
     rows = []
     for size, channels, features in SHAPES:

@@ -18,12 +18,11 @@ from typing import Any
 
 from benchmarks import measure
 from configs import em
-from focus_jax import recognizer
+from focus_jax import cpu, recognizer
 from focus_jax.data.features import recognized
 from focus_jax.data.records import open_records, write_records
 from focus_jax.data.synthetic import BATCH, synthesize
 from focus_jax.face_models import load_face_model
-from focus_jax.memory import keep_freed_memory
 
 
 def timed(task: Callable[[], Any]) -> tuple[Any, float]:
@@ -52,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time the making of the default job's data.")
     parser.add_argument("--faces", type=int, default=960, help="many times 32")
     faces = parser.parse_args().faces
-    keep_freed_memory()  # as the training does
+    cpu.prepare()  # as the training does
     config = em.get_config()
     data = config.data
     others = data.validation_count + data.test_count  # looked at once

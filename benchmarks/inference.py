@@ -28,9 +28,9 @@ def faces(size: str, batch_size: int, cache: str, begun: float) -> list[float]:
 
     jax.config.update("jax_compilation_cache_dir", cache)
     from benchmarks import full_size
-    from focus_jax import inference, memory, trained, updates, workdir
+    from focus_jax import inference, trained, updates, workdir
 
-    memory.keep_freed_memory()  # as the commands do
+    cpu.prepare()  # as the commands do
     job = full_size.make_job(size, batch_size)
     state = full_size.make_state(job)
     model = trained.Model(

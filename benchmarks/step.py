@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks import measure
-from focus_jax.memory import keep_freed_memory
+from focus_jax import cpu
 
 STAGES = ("initialisation", "pre-training", "joint segmenter", "joint autoencoder")
 COLUMNS = (
@@ -36,7 +36,7 @@ def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None 
 
     from benchmarks import full_size
 
-    keep_freed_memory()  # as the training does
+    cpu.prepare()  # as the training does
     job = full_size.make_job(size, batch_size, changes=changes)
     update, terms = full_size.update_of(job, stage)
     state = full_size.make_state(job)
@@ -77,7 +77,7 @@ def parts(size: str, batch_size: int, names: Sequence[str] | None = None) -> Ite
     """Rows of `PARTS`, in seconds an image; None where PyTorch has nothing to compare."""
     from benchmarks import full_size
 
-    keep_freed_memory()
+    cpu.prepare()
     job = full_size.make_job(size, batch_size)
     with_torch = size == "full" and measure.installed("torch")
     for name, task in our_parts(job, full_size.make_state(job)).items():

@@ -3,13 +3,13 @@
 XLA's convolutions on CPU are slow for some shapes: a 1 x 1 kernel is faster as a matrix product
 (131 -> 52 ms at 64 -> 256 channels, 56 x 56 pixels), and so is a larger kernel on a small map with
 many channels (16.5 -> 8.6 ms forward and backward at 3 x 3, 512 -> 512 channels, 7 x 7 pixels) once
-the shifted copies of the map lie side by side. The gradient of an image under a strided convolution
-is faster on blocks of 2 x 2 pixels (33 -> 22 ms at 7 x 7, 3 -> 32 channels, 64 of 64 x 64 pixels),
-and one channel to one is faster as a sum over the kernel (9 -> 0.4 ms at 3 x 3, 32 of 64 x 64).
-3 x 3 kernels between many channels are Winograd's (`winograd.py`; all three products 832 -> 327 ms
-of processor time at 256 channels, 4 of 56 x 56; `python -m benchmarks.convolutions`), and the
-gradient of a kernel with few channels on a large map is a product of shifted copies (320 -> 80 ms
-at 6 -> 64 channels, 4 of 224 x 224).
+the shifted copies of the map lie side by side. A strided convolution of an image is faster on
+blocks of 2 x 2 pixels (gradient of the kernel 44 -> 26 ms at 7 x 7, 3 -> 64 channels, 4 of 224 x
+224), and one channel to one is faster as a sum over the kernel (9 -> 0.4 ms at 3 x 3, 32 of 64 x
+64). 3 x 3 kernels between many channels are Winograd's (`winograd.py`; all three products 832 ->
+327 ms of processor time at 256 channels, 4 of 56 x 56; `python -m benchmarks.convolutions`), and
+the gradient of a kernel with few channels on a large map is a product of shifted copies (320 -> 80
+ms at 6 -> 64 channels, 4 of 224 x 224).
 """
 
 import functools
@@ -56,7 +56,7 @@ def convolve(
             kh * kw * channels, -1
         )
     if stride == 2 and channels <= FEW_CHANNELS:
-        return _of_an_image(x, kernel, padding)
+        return _on_blocks(x, kernel, padding, height, width)
     operations = 2 * len(x) * height * width * kernel.size
     if (kh, kw, stride, padding) == (3, 3, 1, 1) and operations >= MANY_OPERATIONS:
         if min(kernel.shape[2:]) >= MANY_CHANNELS:
@@ -87,26 +87,6 @@ def _sum_of_shifts(
     return functools.reduce(
         jnp.add, (x[:, i : i + height, j : j + width] * kernel[i, j, 0, 0] for i, j in places)
     )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _of_an_image(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
-    """Stride 2 over few channels: all but the gradient of the image in XLA's own form."""
-    return _direct(x, kernel, 2, padding)
-
-
-def _of_an_image_forward(x, kernel, padding):
-    return _of_an_image(x, kernel, padding), (x, kernel)
-
-
-def _of_an_image_backward(padding, residuals, cotangent):
-    x, kernel = residuals
-    _, to_x = jax.vjp(lambda x: _on_blocks(x, kernel, padding, *cotangent.shape[1:3]), x)
-    _, to_kernel = jax.vjp(lambda kernel: _direct(x, kernel, 2, padding), kernel)
-    return *to_x(cotangent), *to_kernel(cotangent)
-
-
-_of_an_image.defvjp(_of_an_image_forward, _of_an_image_backward)
 
 
 def _on_blocks(x: jax.Array, kernel: jax.Array, padding: int, height: int, width: int) -> jax.Array:

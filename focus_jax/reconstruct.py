@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from focus_jax import page, process, results, video
+from focus_jax import cpu, page, process, results, video
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Face, Found, Photo, check_path, find_photos
 from focus_jax.evaluation.command import keep_programs
 from focus_jax.inference import Inference
-from focus_jax.memory import keep_freed_memory
 from focus_jax.trained import Model, load_model
 
 STEPS = 100  # of refinement, where no trained model has found the face
@@ -73,7 +72,7 @@ def common_arguments(description: str | None) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace, job: Any) -> int:
     """Run a command's job: errors as one sentence, an exit status at the end."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    keep_freed_memory()
+    cpu.prepare()
     keep_programs()
     out = Path(arguments.out)
     try:

@@ -17,11 +17,14 @@ def sh_basis(normals: Float[Array, "*n 3"]) -> Float[Array, "*n 9"]:
     phi = atan2(y, x): z is kept, and (x, y) is stretched to the length that is missing. For unit
     normals that is the identity. There are no angles here, and the poles have finite gradients.
     """
-    return jnp.stack(_harmonics(normals), -1)
+    return jnp.stack(_harmonics(*_components(normals)), -1)
 
 
-def _harmonics(normals: jax.Array) -> list[jax.Array]:
-    x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
+def _components(normals: jax.Array) -> tuple[jax.Array, ...]:
+    return normals[..., 0], normals[..., 1], normals[..., 2]
+
+
+def _harmonics(x: jax.Array, y: jax.Array, z: jax.Array) -> list[jax.Array]:
     # The small number makes the stretch 1 at the poles of unit normals, where it is 0 / 0. A
     # shorter normal along the axis has no direction to be stretched in; its x and y stay 0.
     stretch = jnp.sqrt((jnp.maximum((1.0 - z) * (1.0 + z), 0.0) + 1e-6) / (x * x + y * y + 1e-6))
@@ -58,7 +61,9 @@ def shade(
 @jax.custom_vjp
 def _irradiance(normals: jax.Array, channels: jax.Array) -> jax.Array:
     # Written out, the nine products join the polynomials in one loop over the vertices.
-    products = (h[..., None] * channels[..., k] for k, h in enumerate(_harmonics(normals)))
+    products = (
+        h[..., None] * channels[..., k] for k, h in enumerate(_harmonics(*_components(normals)))
+    )
     return functools.reduce(jnp.add, products)
 
 
@@ -68,14 +73,14 @@ def _irradiance_forward(normals, channels):
 
 def _irradiance_backward(residuals, cotangent):
     normals, channels = residuals
-    harmonics, pull = jax.vjp(_harmonics, normals)
+    harmonics, pull = jax.vjp(_harmonics, *_components(normals))
     weights = [
         functools.reduce(
             jnp.add, (cotangent[..., c] * channels[..., c, k] for c in range(channels.shape[-2]))
         )
         for k in range(len(harmonics))
     ]
-    (to_normals,) = pull(weights)
+    to_normals = jnp.stack(pull(weights), -1)
     to_channels = jnp.einsum(
         "...vc,...kv->...ck", cotangent, jnp.stack(harmonics, -2), precision="highest"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 from absl import app, flags
 
-from focus_jax.memory import keep_freed_memory
+from focus_jax import cpu
 from focus_jax.preemption import EXIT_CODE, Interrupted
 
 
@@ -56,6 +56,6 @@ def keep_programs() -> None:
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a command's `main` on the flags of the command line."""
-    keep_freed_memory()
+    cpu.prepare()
     keep_programs()
     app.run(in_one_sentence(main), flags_parser=parse_flags)

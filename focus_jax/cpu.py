@@ -1,0 +1,50 @@
+"""What the commands set before JAX computes anything, for speed on a CPU; elsewhere it is idle."""
+
+import ctypes
+import os
+import sys
+
+import jaxlib
+
+# Of <malloc.h>.
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+
+YNNPACK = "--xla_cpu_experimental_ynn_fusion_type"
+
+
+def prepare() -> None:
+    """All of the below."""
+    keep_freed_memory()
+    leave_out_ynnpack()
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed memory for the next step; whether it can (glibc).
+
+    XLA frees the buffers of a program when it ends, gigabytes for large networks. By default they
+    go back to the system, whose every page costs a fault when it is next used: on a virtual machine
+    a third of the time of a full-size step. To be called before JAX computes anything.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False  # another C library
+    # Large blocks too from the one heap that grows and never shrinks.
+    return all(mallopt(*x) for x in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)))
+
+
+def leave_out_ynnpack() -> bool:
+    """Let XLA compile convolutions, products and sums itself on CPU; whether it was told so.
+
+    jaxlib 0.10 gives them to the library YNNPACK, which computes a small convolution in one thread
+    and a sum over three channels several times as slowly as a plain loop. A setting of the user's
+    own in XLA_FLAGS stays. To be called before JAX computes anything, since XLA reads it once.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    # XLA ends the process at a flag that it does not know: only where it is known to.
+    if YNNPACK in flags or jaxlib.__version__.split(".")[:2] != ["0", "10"]:
+        return False
+    os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK}=".strip()
+    return True
