@@ -9,13 +9,15 @@ import jaxlib
 # Of <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
+# What XLA gives to YNNPACK, and all of it that is left there.
 YNNPACK = "--xla_cpu_experimental_ynn_fusion_type"
+PRODUCTS = "LIBRARY_FUSION_TYPE_DOT"
 
 
 def prepare() -> None:
     """All of the below."""
     keep_freed_memory()
-    leave_out_ynnpack()
+    leave_ynnpack_products()
 
 
 def keep_freed_memory() -> bool:
@@ -35,16 +37,17 @@ def keep_freed_memory() -> bool:
     return all(mallopt(*x) for x in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)))
 
 
-def leave_out_ynnpack() -> bool:
-    """Let XLA compile convolutions, products and sums itself on CPU; whether it was told so.
+def leave_ynnpack_products() -> bool:
+    """Let XLA compile convolutions and sums itself on CPU; whether it was told so.
 
     jaxlib 0.10 gives them to the library YNNPACK, which computes a small convolution in one thread
-    and a sum over three channels several times as slowly as a plain loop. A setting of the user's
-    own in XLA_FLAGS stays. To be called before JAX computes anything, since XLA reads it once.
+    and a sum over three channels several times as slowly as a plain loop. Matrix products with what
+    follows them stay there: large ones are faster. A setting of the user's own in XLA_FLAGS stays
+    too. To be called before JAX computes anything, since XLA reads it once.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA ends the process at a flag that it does not know: only where it is known to.
     if YNNPACK in flags or jaxlib.__version__.split(".")[:2] != ["0", "10"]:
         return False
-    os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK}=".strip()
+    os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK}={PRODUCTS}".strip()
     return True

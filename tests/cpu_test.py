@@ -1,4 +1,4 @@
-"""Memory that is freed is used again, and XLA compiles for the CPU itself."""
+"""Memory that is freed is used again, and XLA compiles sums for the CPU itself."""
 
 import os
 import subprocess
@@ -37,10 +37,10 @@ def test_pages_are_faulted_in_once():
 
 
 def compiled_program(xla_flags):
-    """A sum over three channels, compiled with these XLA_FLAGS after `leave_out_ynnpack`."""
+    """A sum over three channels, compiled with these XLA_FLAGS after `leave_ynnpack_products`."""
     code = """
-from focus_jax.cpu import leave_out_ynnpack
-told = leave_out_ynnpack()
+from focus_jax.cpu import leave_ynnpack_products
+told = leave_ynnpack_products()
 import jax, jax.numpy as jnp
 f = jax.jit(lambda x: jnp.sum(x * x, -1))
 print(told, f.lower(jnp.zeros((32, 3000, 3))).compile().as_text())
@@ -53,7 +53,7 @@ print(told, f.lower(jnp.zeros((32, 3000, 3))).compile().as_text())
     return told == "True", program
 
 
-def test_xla_is_told_to_compile_itself():
+def test_xla_is_told_to_compile_sums_itself():
     told, program = compiled_program("--xla_cpu_use_fusion_emitters=true")
     if not told:
         pytest.skip("another jaxlib, whose flags are not known")
