@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 
-import jaxlib
+from jaxlib import version
 
 # Of <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
@@ -47,7 +47,7 @@ def leave_ynnpack_products() -> bool:
     """
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA ends the process at a flag that it does not know: only where it is known to.
-    if YNNPACK in flags or jaxlib.__version__.split(".")[:2] != ["0", "10"]:
+    if YNNPACK in flags or version.__version_info__[:2] != (0, 10):
         return False
     os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK}={PRODUCTS}".strip()
     return True
