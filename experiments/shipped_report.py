@@ -90,14 +90,29 @@ def report(
 ) -> str:
     """The tables as markdown; pictures go to `out`. `clean` `[n]` tells the unoccluded photos."""
     covered, truth, kinds = _pasted([f for f, c in zip(faces, clean, strict=True) if c], seed)
-    rows, masks = [], {}
+    rows, masks = [], []
     for count in dict.fromkeys((0, steps)):
         plain, occluded = look(model, faces, count), look(model, covered, count)
         rows += face_rows(plain, occluded, clean, truth, count)
-        masks[count] = occluded
         if count == 0:
             _write_pictures(plain, occluded, out)
-            kept = plain.mask[clean].round().sum((1, 2, 3)) / plain.coverage[clean].sum((1, 2, 3))
+        kept = plain.mask[clean].round().sum((1, 2, 3)) / plain.coverage[clean].sum((1, 2, 3))
+        masks += [
+            f"Masks after {count} steps, found with the rendering as it is then. Of the rendered "
+            f"face of clean photos {100 * kept.mean():.2f} % are kept.",
+            table(
+                [
+                    "pasted",
+                    "photos",
+                    "F1",
+                    "everything F1",
+                    "IoU",
+                    "everything IoU",
+                    "occluder IoU",
+                ],
+                mask_rows(occluded, truth, kinds),
+            ),
+        ]
     parts = [
         f"{len(faces)} photos, {clean.sum()} of them clean; occluders pasted with seed {seed}.",
         table(
@@ -107,11 +122,7 @@ def report(
             ],
             rows,
         ),
-        table(
-            ["pasted", "photos", "F1", "everything F1", "IoU", "everything IoU", "occluder IoU"],
-            mask_rows(masks[0], truth, kinds),
-        ),
-        f"Of the rendered face of clean photos {100 * kept.mean():.2f} % are kept.",
+        *masks,
     ]
     return "\n\n".join(parts) + "\n"
 
