@@ -131,11 +131,14 @@ def test_only_the_trained_network_gets_gradients_of_its_kernels(trained, idle, s
 @pytest.mark.parametrize(("trained", "pictures"), [("segmenter", 3), ("encoder", 2)])
 def test_the_recognizer_sees_each_picture_once(trained, pictures, programs, constants, batch):
     """Photo, masked photo and masked rendering; photo and rendering."""
-    first = constants.recognizer["params"]["conv0"]["kernel"].shape
+    height, width, channels, _ = constants.recognizer["params"]["conv0"]["kernel"].shape
+    # On CPU the first convolution, of stride 2, is computed on blocks of 2 x 2 pixels.
+    first = (-(-height // 2), -(-width // 2), 4 * channels)
     seen = [
         inputs[0][0]
         for name, inputs, _ in programs[trained]
-        if name == "conv_general_dilated" and inputs[1] == first
+        if name == "conv_general_dilated" and inputs[1][:3] == first
+        if inputs[0][3] == first[2]  # not its gradient
     ]
     assert sum(seen) == pictures * len(batch.image)
 
@@ -375,7 +378,8 @@ def test_one_and_four_devices_take_the_same_step(number, network, state, told, c
         split = sharding.split(batch, mesh)
         four, same = step(placed[0], split, placed[1], method, number, table)
     for name, value in values.items():
-        np.testing.assert_allclose(same[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+        # The gradient's length is the root of a sum over all parameters, which differ by more.
+        np.testing.assert_allclose(same[name], value, rtol=3e-5, atol=1e-6, err_msg=name)
 
     # Batch statistics are of the whole batch, and so is the gradient, a tenth of which is Adam's
     # first moment. Not the parameters: its first step is the gradient's sign, which rounding may
