@@ -14,6 +14,11 @@ def _safe_length(x: jax.Array) -> jax.Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
+def _or_one(x: jax.Array) -> jax.Array:
+    """What may be divided by: 1 instead of 0."""
+    return jnp.where(x > 0, x, 1.0)
+
+
 def _crosses(vertices: jax.Array, triangles: jax.Array) -> jax.Array:
     """Cross product of two sides of each triangle: its normal, twice its area long."""
     a, b, c = (jnp.take(vertices, triangles[:, k], axis=-2) for k in range(3))
@@ -26,7 +31,7 @@ def triangle_normals(
     """Unit normals and areas (squared units). The normal of a degenerate triangle is (0, 0, 0)."""
     crosses = _crosses(vertices, triangles)
     length = _safe_length(crosses)
-    return crosses / jnp.where(length > 0, length, 1.0), length[..., 0] / 2
+    return crosses / _or_one(length), length[..., 0] / 2
 
 
 def vertex_normals(
@@ -40,24 +45,42 @@ def vertex_normals(
     `XLA_FLAGS=--xla_gpu_deterministic_ops=true`. Only reverse-mode first derivatives.
     """
     flat = vertices.reshape(-1, *vertices.shape[-2:])
-    total = _sums_around(triangles, flat).reshape(*vertices.shape[:-1], 4)
-    normals, weight = total[..., :3], total[..., 3:]
-    if renormalize:
-        weight = _safe_length(normals)
-    return normals / jnp.where(weight > 0, weight, 1.0)
+    normals = jnp.stack(_means_around(triangles, flat), -1).reshape(vertices.shape)
+    return normals / _or_one(_safe_length(normals)) if renormalize else normals
 
 
-# The sums have a gradient of their own, because the derived one costs four times as much on CPU,
-# where also one mesh after the other is several times faster than all at once.
+# The means have a gradient of their own, because the derived one costs four times as much on CPU,
+# where also one mesh after the other is several times faster than all at once. x, y and z are
+# arrays of their own: what puts them together is computed by XLA anew for each component.
 
 
 @jax.custom_vjp
-def _sums_around(triangles: jax.Array, vertices: jax.Array) -> jax.Array:
-    """Sums over the triangles around each vertex, of crosses and their lengths, [n v 4]."""
-    return batching.run(_sum_forward, None, triangles, vertices)[0]
+def _means_around(triangles: jax.Array, vertices: jax.Array) -> tuple[jax.Array, ...]:
+    """x, y and z [n v] of the sums over the triangles around each vertex by the sums of weights."""
+    return _means_around_forward(triangles, vertices)[0]
+
+
+def _means_around_forward(triangles, vertices):
+    (sums,) = batching.run(_sum_forward, None, triangles, vertices)
+    weight = _or_one(sums[..., 3])
+    return tuple(sums[..., k] / weight for k in range(3)), (triangles, vertices, sums)
+
+
+def _means_around_backward(residuals, cotangent):
+    triangles, vertices, sums = residuals
+    weight = _or_one(sums[..., 3])
+    to_sums = [g / weight for g in cotangent]
+    along = sum(g * sums[..., k] for k, g in enumerate(to_sums)) / weight
+    to_sums.append(jnp.where(sums[..., 3] > 0, -along, 0.0))  # else divided by a constant
+    return None, *batching.run(_sum_backward, None, triangles, vertices, *to_sums)
+
+
+_means_around.defvjp(_means_around_forward, _means_around_backward)
 
 
 def _sum_forward(_, triangles, vertices):
+    """Sums over the triangles around each vertex, of crosses and their lengths, [n v 4]."""
+
     def one(vertices):
         crosses = _crosses(vertices, triangles)
         weighted = jnp.concatenate([crosses, _safe_length(crosses)], -1)
@@ -69,27 +92,15 @@ def _sum_forward(_, triangles, vertices):
     return (jax.lax.map(one, vertices),)
 
 
-def _sum_backward(_, triangles, vertices, cotangent):
+def _sum_backward(_, triangles, vertices, *cotangent):
     def one(arguments):
         vertices, cotangent = arguments
         a, b, c = (vertices.at[triangles[:, k]].get(mode="clip") for k in range(3))
         crosses = jnp.cross(b - a, c - a)
-        length = _safe_length(crosses)
-        g = jnp.sum(cotangent.at[triangles].get(mode="clip"), 1)
-        g = g[:, :3] + g[:, 3:] * crosses / jnp.where(length > 0, length, 1.0)
+        g = jnp.sum(jnp.stack(cotangent, -1).at[triangles].get(mode="clip"), 1)
+        g = g[:, :3] + g[:, 3:] * crosses / _or_one(_safe_length(crosses))
         grad_b, grad_c = jnp.cross(c - a, g), jnp.cross(g, b - a)
         corners = jnp.stack([-grad_b - grad_c, grad_b, grad_c], 1).reshape(-1, 3)
         return jnp.zeros_like(vertices).at[triangles.reshape(-1)].add(corners, mode="drop")
 
     return (jax.lax.map(one, (vertices, cotangent)),)
-
-
-def _sums_around_forward(triangles, vertices):
-    return _sums_around(triangles, vertices), (triangles, vertices)
-
-
-def _sums_around_backward(residuals, cotangent):
-    return None, *batching.run(_sum_backward, None, *residuals, cotangent)
-
-
-_sums_around.defvjp(_sums_around_forward, _sums_around_backward)
