@@ -1,9 +1,9 @@
 """A convolution that takes the fastest of its forms for its shape.
 
 XLA's convolutions on CPU are slow for some shapes: a 1 x 1 kernel is faster as a matrix product
-(131 -> 52 ms at 64 -> 256 channels, 56 x 56 pixels), and so is a larger kernel on a small map with
-many channels (16.5 -> 8.6 ms forward and backward at 3 x 3, 512 -> 512 channels, 7 x 7 pixels) once
-the shifted copies of the map lie side by side. A strided convolution of an image is faster on
+(131 -> 52 ms at 64 -> 256 channels, 56 x 56 pixels), and so is a larger kernel with many channels
+on few pixels (16 -> 2 ms of processor time at 3 x 3, 128 -> 128 channels, 32 of 2 x 2) once the
+shifted copies of the map lie side by side. A strided convolution of an image is faster on
 blocks of 2 x 2 pixels (gradient of the kernel 44 -> 26 ms at 7 x 7, 3 -> 64 channels, 4 of 224 x
 224), and one channel to one is faster as a sum over the kernel (9 -> 0.4 ms at 3 x 3, 32 of 64 x
 64). 3 x 3 kernels between many channels are Winograd's (`winograd.py`; all three products 832 ->
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from focus_jax import winograd
 
-SMALL_MAP = 8  # pixels a side; larger maps lose more by being copied than they gain
+FEW_PIXELS = 256  # of all maps of a batch; more lose more by being copied than they gain
 MANY_CHANNELS = 64
 FEW_CHANNELS = 8  # of an image, or of two
 # Winograd's form takes half the time, but seconds to compile; so do many shifted copies.
@@ -50,8 +50,8 @@ def convolve(
     if not on_cpu():
         return _direct(x, kernel, stride, padding)
     if channels * kernel.shape[3] == 1 and stride == 1:
-        return _sum_of_shifts(x, kernel, padding, height, width)
-    if max(height, width) <= SMALL_MAP and channels >= MANY_CHANNELS:
+        return _sum_of_shifts(x, kernel, padding)
+    if len(x) * height * width <= FEW_PIXELS and channels >= MANY_CHANNELS:
         return _shifted_copies(x, (kh, kw), stride, padding, height, width) @ kernel.reshape(
             kh * kw * channels, -1
         )
@@ -77,16 +77,42 @@ def _direct(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.A
     )
 
 
-def _sum_of_shifts(
-    x: jax.Array, kernel: jax.Array, padding: int, height: int, width: int
-) -> jax.Array:
-    """One channel to one, as one loop over the pixels."""
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _sum_of_shifts(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+    """One channel to one, as one loop over the pixels, and so the gradient of the map."""
     kh, kw, _, _ = kernel.shape
-    places = ((i, j) for i in range(kh) for j in range(kw))
     return functools.reduce(
-        jnp.add, (x[:, i : i + height, j : j + width] * kernel[i, j, 0, 0] for i, j in places)
+        jnp.add,
+        (
+            seen * kernel[place // kw, place % kw, 0, 0]
+            for place, seen in enumerate(_shifts(x, (kh, kw), padding))
+        ),
     )
+
+
+def _sum_of_shifts_forward(x, kernel, padding):
+    return _sum_of_shifts(x, kernel, padding), (x, kernel)
+
+
+def _sum_of_shifts_backward(padding, residuals, cotangent):
+    x, kernel = residuals
+    kh, kw, _, _ = kernel.shape
+    sums = [jnp.sum(seen * cotangent) for seen in _shifts(x, (kh, kw), padding)]
+    whole = jnp.pad(cotangent, ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0)))
+    tall, wide = x.shape[1:3]
+    inside = whole[:, padding : padding + tall + kh - 1, padding : padding + wide + kw - 1]
+    to_x = _sum_of_shifts(inside, jnp.flip(kernel, (0, 1)), 0)
+    return to_x, jnp.stack(sums).reshape(kernel.shape)
+
+
+_sum_of_shifts.defvjp(_sum_of_shifts_forward, _sum_of_shifts_backward)
+
+
+def _shifts(x: jax.Array, size: tuple[int, int], padding: int) -> list[jax.Array]:
+    """What each place of the kernel sees, row by row."""
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = (n - k + 1 for n, k in zip(x.shape[1:3], size, strict=True))
+    return [x[:, i : i + height, j : j + width] for i in range(size[0]) for j in range(size[1])]
 
 
 def _on_blocks(x: jax.Array, kernel: jax.Array, padding: int, height: int, width: int) -> jax.Array:

@@ -81,10 +81,9 @@ def _irradiance_backward(residuals, cotangent):
         for k in range(len(harmonics))
     ]
     to_normals = jnp.stack(pull(weights), -1)
-    to_channels = jnp.einsum(
-        "...vc,...kv->...ck", cotangent, jnp.stack(harmonics, -2), precision="highest"
-    )
-    return to_normals, to_channels[..., None, :, :]
+    # In this order: the other one takes more than twice as long on CPU.
+    to_channels = jnp.matmul(jnp.stack(harmonics, -2), cotangent, precision="highest")
+    return to_normals, jnp.swapaxes(to_channels, -1, -2)[..., None, :, :]
 
 
 _irradiance.defvjp(_irradiance_forward, _irradiance_backward)

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from focus_jax import segmenter
@@ -75,13 +76,20 @@ def test_learns_to_separate(network):
         mask = segmenter.mask_from_logits(logits)
         return -jnp.mean(jnp.log(jnp.where(face, mask, 1 - mask) + 1e-6))
 
-    step = jax.jit(jax.value_and_grad(loss))
+    optimizer = optax.adam(1e-2)  # plain descent at a useful rate goes astray by rounding alone
+
+    @jax.jit
+    def step(params, moments):
+        value, gradient = jax.value_and_grad(loss)(params)
+        steps, moments = optimizer.update(gradient, moments)
+        return value, optax.apply_updates(params, steps), moments
+
     params, losses = variables["params"], []
+    moments = optimizer.init(params)
     for _ in range(30):
-        value, gradient = step(params)
+        value, params, moments = step(params, moments)
         losses.append(value)
-        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.1 * losses[0]
 
 
 def test_size_of_the_authors_network():
