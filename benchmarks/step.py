@@ -2,7 +2,7 @@
 
     python -m benchmarks.step --sizes full                      the paper's size: ten minutes
     python -m benchmarks.step --sizes default --batches 1 4 12 32    that of configs/em.py
-    python -m benchmarks.step --sizes full --batches 12 --only steps --stages "joint segmenter"
+    python -m benchmarks.step --sizes full --batches 12 --vertices 53149 --only steps
 
 "full" is the paper's setting: ResNet-50, the U-Net of 34.5 million parameters, ArcFace's
 iResNet-50, a face model of 35,709 vertices, 224 pixels; weights are random. Every row is a process
@@ -30,14 +30,20 @@ COLUMNS = (
 )
 
 
-def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None = None) -> list:
-    """One row of numbers, in the order of `COLUMNS`."""
+def step(
+    size: str,
+    stage: str,
+    batch_size: int,
+    vertices: int | None = None,
+    changes: dict[str, Any] | None = None,
+) -> list:
+    """One row of numbers, in the order of `COLUMNS`; `vertices` of the full size's face model."""
     import jax
 
     from benchmarks import full_size
 
-    cpu.prepare()  # as the training does
-    job = full_size.make_job(size, batch_size, changes=changes)
+    prepare(size)
+    job = full_size.make_job(size, batch_size, vertices or full_size.VERTICES, changes)
     update, terms = full_size.update_of(job, stage)
     state = full_size.make_state(job)
     begun, before = time.perf_counter(), time.process_time()
@@ -60,6 +66,14 @@ def step(size: str, stage: str, batch_size: int, changes: dict[str, Any] | None 
     ]
 
 
+def prepare(size: str) -> None:
+    """As the training does at this size."""
+    if size == "default":
+        cpu.prepare()
+    else:
+        cpu.keep_freed_memory()
+
+
 def gigabytes(compiled: Any) -> float:
     """Arguments, results and temporaries of a compiled step, by XLA's own account."""
     m = compiled.memory_analysis()
@@ -77,7 +91,7 @@ def parts(size: str, batch_size: int, names: Sequence[str] | None = None) -> Ite
     """Rows of `PARTS`, in seconds an image; None where PyTorch has nothing to compare."""
     from benchmarks import full_size
 
-    cpu.prepare()
+    prepare(size)
     job = full_size.make_job(size, batch_size)
     with_torch = size == "full" and measure.installed("torch")
     for name, task in our_parts(job, full_size.make_state(job)).items():
@@ -252,6 +266,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["full", "default"])
     parser.add_argument("--batches", nargs="+", type=int, default=[4])
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+    parser.add_argument("--vertices", type=int, help="of the face model at full size")
     parser.add_argument("--only", choices=("parts", "steps"), help="one of the two tables")
     parser.add_argument("--parts", nargs="+", help="these parts only", metavar="PART")
     options = parser.parse_args()
@@ -262,7 +277,13 @@ def main() -> None:
             steps = measure.print_table(
                 ["stage", "batch", *COLUMNS],
                 (
-                    [stage, n, *measure.in_a_process("benchmarks.step.step", size, stage, n)]
+                    [
+                        stage,
+                        n,
+                        *measure.in_a_process(
+                            "benchmarks.step.step", size, stage, n, options.vertices
+                        ),
+                    ]
                     for n in options.batches
                     for stage in options.stages
                 ),

@@ -14,7 +14,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from focus_jax import sharding
+from focus_jax import cpu, sharding
 from focus_jax.evaluation import command
 from focus_jax.preemption import EXIT_CODE
 from focus_jax.summary import write_summary
@@ -36,6 +36,8 @@ def main(argv: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells of every step of a save
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # "no TPU", where none is
     config = _CONFIG.value
+    if config.data.size < cpu.LARGE:
+        cpu.leave_ynnpack_products()
     sharding.start_processes(config.distributed)
     workdir = Path(_WORKDIR.value or f"runs/{config.name}")
     try:
@@ -58,4 +60,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, prepare=cpu.keep_freed_memory)  # the rest once the size is known

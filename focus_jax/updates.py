@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from focus_jax import forward, losses, recognizer
 from focus_jax.gradients import differentiate
+from focus_jax.optim import global_norm
 from focus_jax.render import PLAIN, Drawing
 from focus_jax.types import Batch, FaceCode, FaceModel, PRNGKey, Rendering, TrainState
 
@@ -293,7 +294,7 @@ def _learnt(
         state.encoder["params"],
         terms.learning_rate,
     )
-    norm = optax.tree.norm(gradients)
+    norm = global_norm(gradients)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     state = dataclasses.replace(
         state,
@@ -425,7 +426,7 @@ def update_segmenter(
         state.segmenter["params"],
         terms.learning_rate,
     )
-    norm = optax.tree.norm(gradients)
+    norm = global_norm(gradients)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     state = dataclasses.replace(
         state,

@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
+
+from configs import em
 
 CODE = """
 import ctypes, resource
@@ -65,3 +69,20 @@ def test_a_setting_of_the_user_stays():
     told, program = compiled_program(set_by_user)
     assert not told
     assert "ynn" in program
+
+
+def test_a_training_on_large_pictures_leaves_xlas_choice(monkeypatch, tmp_path):
+    from focus_jax import cpu, main
+
+    told = []
+    monkeypatch.setattr(main, "logging", MagicMock())  # whose levels would stay
+    monkeypatch.setattr(cpu, "leave_ynnpack_products", lambda: told.append(size))
+    monkeypatch.setattr(main, "train", lambda *_, **__: {})
+    monkeypatch.setattr(main, "write_summary", lambda *_: "")
+    monkeypatch.setattr(main, "_WORKDIR", SimpleNamespace(value=str(tmp_path)))
+    for size in (64, 224):
+        config = em.get_config("smoke")
+        config.data.size = size
+        monkeypatch.setattr(main, "_CONFIG", SimpleNamespace(value=config))
+        main.main(["main"])
+    assert told == [64]

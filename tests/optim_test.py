@@ -1,9 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from focus_jax.optim import make_optimizer
+from focus_jax.optim import clip_by_norm, global_norm, make_optimizer
 
 
 def torch_adadelta(gradients, rate=0.1, rho=0.9, epsilon=1e-6):
@@ -37,6 +38,20 @@ def test_each_optimizer_descends(name):
         steps, moments = optimizer.update(jax.grad(lambda y: jnp.sum(y**2))(x), moments, x)
         x = x - 0.05 * steps * (100 if name == "adadelta" else 1)
     assert jnp.abs(x).max() < 0.5
+
+
+def test_clipping_is_optaxs():
+    rng = np.random.default_rng(0)
+    tree = {"a": rng.normal(size=(3, 4)).astype(np.float32), "b": np.float32(2.0)}
+    theirs = optax.clip_by_global_norm(1.0)
+    ours = make_optimizer("adam", clip=1.0)
+    assert jax.tree.structure(ours.init(tree)[0]) == jax.tree.structure(theirs.init(tree))
+    np.testing.assert_allclose(global_norm(tree), optax.tree.norm(tree), rtol=1e-6)
+    for factor in (0.1, 10.0, 0.0, np.nan):  # shorter, longer, nothing, broken
+        gradients = jax.tree.map(lambda x, f=factor: np.float32(f) * x, tree)
+        expected, _ = theirs.update(gradients, theirs.init(tree))
+        found, _ = clip_by_norm(1.0).update(gradients, optax.EmptyState())
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
 
 
 def test_an_unknown_optimizer_is_named():

@@ -54,8 +54,8 @@ def keep_programs() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-    """Run a command's `main` on the flags of the command line."""
-    cpu.prepare()
+def run(main: Callable[[list[str]], None], *, prepare: Callable[[], object] = cpu.prepare) -> None:
+    """Run a command's `main` on the flags of the command line, after `prepare`."""
+    prepare()
     keep_programs()
     app.run(in_one_sentence(main), flags_parser=parse_flags)
