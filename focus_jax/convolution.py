@@ -2,14 +2,13 @@
 
 XLA's convolutions on CPU are slow for some shapes: a 1 x 1 kernel is faster as a matrix product
 (131 -> 52 ms at 64 -> 256 channels, 56 x 56 pixels), and so is a larger kernel with many channels
-on few pixels (16 -> 2 ms of processor time at 3 x 3, 128 -> 128 channels, 32 of 2 x 2) once the
-shifted copies of the map lie side by side. A strided convolution of an image is faster on
-blocks of 2 x 2 pixels (gradient of the kernel 44 -> 26 ms at 7 x 7, 3 -> 64 channels, 4 of 224 x
-224), and one channel to one is faster as a sum over the kernel (9 -> 0.4 ms at 3 x 3, 32 of 64 x
-64). 3 x 3 kernels between many channels are Winograd's (`winograd.py`; all three products 832 ->
-327 ms of processor time at 256 channels, 4 of 56 x 56; `python -m benchmarks.convolutions`), and
-the gradient of a kernel with few channels on a large map is a product of shifted copies (320 -> 80
-ms at 6 -> 64 channels, 4 of 224 x 224).
+on few pixels once the shifted copies of the map lie side by side. A strided convolution of an image
+is faster on blocks of 2 x 2 pixels (gradient of the kernel 44 -> 26 ms at 7 x 7, 3 -> 64 channels,
+4 of 224 x 224), and one channel to one is faster as a sum over the kernel (9 -> 0.4 ms at 3 x 3, 32
+of 64 x 64). 3 x 3 kernels between many channels are Winograd's (`winograd.py`; all three products
+832 -> 327 ms of processor time at 256 channels, 4 of 56 x 56; `python -m benchmarks.convolutions`),
+and the gradient of a kernel with few channels on a large map is a product of shifted copies (320 ->
+80 ms at 6 -> 64 channels, 4 of 224 x 224).
 """
 
 import functools
