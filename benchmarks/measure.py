@@ -22,19 +22,23 @@ class Time(NamedTuple):
     cpu: float
 
 
-def best(tasks: Mapping[str, Callable[[], Any]], *, budget: float = 20.0) -> dict[str, Time]:
-    """The best time of each task, the tasks taken in turns for about `budget` seconds, or once.
+def best(
+    tasks: Mapping[str, Callable[[], Any]], *, budget: float = 20.0, warm: int = 1, least: int = 1
+) -> dict[str, Time]:
+    """The best time of each task, the tasks taken in turns for about `budget` seconds.
 
-    Each is run once before. In turns, so that what else runs on the machine disturbs all alike.
+    Each is run `warm` times before, and then `least` times whatever that takes. In turns, so that
+    what else runs on the machine disturbs all alike.
     """
     import jax
 
     times: dict[str, list[Time]] = {name: [] for name in tasks}
-    for task in tasks.values():
-        jax.block_until_ready(task())
+    for _ in range(warm):
+        for task in tasks.values():
+            jax.block_until_ready(task())
     begun = time.perf_counter()
     rounds = 0
-    while not rounds or (rounds < 30 and time.perf_counter() - begun < budget):
+    while rounds < least or (rounds < 30 and time.perf_counter() - begun < budget):
         rounds += 1
         for name, task in tasks.items():
             start = Time(time.perf_counter(), time.process_time())
