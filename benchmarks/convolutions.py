@@ -1,10 +1,12 @@
-"""Time of 3 x 3 convolutions and of their gradients: XLA's, ours, PyTorch's, as a Markdown table.
+"""Time of convolutions and of their gradients: XLA's, ours, PyTorch's, as a Markdown table.
 
-    python -m benchmarks.convolutions          the U-Net's shapes at batch 4; five minutes
+    python -m benchmarks.convolutions full       shapes of the paper's networks; two minutes
+    python -m benchmarks.convolutions default    of the networks of configs/em.py
 
-Milliseconds of processor time, of all cores together.
+Each with the settings that the training has at that size.
 """
 
+import argparse
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -12,23 +14,44 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import measure
-from focus_jax import convolution, cpu
+from benchmarks import measure, step
+from focus_jax import convolution
 from focus_jax.evaluation import report
 
-BATCH = 4
-SHAPES = ((224, 64, 64), (112, 128, 128), (56, 256, 256), (28, 512, 512), (14, 1024, 1024))
+# By the size of the job: batch, size of the map, of the kernel, stride, channels in and out.
+SHAPES = {
+    "full": (
+        (4, 56, 1, 1, 64, 256),
+        (4, 7, 3, 1, 512, 512),
+        (4, 224, 7, 2, 3, 64),
+        (4, 224, 3, 1, 6, 64),
+        (4, 224, 3, 1, 64, 64),
+        (4, 112, 3, 1, 128, 128),
+        (4, 56, 3, 1, 256, 256),
+        (4, 28, 3, 1, 512, 512),
+        (4, 14, 3, 1, 1024, 1024),
+    ),
+    "default": (
+        (32, 64, 3, 1, 1, 1),
+        (32, 32, 3, 1, 24, 8),
+        (32, 32, 3, 1, 8, 8),
+        (32, 16, 3, 1, 16, 16),
+        (32, 14, 3, 1, 32, 32),
+        (32, 2, 3, 1, 128, 128),
+    ),
+}
+COLUMNS = ("XLA", "ours", "PyTorch")
 PRODUCTS = ("forward", "gradient of the input", "gradient of the kernel")
 
 
-def xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def xla(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-
-
-def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return convolution.convolve(x, kernel, padding=1)
 
 
 def products(convolve: Callable, x: Any, kernel: Any, cotangent: Any) -> list[Callable[[], Any]]:
@@ -41,7 +64,9 @@ def products(convolve: Callable, x: Any, kernel: Any, cotangent: Any) -> list[Ca
     return [functools.partial(jax.jit(function), x, kernel, cotangent) for function in functions]
 
 
-def torch_products(x: Any, kernel: Any, cotangent: Any) -> list[Callable[[], Any]]:
+def torch_products(
+    x: Any, kernel: Any, cotangent: Any, *, stride: int, padding: int
+) -> list[Callable[[], Any]]:
     import torch
 
     x, cotangent = (torch.tensor(np.moveaxis(a, -1, 1).copy()) for a in (x, cotangent))
@@ -49,35 +74,44 @@ def torch_products(x: Any, kernel: Any, cotangent: Any) -> list[Callable[[], Any
 
     def backward(which: list[bool]) -> Any:
         return torch.ops.aten.convolution_backward(
-            cotangent, x, kernel, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, which
+            *(cotangent, x, kernel, None, [stride] * 2, [padding] * 2, [1, 1]),
+            *(False, [0, 0], 1, which),
         )
 
     return [
-        lambda: torch.nn.functional.conv2d(x, kernel, padding=1),
+        lambda: torch.nn.functional.conv2d(x, kernel, None, stride, padding),
         lambda: backward([True, False, False]),
         lambda: backward([False, True, False]),
     ]
 
 
 def main() -> None:
-    cpu.prepare()  # as the commands do
+    parser = argparse.ArgumentParser(description="Time convolutions and their gradients.")
+    parser.add_argument("size", choices=SHAPES)
+    size_of_job = parser.parse_args().size
+    step.prepare(size_of_job)
     rng = np.random.default_rng(0)
     rows = []
-    for size, channels, features in SHAPES:
-        x = rng.standard_normal((BATCH, size, size, channels), np.float32)
-        kernel = rng.standard_normal((3, 3, channels, features), np.float32)
-        cotangent = rng.standard_normal((BATCH, size, size, features), np.float32)
+    for batch, size, side, stride, channels, features in SHAPES[size_of_job]:
+        options = {"stride": stride, "padding": side // 2}
+        x = rng.standard_normal((batch, size, size, channels), np.float32)
+        kernel = rng.standard_normal((side, side, channels, features), np.float32)
+        small = -(-size // stride)
+        cotangent = rng.standard_normal((batch, small, small, features), np.float32)
         arrays = jax.device_put((x, kernel, cotangent))
-        made = {"XLA": products(xla, *arrays), "ours": products(ours, *arrays)}
+        made = {
+            "XLA": products(functools.partial(xla, **options), *arrays),
+            "ours": products(functools.partial(convolution.convolve, **options), *arrays),
+        }
         if measure.installed("torch"):
-            made["PyTorch"] = torch_products(x, kernel, cotangent)
+            made["PyTorch"] = torch_products(x, kernel, cotangent, **options)
+        shape = f"{batch} x {size} x {size}, {side} x {side}, {channels} -> {features}"
         for number, product in enumerate(PRODUCTS):
             found = measure.best({k: tasks[number] for k, tasks in made.items()}, budget=2.0)
-            times = [round(1e3 * found[k].cpu) if k in found else None for k in ("XLA", "ours")]
-            other = round(1e3 * found["PyTorch"].cpu) if "PyTorch" in found else None
-            rows.append([f"{size} x {size}, {channels} -> {features}", product, *times, other])
+            times = [1e3 * found[k].wall if k in found else None for k in COLUMNS]
+            rows.append([shape + (f", stride {stride}" if stride > 1 else ""), product, *times])
             print(rows[-1], flush=True)
-    print("\n" + report.table(["map", "product", "XLA", "ours", "PyTorch"], rows) + "\n")
+    print("\n" + report.table(["map, kernel, channels", "ms of", *COLUMNS], rows) + "\n")
     print(measure.machine("jax", *(["torch"] if measure.installed("torch") else [])))
 
 

@@ -1,14 +1,12 @@
 """A convolution that takes the fastest of its forms for its shape.
 
-XLA's convolutions on CPU are slow for some shapes: a 1 x 1 kernel is faster as a matrix product
-(131 -> 52 ms at 64 -> 256 channels, 56 x 56 pixels), and so is a larger kernel with many channels
-on few pixels once the shifted copies of the map lie side by side. A strided convolution of an image
-is faster on blocks of 2 x 2 pixels (gradient of the kernel 44 -> 26 ms at 7 x 7, 3 -> 64 channels,
-4 of 224 x 224), and one channel to one is faster as a sum over the kernel (9 -> 0.4 ms at 3 x 3, 32
-of 64 x 64). 3 x 3 kernels between many channels are Winograd's (`winograd.py`; all three products
-832 -> 327 ms of processor time at 256 channels, 4 of 56 x 56; `python -m benchmarks.convolutions`),
-and the gradient of a kernel with few channels on a large map is a product of shifted copies (320 ->
-80 ms at 6 -> 64 channels, 4 of 224 x 224).
+XLA's convolutions on CPU are slow for some shapes; `python -m benchmarks.convolutions` times one of
+each. A 1 x 1 kernel is faster as a matrix product, and so is a larger kernel with many channels on
+few pixels once the shifted copies of the map lie side by side. A strided convolution of an image
+is faster on blocks of 2 x 2 pixels, one channel to one as a sum over the kernel, and few channels
+on many pixels when two neighbours are computed at once. 3 x 3 kernels between many channels are
+Winograd's (`winograd.py`), and the gradient of a kernel with few channels on a large map is a
+product of shifted copies.
 """
 
 import functools
@@ -23,6 +21,8 @@ from focus_jax import winograd
 FEW_PIXELS = 256  # of all maps of a batch; more lose more by being copied than they gain
 MANY_CHANNELS = 64
 FEW_CHANNELS = 8  # of an image, or of two
+FEW_FEATURES = 16  # channels to compute; for those of two pixels at once
+MANY_PIXELS = 8192  # of all maps of a batch
 # Winograd's form takes half the time, but seconds to compile; so do many shifted copies.
 MANY_OPERATIONS = 9e8
 
@@ -54,7 +54,7 @@ def convolve(
         return _shifted_copies(x, (kh, kw), stride, padding, height, width) @ kernel.reshape(
             kh * kw * channels, -1
         )
-    if stride == 2 and channels <= FEW_CHANNELS:
+    if kh == kw and stride == 2 and channels <= FEW_CHANNELS:
         return _on_blocks(x, kernel, padding, height, width)
     operations = 2 * len(x) * height * width * kernel.size
     if (kh, kw, stride, padding) == (3, 3, 1, 1) and operations >= MANY_OPERATIONS:
@@ -62,6 +62,8 @@ def convolve(
             return _three_by_three(x, kernel)
         if channels <= FEW_CHANNELS:
             return _of_few_channels(x, kernel)
+    if kh == kw and stride == 1 and len(x) * height * width >= MANY_PIXELS:
+        return _one_or_two(x, kernel, padding)
     return _direct(x, kernel, stride, padding)
 
 
@@ -74,6 +76,40 @@ def _direct(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.A
         ((padding, padding), (padding, padding)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _one_or_two(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+    """XLA's own form at stride 1, of two pixels at once where there are few channels to fill."""
+    _, kw, _, features = kernel.shape
+    if features > FEW_FEATURES:
+        return _direct(x, kernel, 1, padding)
+    width = x.shape[2] + 2 * padding - kw + 1
+    edges = ((0, 0), (0, 1), (0, 0), (0, 0)), ((0, 0), (1, 0), (0, 0), (0, 0))
+    left, right = (jnp.pad(kernel, edge) for edge in edges)
+    y = jax.lax.conv_general_dilated(
+        x,
+        jnp.concatenate([left, right], -1),
+        (1, 2),
+        ((padding, padding), (padding, padding + width % 2)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return y.reshape(*y.shape[:2], -1, features)[:, :, :width]
+
+
+def _one_or_two_forward(x, kernel, padding):
+    return _one_or_two(x, kernel, padding), (x, kernel)
+
+
+def _one_or_two_backward(padding, residuals, cotangent):
+    x, kernel = residuals
+    size = kernel.shape[0]
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    _, to_kernel = jax.vjp(lambda kernel: _direct(x, kernel, 1, padding), kernel)
+    return _one_or_two(cotangent, turned, size - 1 - padding), *to_kernel(cotangent)
+
+
+_one_or_two.defvjp(_one_or_two_forward, _one_or_two_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -126,13 +162,7 @@ def _on_blocks(x: jax.Array, kernel: jax.Array, padding: int, height: int, width
         max(0, need - n - padding) for need, n in zip((bottom, right), x.shape[1:3], strict=True)
     ]
     x = jnp.pad(x, ((0, 0), (padding, grown[0]), (padding, grown[1]), (0, 0)))
-    return jax.lax.conv_general_dilated(
-        _blocks(x[:, :bottom, :right]),
-        kernel,
-        (1, 1),
-        "VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    return _one_or_two(_blocks(x[:, :bottom, :right]), kernel, 0)
 
 
 def _blocks(x: jax.Array) -> jax.Array:

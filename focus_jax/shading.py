@@ -81,8 +81,9 @@ def _irradiance_backward(residuals, cotangent):
         for k in range(len(harmonics))
     ]
     to_normals = jnp.stack(pull(weights), -1)
-    # In this order: the other one takes more than twice as long on CPU.
+    # In this order: the other one takes more than twice as long on CPU. The barrier keeps it.
     to_channels = jnp.matmul(jnp.stack(harmonics, -2), cotangent, precision="highest")
+    to_channels = jax.lax.optimization_barrier(to_channels)
     return to_normals, jnp.swapaxes(to_channels, -1, -2)[..., None, :, :]
 
 

@@ -21,12 +21,16 @@ from focus_jax import convolution, layers
         (16, 3, 8, 3, 2),
         (9, 1, 1, 3, 1),  # a sum over the kernel
         (9, 8, 8, 3, 1),  # XLA's own
+        (14, 24, 8, 3, 1),  # two pixels at once, in the map's gradient one
+        (15, 8, 24, 3, 1),  # the other way round, with a pixel left over
+        (16, 12, 16, 5, 1),
         (20, 64, 64, 3, 1),  # Winograd's
         (19, 6, 64, 3, 1),  # shifted copies in the kernel's gradient
     ],
 )
 def test_conv_is_flax_conv(size, channels, features, kernel, stride, monkeypatch):
     monkeypatch.setattr(convolution, "MANY_OPERATIONS", 2e6)
+    monkeypatch.setattr(convolution, "MANY_PIXELS", 2 * 14 * 14)
     random = np.random.default_rng(0)
     x = random.normal(size=(2, size, size, channels)).astype(np.float32)
     ours = layers.Conv(features, kernel, stride, use_bias=True)
