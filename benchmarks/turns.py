@@ -117,7 +117,7 @@ def compare(trees: Sequence[Path], stage: str, batch_size: int, turns: int) -> l
         ours, before = zip(*([tree[kind] for tree in turn] for turn in found), strict=True)
         ratios = [b / a for a, b in zip(ours, before, strict=True)]
         row += [statistics.median(x) for x in (ours, before, ratios)]
-    return [*row, losses[0] / losses[1] - 1]
+    return [*row, f"{losses[0] / losses[1] - 1:.0e}"]
 
 
 def take_turns(
