@@ -21,8 +21,8 @@ from focus_jax import winograd
 FEW_PIXELS = 256  # of all maps of a batch; more lose more by being copied than they gain
 MANY_CHANNELS = 64
 FEW_CHANNELS = 8  # of an image, or of two
-FEW_FEATURES = 16  # channels to compute; for those of two pixels at once
-MANY_PIXELS = 8192  # of all maps of a batch
+FEW_FEATURES = 16  # computed channels up to which two pixels at once are faster
+MANY_PIXELS = 8192  # of all maps of a batch, from which on that pays
 # Winograd's form takes half the time, but seconds to compile; so do many shifted copies.
 MANY_OPERATIONS = 9e8
 
