@@ -344,23 +344,30 @@ def test_the_page_sorts_by_what_is_hidden(ran, tmp_path, look):
 
 def test_a_browser_draws_the_face(ran, tmp_path, look):
     shot = tmp_path / "shot.png"
-    look(
-        ran[0] / "index.html",
-        f"--screenshot={shot}",
-        "--window-size=1500,900",
-        "--force-color-profile=srgb",
-    )
-    picture = cv2.imread(str(shot))[..., ::-1].astype(int)
-    # Views have a grey ground of 224 x 228 pixels; in one of them the face covers a part of it.
+    # On a busy machine the browser's time runs out before its renderer, another process, has drawn.
+    for _ in range(5):
+        look(
+            ran[0] / "index.html",
+            f"--screenshot={shot}",
+            "--window-size=1500,900",
+            "--force-color-profile=srgb",
+        )
+        view, drawn = _first_view(cv2.imread(str(shot))[..., ::-1].astype(int))
+        if drawn.mean() > 0.15:
+            break
+    assert 0.15 < drawn.mean() < 0.7
+    red, green, blue = view[drawn].mean(0)
+    assert red > green > blue  # skin
+
+
+def _first_view(picture):
+    """The view that is drawn most, of a grey ground of 224 x 228 pixels, and where it is drawn."""
     ground = (np.abs(picture - 0xE8) <= 3).all(-1).astype(np.uint8)
     _, _, boxes, _ = cv2.connectedComponentsWithStats(ground)
     views = [box for box in boxes[1:] if tuple(box[2:4]) == (224, 228)]
     x, y, width, height, _ = min(views, key=lambda box: box[4])
     view = picture[y : y + height, x : x + width]
-    drawn = (np.abs(view - 0xE8) > 8).any(-1)
-    assert 0.15 < drawn.mean() < 0.7
-    red, green, blue = view[drawn].mean(0)
-    assert red > green > blue  # skin
+    return view, (np.abs(view - 0xE8) > 8).any(-1)
 
 
 def test_links_in_the_output_folder_lead_nothing_elsewhere(tmp_path):
