@@ -55,7 +55,7 @@ def step(
         state, values = compiled(state, job.batch, job.constants, terms)
         return jax.block_until_ready(values)
 
-    # The first large steps ask the system for their memory: two or three times as slow.
+    # The first large steps ask the system for their memory, which takes long.
     found = measure.best({stage: once}, budget=10.0, warm=3, least=5)[stage]
     return [
         *(round(seconds, 1) for seconds in compiling),

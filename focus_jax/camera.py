@@ -79,7 +79,7 @@ def _rotate_forward(rotation, points):
 def _rotate_backward(residuals, cotangent):
     rotation, points = residuals
     cotangent = jax.lax.optimization_barrier(cotangent)  # or it is computed anew for each entry
-    # As a sum: XLA's product of so few rows and columns takes four times as long on CPU.
+    # As a sum: XLA's product of so few rows and columns is slow on CPU.
     to_rotation = jnp.sum(cotangent[..., :, None] * points[..., None, :], axis=-3)
     return to_rotation, _rotate(jnp.swapaxes(rotation, -1, -2), cotangent)
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from focus_jax.convolution import convolve, convolve_enlarged, on_cpu
+from focus_jax import convolution
+from focus_jax.convolution import convolve, convolve_enlarged
 
 
 class Conv(nn.Module):
@@ -47,11 +48,11 @@ BatchNorm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
-    if not on_cpu():
+    if not convolution.on_cpu():
         pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
         window, strides = (1, size, size, 1), (1, stride, stride, 1)
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, pads)
-    # Along one axis, then the other: XLA's own takes five times as long on CPU.
+    # Along one axis, then the other: XLA's own is slow on CPU.
     for axis in (1, 2):
         edges = [(padding, padding) if i == axis else (0, 0) for i in range(4)]
         x = jnp.pad(x, edges, constant_values=-jnp.inf)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from focus_jax import layers
+from focus_jax import convolution, layers
 
 
 def test_average_pool():
@@ -29,7 +29,7 @@ def test_max_pool_ignores_its_border():
 )
 @pytest.mark.parametrize("on_cpu", [True, False])
 def test_max_pool_is_xlas(size, stride, padding, on_cpu, monkeypatch):
-    monkeypatch.setattr(layers, "on_cpu", lambda: on_cpu)
+    monkeypatch.setattr(convolution, "on_cpu", lambda: on_cpu)
     x = jnp.round(jax.random.normal(jax.random.key(0), (2, 9, 12, 3)) * 2)
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
 
