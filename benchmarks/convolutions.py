@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from benchmarks import measure, step
-from focus_jax import convolution
 from focus_jax.evaluation import report
+from focus_jax.networks import convolution
 
 # By the size of the job: batch, size of the map, of the kernel, stride, channels in and out.
 SHAPES = {

@@ -18,11 +18,12 @@ from typing import Any
 
 from benchmarks import measure
 from configs import em
-from focus_jax import cpu, recognizer
 from focus_jax.data.features import recognized
 from focus_jax.data.records import open_records, write_records
-from focus_jax.data.synthetic import BATCH, synthesize
+from focus_jax.data.synthetic.faces import BATCH, synthesize
 from focus_jax.face_models import load_face_model
+from focus_jax.networks import recognizer
+from focus_jax.system import cpu
 
 
 def timed(task: Callable[[], Any]) -> tuple[Any, float]:

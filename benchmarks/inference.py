@@ -28,7 +28,10 @@ def faces(size: str, batch_size: int, cache: str, begun: float) -> list[float]:
 
     jax.config.update("jax_compilation_cache_dir", cache)
     from benchmarks import full_size
-    from focus_jax import cpu, inference, trained, updates, workdir
+    from focus_jax.photos import inference, trained
+    from focus_jax.system import cpu
+    from focus_jax.training import updates
+    from focus_jax.weights import run as workdir
 
     cpu.prepare()  # as the commands do
     job = full_size.make_job(size, batch_size)

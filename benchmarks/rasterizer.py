@@ -58,7 +58,7 @@ def scene(vertices: int, size: int, batch: int):
     """Screen positions of turned heads [b v 3], triangles, and colours [b v 3]."""
     import jax.numpy as jnp
 
-    from focus_jax import camera
+    from focus_jax.rendering import camera
 
     points, triangles = head(vertices)
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def measure(backend: str, vertices: int, size: int, batch: int) -> dict[str, flo
     import jax
     import jax.numpy as jnp
 
-    from focus_jax import rasterize
+    from focus_jax.rendering import rasterize
 
     arguments = jax.block_until_ready(scene(vertices, size, batch))
     screen, triangles, _ = arguments

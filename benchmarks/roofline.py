@@ -19,7 +19,9 @@ import jax.numpy as jnp
 
 from benchmarks import full_size, measure
 from benchmarks.step import gigabytes
-from focus_jax import convolution, forward, updates
+from focus_jax import forward
+from focus_jax.networks import convolution
+from focus_jax.training import updates
 
 
 class Device(NamedTuple):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks import measure
-from focus_jax import cpu
+from focus_jax.system import cpu
 
 STAGES = ("initialisation", "pre-training", "joint segmenter", "joint autoencoder")
 COLUMNS = (
@@ -111,7 +111,9 @@ def our_parts(job: Any, state: Any) -> dict[str, Callable[[], Any]]:
     import jax
     import jax.numpy as jnp
 
-    from focus_jax import forward, morphable, recognizer, render
+    from focus_jax import forward
+    from focus_jax.networks import recognizer
+    from focus_jax.rendering import morphable, render
 
     method, batch, model = job.method, job.batch, job.constants.face_model
     height, width = batch.image.shape[1:3]

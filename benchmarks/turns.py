@@ -41,9 +41,10 @@ def make_step(stage: str, batch_size: int) -> Callable[[], Any]:
     import numpy as np
 
     from configs import em
-    from focus_jax import recognizer, train, updates
     from focus_jax.face_models import load_face_model
-    from focus_jax.schedule import Schedule, terms_at
+    from focus_jax.networks import recognizer
+    from focus_jax.training import train, updates
+    from focus_jax.training.schedule import Schedule, terms_at
     from focus_jax.types import Batch
 
     config = em.get_config()
@@ -82,8 +83,8 @@ def make_step(stage: str, batch_size: int) -> Callable[[], Any]:
 def serve(stage: str, batch_size: int) -> None:
     """Do `STEPS` steps for each line of the input: ms an image, of clock and processor."""
     # The import alone would find an installed checkout's, where this one is from before it.
-    if Path("focus_jax/cpu.py").exists():
-        from focus_jax import cpu
+    if Path("focus_jax/system/cpu.py").exists():
+        from focus_jax.system import cpu
 
         cpu.prepare()
     once = make_step(stage, batch_size)

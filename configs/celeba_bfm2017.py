@@ -19,7 +19,7 @@ tell in minutes whether all files are there and fit.
 Cost, as published: 300k iterations of initialisation in 120 hours and 200k of the joint training in
 80 hours, on one RTX 2080 Ti (11 GB). The 30k of pre-training between them are the release's. The
 first steps at batch 2, with a face model of BFM's full size, are a test marked slow
-(`tests/celeba_config_test.py`), which prints their peak: 6.8 GiB on a CPU.
+(`tests/training/celeba_config_test.py`), which prints their peak: 6.8 GiB on a CPU.
 
 Published results of FOCUS, without the misfit prior:
 
@@ -40,7 +40,7 @@ Published results of FOCUS, without the misfit prior:
 
 from ml_collections import ConfigDict
 
-from focus_jax import presets
+from focus_jax.training import presets
 
 
 def get_config(arguments: str = "") -> ConfigDict:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from focus_jax import presets
+from focus_jax.training import presets
 
 
 def get_config(arguments: str = "") -> ConfigDict:

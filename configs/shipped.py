@@ -7,27 +7,16 @@
 `focus_jax/weights/shipped/MODEL_CARD.md` says what came of it. The only argument is `smoke`.
 """
 
-import importlib.util
-from pathlib import Path
-from typing import Any
-
 from ml_collections import ConfigDict
 
-
-def _em() -> Any:
-    # Config files are no package: their neighbour is loaded as they are, by its path.
-    spec = importlib.util.spec_from_file_location("em", Path(__file__).with_name("em.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from configs import em
 
 
 def get_config(arguments: str = "") -> ConfigDict:
     """The settings."""
     if arguments not in ("", "smoke"):
         raise ValueError(f"configs/shipped.py knows the argument smoke, not {arguments!r}")
-    c = _em().get_config(",".join(filter(None, ["photos", arguments])))
+    c = em.get_config(",".join(filter(None, ["photos", arguments])))
     c.name = "-".join(filter(None, ["shipped", arguments]))
     c.data.size = 112
     # A thousand photos are few: synthetic faces show more poses and expressions than they do.

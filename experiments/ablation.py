@@ -26,12 +26,13 @@ from ml_collections import config_flags
 
 from experiments import runs
 from experiments.runs import Scores, Variant
-from focus_jax import misfit
 from focus_jax.data.occluders import OCCLUDERS
-from focus_jax.evaluation import command, plots, report
-from focus_jax.schedule import Schedule
+from focus_jax.evaluation import plots, report
+from focus_jax.system import command
+from focus_jax.training import misfit
+from focus_jax.training.schedule import Schedule
 from focus_jax.types import Config
-from focus_jax.workdir import load_trained
+from focus_jax.weights.run import load_trained
 
 FULL = "full"
 WITH_PRIOR = "full + misfit prior"

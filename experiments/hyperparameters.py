@@ -20,7 +20,8 @@ from ml_collections import config_flags
 from experiments import runs
 from experiments.ablation import FULL
 from experiments.runs import Variant
-from focus_jax.evaluation import command, plots, report
+from focus_jax.evaluation import plots, report
+from focus_jax.system import command
 from focus_jax.types import Config
 
 ETAS = ("neighbour", "distance", "area", "preserve", "binary")  # eta 1 to 5

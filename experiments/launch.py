@@ -30,8 +30,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import runs
-from focus_jax.evaluation import command, report
-from focus_jax.preemption import EXIT_CODE, Interrupted, catch_signals
+from focus_jax.evaluation import report
+from focus_jax.system import command
+from focus_jax.system.preemption import EXIT_CODE, Interrupted, catch_signals
 from focus_jax.types import Config
 
 log = logging.getLogger(__name__)

@@ -13,13 +13,14 @@ import numpy as np
 import skimage.data
 from absl import app, flags
 
-from focus_jax import morphable, pictures, updates
 from focus_jax.data.detect import dlib_source
 from focus_jax.data.occluders import paste_occluder
 from focus_jax.face_models import load_face_model
-from focus_jax.render import render_mesh
-from focus_jax.trained import SHIPPED
-from focus_jax.workdir import align, load_trained, record_batches
+from focus_jax.photos.trained import SHIPPED
+from focus_jax.rendering import morphable, pictures
+from focus_jax.rendering.render import render_mesh
+from focus_jax.training import updates
+from focus_jax.weights.run import align, load_trained, record_batches
 
 _SYNTHETIC = flags.DEFINE_string("synthetic", "runs/em", "Workdir of configs/em.py.")
 _PHOTOS = flags.DEFINE_string("photos", str(SHIPPED), "Folder of a model of photos.")

@@ -21,8 +21,8 @@ from focus_jax.data.detect import csv_source
 from focus_jax.data.faces import Face, Photo, read_faces
 from focus_jax.data.landmarks import read_landmarks
 from focus_jax.data.photos import CSV, UnreadablePhoto
-from focus_jax.inference import find_codes
-from focus_jax.trained import Model, load_model, make_batch
+from focus_jax.photos.inference import find_codes
+from focus_jax.photos.trained import Model, load_model, make_batch
 
 BATCH = 8
 HEAD = (

@@ -26,10 +26,10 @@ from focus_jax.data.pipeline import evaluation_batches
 from focus_jax.data.source import Records, load_splits
 from focus_jax.evaluation import report
 from focus_jax.evaluation.evaluate import evaluate
-from focus_jax.schedule import Schedule
-from focus_jax.train import train
+from focus_jax.training.schedule import Schedule
+from focus_jax.training.train import train
 from focus_jax.types import Config
-from focus_jax.workdir import Trained, load_trained
+from focus_jax.weights.run import Trained, load_trained
 
 log = logging.getLogger(__name__)
 

@@ -20,15 +20,17 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from focus_jax import convolution, updates
 from focus_jax.data.augment import MARGIN
 from focus_jax.data.pipeline import make_iterator
 from focus_jax.data.records import open_records, write_records
-from focus_jax.evaluation import command, report
+from focus_jax.evaluation import report
 from focus_jax.face_models import load_face_model
-from focus_jax.recognizer import load_recognizer
-from focus_jax.schedule import Schedule, terms_at
-from focus_jax.train import make_method, new_state
+from focus_jax.networks import convolution
+from focus_jax.networks.recognizer import load_recognizer
+from focus_jax.system import command
+from focus_jax.training import updates
+from focus_jax.training.schedule import Schedule, terms_at
+from focus_jax.training.train import make_method, new_state
 from focus_jax.types import Batch, Config
 
 

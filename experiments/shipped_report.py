@@ -23,15 +23,17 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.refinement import validation_faces
-from focus_jax import forward, pictures, recognizer
+from focus_jax import forward
 from focus_jax.data.faces import Face
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.data.source import pasted
 from focus_jax.evaluation.masks import mask_scores
 from focus_jax.evaluation.photometric import landmark_error, rmse
 from focus_jax.evaluation.report import table
-from focus_jax.inference import find_codes
-from focus_jax.trained import Model, load_model, make_batch
+from focus_jax.networks import recognizer
+from focus_jax.photos.inference import find_codes
+from focus_jax.photos.trained import Model, load_model, make_batch
+from focus_jax.rendering import pictures
 
 BATCH = 16
 SHOWN = 48  # photos in the picture, every n-th of all

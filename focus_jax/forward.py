@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from focus_jax import morphable
-from focus_jax.render import PLAIN, Drawing, render_mesh
-from focus_jax.segmenter import STEEPNESS, mask_from_logits
+from focus_jax.networks.segmenter import STEEPNESS, mask_from_logits
+from focus_jax.rendering import morphable
+from focus_jax.rendering.render import PLAIN, Drawing, render_mesh
 from focus_jax.types import Batch, FaceCode, FaceModel, Rendering
 
 __all__ = [

@@ -14,11 +14,10 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from focus_jax import cpu, sharding
-from focus_jax.evaluation import command
-from focus_jax.preemption import EXIT_CODE
-from focus_jax.summary import write_summary
-from focus_jax.train import train
+from focus_jax.system import command, cpu, sharding
+from focus_jax.system.preemption import EXIT_CODE
+from focus_jax.training.summary import write_summary
+from focus_jax.training.train import train
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The settings of the run.", lock_config=True

@@ -13,4 +13,5 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # On a busy machine the threads of small matrix products wait for each other for seconds.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).parent))
+# Helpers of the tests by their name, and one test from another as tests.ROOM.MODULE_test.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]

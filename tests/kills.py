@@ -22,8 +22,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from small_job import start_run
 
-from focus_jax import checkpoint
-from focus_jax.schedule import Schedule, phase_at
+from focus_jax.training.schedule import Schedule, phase_at
+from focus_jax.weights import checkpoint
 
 LONGER = [f"--config.schedule.{k}={v}" for k, v in {"warmup": 4, "joint": 12}.items()]
 

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from focus_jax.evaluation import command
+from focus_jax.system import command
 
 ROOT = Path(__file__).resolve().parents[1]
 

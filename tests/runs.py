@@ -1,25 +1,19 @@
 """The folder of a training run that ended before its first step, for tests of what uses one."""
 
-import importlib.util
 from pathlib import Path
 
 import jax.numpy as jnp
 
-from focus_jax import checkpoint
+from configs import em
 from focus_jax.face_models import load_face_model
-from focus_jax.train import initial_state, make_method
+from focus_jax.training.train import initial_state, make_method
 from focus_jax.types import Batch
-
-EM = Path(__file__).resolve().parents[1] / "configs" / "em.py"
+from focus_jax.weights import checkpoint
 
 
 def untrained(workdir: Path, *, encoder: str = "small") -> Path:
     """A workdir with the smallest networks, as `train` leaves it."""
-    spec = importlib.util.spec_from_file_location("em", EM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("photos,smoke")
+    config = em.get_config("photos,smoke")
     config.data.size = config.data.record_size = 32
     if encoder == "recognizer":
         config.data.record_size = 48

@@ -3,12 +3,13 @@
 python -m focus_jax.main --config=tests/small_job.py:CACHE --workdir=DIR
 """
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from configs import em
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -16,11 +17,7 @@ FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 
 def get_config(cache: str) -> Any:
     """14 steps on 8 synthetic faces of 32 pixels, whose records are kept in `cache`."""
-    spec = importlib.util.spec_from_file_location("em", ROOT / "configs" / "em.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("smoke")
+    config = em.get_config("smoke")
     config.name = "small"
     config.compare = False
     config.encoder.kind = "small"

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from focus_jax.damage import DAMAGED
 from focus_jax.data.landmarks import POINTS, check_inside, read_landmarks
+from focus_jax.system.damage import DAMAGED
 
 
 class Detection(NamedTuple):

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax import recognizer
 from focus_jax.data.augment import augment, crop
 from focus_jax.data.workers import spread
+from focus_jax.networks import recognizer
 
 Record = dict[str, Any]
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from focus_jax import morphable
 from focus_jax.evaluation.masks import image_iou, mask_scores
 from focus_jax.evaluation.photometric import landmark_error, mae, rmse
 from focus_jax.evaluation.shape import by_region, coefficients_of, shape_error, vertex_errors
-from focus_jax.sharding import gather
+from focus_jax.rendering import morphable
+from focus_jax.system.sharding import gather
+from focus_jax.training.updates import Constants, Method, Prediction, predict
 from focus_jax.types import REGIONS, Batch, TrainState
-from focus_jax.updates import Constants, Method, Prediction, predict
 
 # Rows of a mask table: everything rendered is face, Eq. 10's threshold, the segmentation network.
 PREDICTORS = ("everything", "threshold", "segmenter")

@@ -23,8 +23,9 @@ import trimesh
 from absl import flags
 from tqdm import tqdm
 
-from focus_jax.evaluation import command, report
+from focus_jax.evaluation import report
 from focus_jax.evaluation.scans import RADIUS, scan_errors
+from focus_jax.system import command
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
 
@@ -201,7 +202,7 @@ def table(summary: Mapping[str, Mapping[str, float]]) -> str:
 
 def write(result: Result, out: Path, *, label: str, yaws: Mapping[str, float] | None) -> str:
     """Table, numbers, distances and plots in a folder; returns the table."""
-    from focus_jax.evaluation import plots  # matplotlib, an optional dependency
+    from focus_jax.evaluation import plots
 
     out.mkdir(parents=True, exist_ok=True)
     summary = summarize(result)

@@ -8,7 +8,7 @@ are rows `SUBJECT/CHALLENGE/IMAGE.jpg,x0,y0,...,x67,y67`, or dlib finds them (`p
 focus_jax[photos]`); photos without a face are counted and listed. Each photo gives a neutral mesh,
 without expression and pose, as `.obj`, its seven landmarks as `.npy`, and a row of `poses.csv` with
 the estimated yaw. The mesh is the whole one of the face model's file; with `--misfit=misfit.npz`,
-which subtracts a misfit prior (see `focus_jax.misfit`), it is that of the training. Neutral is also
+which subtracts a misfit prior (see `focus_jax.training.misfit`), it is that of the training. Neutral is also
 without the mean expression of face models that have one (Basel 2017 and 2019), as in the authors'
 release; `--mean_expression` keeps it.
 """
@@ -23,16 +23,17 @@ import trimesh
 from absl import flags
 from tqdm import tqdm
 
-from focus_jax import misfit, morphable, updates
 from focus_jax.data.detect import dlib_source
 from focus_jax.data.landmarks import check_inside, read_landmarks
 from focus_jax.data.photos import UnreadablePhoto, read_photo
-from focus_jax.evaluation import command
 from focus_jax.evaluation.now import read_images
 from focus_jax.evaluation.scans import SEVEN
 from focus_jax.face_models import load_face_model
+from focus_jax.rendering import morphable
+from focus_jax.system import command
+from focus_jax.training import misfit, updates
 from focus_jax.types import FaceModel
-from focus_jax.workdir import Trained, align, load_trained, record_batches
+from focus_jax.weights.run import Trained, align, load_trained, record_batches
 
 CHUNK = 64  # photos in memory at once
 

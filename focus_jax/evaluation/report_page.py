@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from focus_jax.evaluation import command, plots
+from focus_jax.evaluation import plots
+from focus_jax.system import command
 
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; }

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from focus_jax import misfit
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.data.pipeline import evaluation_batches
 from focus_jax.data.source import load_splits
-from focus_jax.evaluation import command, report
+from focus_jax.evaluation import report
 from focus_jax.evaluation.evaluate import PREDICTORS, evaluate
-from focus_jax.workdir import Trained, load_trained
+from focus_jax.system import command
+from focus_jax.training import misfit
+from focus_jax.weights.run import Trained, load_trained
 
 
 def tables(

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from focus_jax import pictures
 from focus_jax.face_models import load_face_model, npz, show
+from focus_jax.rendering import pictures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,10 +21,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from focus_jax.damage import DAMAGED
 from focus_jax.face_models import fitting, meshes, npz, pickles
 from focus_jax.face_models.meshes import Landmarks, Mesh
 from focus_jax.face_models.skinning import SkinnedModel, posed
+from focus_jax.system.damage import DAMAGED
 from focus_jax.types import FaceModel
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from focus_jax.damage import DAMAGED
+from focus_jax.system.damage import DAMAGED
 from focus_jax.types import REGIONS, FaceModel
 
 FORMAT = "focus_jax 1"

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import scipy.sparse
 
-from focus_jax.damage import DAMAGED
+from focus_jax.system.damage import DAMAGED
 
 LARGEST_DENSE = 10**8  # numbers that a sparse matrix may have when written out
 

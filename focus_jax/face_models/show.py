@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import KDTree
 
-from focus_jax import camera, morphable, pictures
 from focus_jax.face_models import fitting
-from focus_jax.render import render_mesh
+from focus_jax.rendering import camera, morphable, pictures
+from focus_jax.rendering.render import render_mesh
 from focus_jax.types import REGIONS, FaceModel
 
 MODES = 3  # of each kind in the picture

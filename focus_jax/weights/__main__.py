@@ -56,7 +56,7 @@ def _import(file: str, network: str, outputs: int | None) -> dict:
 
 def _export(run: Path, folder: Path) -> int:
     # Here, since importing a checkpoint needs none of the training.
-    from focus_jax.workdir import export
+    from focus_jax.weights.run import export
 
     try:
         size = export(run, folder)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from focus_jax.damage import DAMAGED
+from focus_jax.system.damage import DAMAGED
 
 EPSILON = 1e-5  # of PyTorch's batch norm
 # Nodes that hand on their first input; PyTorch writes them when it does not simplify.

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from focus_jax.encoder import Encoder
-from focus_jax.recognizer import IResNet
-from focus_jax.segmenter import Segmenter
+from focus_jax.networks.encoder import Encoder
+from focus_jax.networks.recognizer import IResNet
+from focus_jax.networks.segmenter import Segmenter
 from focus_jax.weights import check_shapes, flatten, unflatten
 from focus_jax.weights.onnx import read_arcface
 from focus_jax.weights.torch_file import read_checkpoint

@@ -16,11 +16,12 @@ import numpy as np
 import torch_files
 from hypothesis import strategies as st
 
-from focus_jax import misfit, settings, weights
+from focus_jax import weights
 from focus_jax.data.landmarks import POINTS, read_landmarks
 from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.face_models import flame, load_face_model
 from focus_jax.face_models.npz import write
+from focus_jax.training import misfit, settings
 from focus_jax.weights.torch_file import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +170,7 @@ def face_model(folder: Path) -> Target:
 
 def checkpoint(folder: Path) -> Target:
     """Weights of others and ours, and misfit priors."""
-    from weights_onnx_test import small_graph
+    from tests.weights.onnx_test import small_graph
 
     made = folder / "made"
     made.mkdir()
@@ -199,7 +200,7 @@ def checkpoint(folder: Path) -> Target:
 
 def workdir(folder: Path) -> Target:
     """A training's checkpoints: any state that comes back is one that was saved."""
-    from checkpoint_test import restored, written
+    from tests.weights.checkpoint_test import restored, written
 
     written(folder / "run", [5, 10])
     names = sorted(
@@ -236,8 +237,8 @@ def config(folder: Path) -> Target:
     from absl import flags
     from ml_collections import config_flags
 
-    from focus_jax.schedule import Schedule, phase_at, terms_at
-    from focus_jax.train import make_method
+    from focus_jax.training.schedule import Schedule, phase_at, terms_at
+    from focus_jax.training.train import make_method
 
     def parse(overrides: list[tuple[str, str]]) -> Any:
         arguments = ["", f"--config={ROOT / 'configs' / 'em.py'}:smoke"]
@@ -272,9 +273,9 @@ def config(folder: Path) -> Target:
 
 def export(folder: Path) -> Target:
     """Results of photos with any name, in an output folder that links lead out of."""
-    from focus_jax.process import check_inside
-    from focus_jax.reconstruct import find_photos
-    from focus_jax.results import write_text
+    from focus_jax.photos.process import check_inside
+    from focus_jax.photos.reconstruct import find_photos
+    from focus_jax.photos.results import write_text
 
     piece = st.text(max_size=6) | st.sampled_from(
         ["..", ".", "~", "a", "-x", "a b", "\u202e", "x\n"]

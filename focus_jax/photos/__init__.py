@@ -1,0 +1,6 @@
+"""What users run on photos: from files to faces, masks, meshes and pages.
+
+Imports everything below it, and nothing of `training`. Read `reconstruct` and `segment`, then
+`process` (many photos through one model), `trained` (the model), `inference`, `refine`, and what is
+written: `results`, `export`, `texture`, `head`, `page`; `video` follows one person.
+"""

@@ -1,0 +1,177 @@
+"""From a batch of crops to faces and masks: the networks, the refinement, the final pictures."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from focus_jax import forward
+from focus_jax.photos.refine import Errors, freed, refine, start, threshold_mask, write_freed
+from focus_jax.photos.trained import Model
+from focus_jax.rendering import camera, fragments, geometry, morphable, rasterize, shading
+from focus_jax.rendering.render import Drawing
+from focus_jax.training.updates import Method, shown
+from focus_jax.types import Batch, FaceCode, FaceModel
+
+FINE = 448  # pixels of the crop in which results are drawn, whatever size the networks see
+START_STEPS = 100  # of the descent that stands for an encoder where there is none
+
+
+class Inference(NamedTuple):
+    """What is known of a batch of faces. f is FINE; pictures show the crop at that size."""
+
+    code: FaceCode
+    rotation: Float[Array, "b 3 3"]  # face model to camera
+    translation: Float[Array, "b 3"]
+    vertices: Float[Array, "b v 3"]  # with expression, face model's coordinates
+    neutral: Float[Array, "b v 3"]  # without
+    albedo: Float[Array, "b v 3"]
+    colours: Float[Array, "b v 3"]  # albedo in the light of the photo
+    facing: Float[Array, "b v"]  # cosine between the normal and the direction to the camera
+    screen: Float[Array, "b v 3"]  # x, y in pixels of the fine crop, depth
+    landmarks: Float[Array, "b 68 2"]  # of the fitted face, pixels of the fine crop
+    image: Float[Array, "b f f 3"]  # the rendering
+    coverage: Float[Array, "b f f 1"]
+    depth: Float[Array, "b f f"]  # 0 outside the face
+    region: Int[Array, "b f f"]  # index into types.REGIONS; -1 outside the face
+    mask: Float[Array, "b f f 1"]  # probability that a pixel of the face is seen; 0 outside it
+    coarse_mask: Float[Array, "b h w 1"]  # as the segmenter gave it
+    errors: Errors | None  # of the refinement, before and after
+    refined: Errors | None
+
+
+def infer(model: Model, batch: Batch, steps: int = 0) -> Inference:
+    """Faces and masks of a batch, refined by `steps` of gradient descent."""
+    code, errors, refined = find_codes(model, batch, steps)
+    return show(model, batch, code)._replace(errors=errors, refined=refined)
+
+
+def find_codes(
+    model: Model, batch: Batch, steps: int = 0
+) -> tuple[FaceCode, Errors | None, Errors | None]:
+    """Codes, and the errors before and after their refinement."""
+    image, landmarks = jnp.asarray(batch.image), jnp.asarray(batch.landmarks)
+    face_model, decoding = model.face_model, model.decoding
+    widths = forward.widths(face_model)
+    if model.method is None:
+        raw = start(image, landmarks, face_model, START_STEPS, decoding=decoding)
+    else:
+        raw = _encode(model.variables, batch, method=model.method)
+    code = _decode(raw, widths, decoding)
+    if not steps:
+        return code, None, None
+    mask, _ = _mask(model, code, image)
+    if model.method is not None:  # a threshold finds what the bounds leave unexplained
+        decoding = freed(decoding)
+        raw = write_freed(code, decoding)
+    raw, before, after = refine(
+        raw,
+        image,
+        landmarks,
+        mask,
+        face_model,
+        model.recognizer,
+        steps,
+        decoding=decoding,
+        kind=model.method.recognizer if model.method else "dlib",
+        drawing=_drawing(model.method),
+    )
+    return _decode(raw, widths, decoding), before, after
+
+
+def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
+    """Faces and masks of codes; without the errors of a refinement."""
+    mask, coverage = _mask(model, code, jnp.asarray(batch.image))
+    return _draw(
+        code,
+        mask,
+        coverage,
+        model.face_model,
+        # Edges are soft for small pictures; here their pixels would count as half hidden.
+        drawing=_drawing(model.method)._replace(samples=1),
+    )
+
+
+def _drawing(method: Method | None) -> Drawing:
+    return Drawing() if method is None else method.drawing
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _encode(variables, batch, *, method):
+    raw, _ = forward.encode(method.encoder, variables["encoder"], batch, train=False)
+    return raw
+
+
+_decode = jax.jit(forward.decode, static_argnums=(1, 2))
+
+
+def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mask and coverage at the size of the networks."""
+    return _masked(code, image, model.face_model, model.variables, method=model.method)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _masked(code, image, face_model, variables, *, method):
+    face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(method))
+    rendering = face.rendering
+    if method is None:
+        mask = threshold_mask(image, rendering.image, rendering.coverage)
+    else:
+        mask, _, _ = forward.segment(
+            method.segmenter,
+            variables["segmenter"],
+            *shown(method.forms, rendering, image),
+            train=False,
+        )
+    return mask, rendering.coverage
+
+
+@functools.partial(jax.jit, static_argnames="drawing")
+def _draw(code, mask, coverage, face_model: FaceModel, *, drawing: Drawing) -> Inference:
+    """The faces at the fine size, with all that exports and pictures need."""
+    face = forward.reconstruct(code, face_model, FINE, FINE, drawing=drawing)
+    screen, triangles = face.rendering.screen_vertices, face_model.triangles
+    rotation, translation = camera.extrinsics(code.pose)
+    vertices = morphable.vertices(face_model, code.identity, code.expression)
+    albedo = morphable.albedo(face_model, code.albedo)
+    normals = geometry.vertex_normals(vertices, triangles, drawing.renormalize_normals)
+    normals = jnp.einsum("bij,bvj->bvi", rotation, normals, precision="highest")
+    seen = rasterize.rasterize(screen, triangles, FINE, FINE)
+    # A triangle shows the region that its first corner belongs to.
+    region = face_model.region[triangles[jnp.maximum(seen.triangle_id, 0), 0]]
+    towards = vertices @ jnp.swapaxes(rotation, -1, -2) + translation[:, None]
+    lengths = jnp.linalg.norm(normals, axis=-1) * jnp.linalg.norm(towards, axis=-1)
+    facing = -jnp.sum(normals * towards, -1) / jnp.maximum(lengths, 1e-6)
+    return Inference(
+        code,
+        rotation,
+        translation,
+        vertices,
+        face.neutral,
+        albedo,
+        shading.shade(albedo, normals, code.light),
+        facing,
+        screen,
+        face.landmarks,
+        face.rendering.image,
+        face.rendering.coverage,
+        fragments.depth_map(seen, screen, triangles),
+        jnp.where(seen.triangle_id >= 0, region, -1),
+        _enlarge(mask, coverage) * face.rendering.coverage,
+        mask,
+        None,
+        None,
+    )
+
+
+def _enlarge(mask: jax.Array, coverage: jax.Array) -> jax.Array:
+    """The mask at the fine size. Nothing is known outside the face, so that does not count.
+
+    `mask` is a part of `coverage`, which soft edges make a share of pixels.
+    """
+    shape = (len(mask), FINE, FINE, 1)
+    total, weight = (jax.image.resize(x, shape, "linear") for x in (mask, coverage))
+    near = jnp.where(weight > 1e-3, total / jnp.maximum(weight, 1e-3), 1.0)
+    return jnp.clip(near, 0.0, 1.0)

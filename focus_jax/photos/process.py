@@ -1,0 +1,233 @@
+"""Many photos through one model: decoding, detection, networks and writing side by side.
+
+A thread for each core reads photos and finds faces ahead of the networks, others write results
+behind them; each queue is short, so memory does not grow with the number of photos.
+"""
+
+import errno
+import functools
+import json
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import jax
+import loky
+import numpy as np
+from tqdm import tqdm
+
+from focus_jax.data.detect import Source
+from focus_jax.data.faces import Face, Photo, ahead, read_faces
+from focus_jax.data.photos import UnreadablePhoto
+from focus_jax.photos.inference import Inference, infer
+from focus_jax.photos.trained import Model, make_batch
+
+AHEAD = 2  # photos that are read before they are needed, beside one a thread
+READERS = 16  # threads at most: each holds a photo, and a network never asks for more
+HELD = 150_000_000  # pixels of photos that wait for a batch to fill; more empty it early
+# What one photo may bring about: it is skipped, the run goes on. OSError, a full disk, ends it.
+FAILURES = (ValueError, RuntimeError, MemoryError, cv2.error)
+
+# Called with a photo, its pixels, and each face with what was inferred of it; any thread.
+Write = Callable[[Photo, np.ndarray, list[tuple[Face, Inference]]], None]
+
+
+class Summary(NamedTuple):
+    """Counts of a run; `skipped` has a line for each photo without results, with the reason."""
+
+    photos: int
+    faces: int
+    before: int  # photos done by an earlier run
+    skipped: list[str]
+    videos: int = 0
+    frames: int = 0  # of videos, with a face
+
+    def line(self) -> str:
+        """All of it in one line, without the photos' names."""
+        reasons = Counter(_reason(text) for text in self.skipped)
+        why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        done = f", {self.before} done before" if self.before else ""
+        skipped = f"{len(self.skipped)} skipped" + (f" ({why})" if why else "")
+        clips = f", {self.videos} videos ({self.frames} frames)" if self.videos else ""
+        return f"{self.photos} photos, {self.faces} faces{clips}{done}, {skipped}"
+
+
+def _reason(text: str) -> str:
+    """The reason of `NAME (reason)`."""
+    return text.rpartition(" (")[2].rstrip(")") if " (" in text else text
+
+
+class Waiting(NamedTuple):
+    """A photo whose faces are not all inferred yet."""
+
+    photo: Photo
+    image: np.ndarray
+    faces: list[Face]
+    found: list[Inference]
+
+
+def process(
+    photos: Sequence[Photo],
+    model: Model,
+    source: Source,
+    write: Write,
+    *,
+    steps: int = 0,
+    batch_size: int = 8,
+    done: Callable[[Photo], bool] = lambda photo: False,
+) -> Summary:
+    """Find, infer and write all faces of `photos`; those for which `done` is true are passed over.
+
+    A photo that fails is skipped and counted. OSError when results cannot be written.
+    """
+    todo = [photo for photo in photos if not done(photo)]
+    skipped: list[str] = []
+    faces = 0
+
+    read = functools.partial(read_faces, source=source, size=model.record_size)
+    waiting: deque[Waiting] = deque()
+    written: deque[tuple[Photo, int, Future[None]]] = deque()
+    readers = min(loky.cpu_count(), READERS)
+    with (
+        ThreadPoolExecutor(readers, "read") as reader,
+        ThreadPoolExecutor(2, "write") as writer,
+        tqdm(total=len(todo), unit="photo", disable=not todo) as bar,
+    ):
+
+        def skip(text: str) -> None:
+            skipped.append(text)
+            tqdm.write(f"skipped {text}", file=sys.stderr)
+
+        def finish(least: int) -> None:
+            """Infer batches while `least` faces wait; hand complete photos to the writers."""
+            nonlocal faces
+            while _count(waiting) >= least and waiting:
+                if not faces:
+                    bar.set_postfix_str("first faces, compiling")
+                before = _count(waiting)
+                _infer(waiting, model, steps, batch_size)
+                faces += before - _count(waiting)
+                while waiting and len(waiting[0].found) == len(waiting[0].faces):
+                    ready = waiting.popleft()
+                    pairs = list(zip(ready.faces, ready.found, strict=True))
+                    future = writer.submit(write, ready.photo, ready.image, pairs)
+                    written.append((ready.photo, len(pairs), future))
+                    bar.update()
+                bar.set_postfix_str(f"{faces / max(bar.format_dict['elapsed'], 1e-3):.2g} faces/s")
+                collect(2 * batch_size)
+
+        def collect(most: int) -> None:
+            """Wait until at most so many photos are still to be written."""
+            nonlocal faces
+            while len(written) > most:
+                photo, count, future = written.popleft()
+                try:
+                    future.result()
+                except FAILURES as problem:
+                    faces -= count
+                    skip(f"{photo.name} (cannot be drawn: {sentence(problem)})")
+
+        try:
+            for photo, future in ahead(todo, read, reader, depth=readers + AHEAD):
+                found = _result(photo, future)
+                if isinstance(found, str):
+                    skip(found)
+                    bar.update()
+                else:
+                    waiting.append(Waiting(photo, *found, []))
+                finish(batch_size)
+                if sum(w.image.size // 3 for w in waiting) > HELD:
+                    finish(1)
+            finish(1)
+            collect(0)
+        except BaseException:
+            reader.shutdown(cancel_futures=True)
+            writer.shutdown(cancel_futures=True)
+            raise
+    return Summary(len(todo), faces, len(photos) - len(todo), skipped)
+
+
+def sentence(problem: Exception) -> str:
+    """A library's message on one line, without the brackets that a list of reasons uses."""
+    text = getattr(problem, "err", None) or str(problem)  # OpenCV's has its source's line, too
+    return " ".join(text.split()).replace("(", "[").replace(")", "]")
+
+
+def _count(waiting: deque[Waiting]) -> int:
+    return sum(len(w.faces) - len(w.found) for w in waiting)
+
+
+def _result(photo: Photo, future: Future) -> tuple[np.ndarray, list[Face]] | str:
+    """The photo and its faces, or why there are none: `NAME (reason)`."""
+    try:
+        image, faces = future.result()
+    except UnreadablePhoto as problem:
+        name, _, reason = str(problem).partition(" (")
+        return f"{photo.name} ({reason}" if reason else f"{photo.name} ({name})"
+    except FAILURES as problem:
+        return f"{photo.name} ({sentence(problem)})"
+    return (image, faces) if faces else f"{photo.name} (no face found)"
+
+
+def _infer(waiting: deque[Waiting], model: Model, steps: int, batch_size: int) -> None:
+    """Infer the next batch of faces of the waiting photos, into their `found`."""
+    chosen: list[tuple[Waiting, Face]] = []
+    for place in waiting:
+        chosen += [(place, face) for face in place.faces[len(place.found) :]]
+    chosen = chosen[:batch_size]
+    # Filled up with the last face, so that one compiled program serves all.
+    full = [face for _, face in chosen]
+    full += [full[-1]] * (batch_size - len(full))
+    batch = make_batch(
+        model, np.stack([f.crop for f in full]), np.stack([f.landmarks for f in full])
+    )
+    found = jax.device_get(infer(model, batch, steps))
+    for i, (place, _) in enumerate(chosen):
+        place.found.append(jax.tree.map(lambda x, i=i: np.asarray(x)[i], found))
+
+
+# --- what a run leaves, so that another can go on from it ---------------------------------------
+
+
+def claim_folder(out: Path, settings: dict[str, Any], *, resume: bool) -> None:
+    """Write the run's settings into `out`; ValueError if it is to resume one with others.
+
+    OSError when `out` cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "run.json"
+    if resume and path.is_file():
+        before = json.loads(path.read_text())
+        changed = [k for k in settings if before.get(k) != settings[k]]
+        if changed:
+            listed = ", ".join(f"{k} (was {before.get(k)}, now {settings[k]})" for k in changed)
+            raise ValueError(
+                f"{out} holds results with other settings: {listed}; repeat those, or give "
+                "another --out"
+            )
+    path.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def check_inside(out: Path, names: Iterable[str]) -> None:
+    """ValueError where a link in `out` leads what will be written there elsewhere."""
+    for name in names:
+        if not (out / name).resolve().is_relative_to(out.resolve()):
+            raise ValueError(f"a link in {out} leads {name} elsewhere; give another --out")
+
+
+def explain(error: OSError, out: Path) -> str:
+    """One sentence about results that could not be written."""
+    what = error.strerror or str(error)
+    where = error.filename or out
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{what}: {where}; make room and go on with --resume"
+    return f"cannot write {where}: {what}"
+
+
+def listed(summary: Summary) -> Iterator[str]:
+    """The skipped photos, for a file."""
+    yield from (f"{text}\n" for text in summary.skipped)

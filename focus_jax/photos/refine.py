@@ -1,0 +1,265 @@
+"""Refinement: gradient descent on a face's coefficients through the renderer, its mask fixed.
+
+The landmarks anchor it: without them the colours improve and the landmarks get worse. The deep
+features of the recognizer make it a likeness: colours and landmarks alone find a face whose
+rendering the recognizer takes for somebody else.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from focus_jax import forward, losses
+from focus_jax.networks import recognizer
+from focus_jax.rendering.render import PLAIN, Drawing
+from focus_jax.types import FaceCode, FaceModel
+
+RATE = 0.05  # of Adam; decays to nothing along a cosine
+# Landmarks are in crop widths, whatever the crop's size. With a quarter of the landmarks' weight
+# most codes on the way meet them worse than the first one does, and are not taken.
+WEIGHTS = {"photometric": 18.0, "landmark": 800.0, "likeness": 4.0, "prior": 1e-3}
+# By how much a face's landmark error may rise for the sake of the rest: a tenth of the distance. A
+# face fitted to landmarks alone could not change at all without it.
+LEEWAY = 1.1**2
+# Of `freed`: units that make a step of Adam as long as light and tone need. Albedo in deviations.
+LIGHT_SCALE, ALBEDO_SCALE, ALBEDO_LIMIT = 3.0, 2.0, 3.0
+# Of the light's departure from grey: where a mask misses an occluder, free light takes its colour.
+COLOUR_PRIOR = 0.02
+START_WEIGHTS = {"photometric": 0.1, "landmark": 160.0, "likeness": 0.0, "prior": 1e-3}
+_ADAM: Any = optax.scale_by_adam()
+_embed = jax.jit(recognizer.embedding, static_argnames="kind")
+THRESHOLD = 0.13  # of Eq. 10: three deviations of 0.043
+
+
+class Errors(NamedTuple):
+    """Of each face. Refinement lowers their weighted sum and keeps the second, to `LEEWAY`."""
+
+    photometric: Float[Array, "b"]  # mean colour distance inside the mask
+    landmark: Float[Array, "b"]  # mean squared distance, crop widths^2
+    likeness: Float[Array, "b"]  # 1 - cosine between the deep features of photo and rendering
+
+
+def _errors(face: forward.Reconstruction, image, landmarks, mask, likeness) -> Errors:
+    # A batch of one: the losses average over their batch, and each face is its own problem.
+    def one(rendered, coverage, found, image, landmarks, mask):
+        return (
+            losses.masked_photometric(image[None], rendered[None], (mask * coverage)[None]),
+            losses.landmark(
+                found[None] / image.shape[1], landmarks[None] / image.shape[1], jnp.ones(68)
+            ),
+        )
+
+    rendering = face.rendering
+    both = jax.vmap(one)(
+        rendering.image, rendering.coverage, face.landmarks, image, landmarks, mask
+    )
+    return Errors(*both, likeness)
+
+
+class _Descent(NamedTuple):
+    """A descent on its way."""
+
+    raw: Float[Array, "b n"]
+    moments: Any
+    best: Float[Array, "b n"]
+    lowest: Errors  # of the best code
+    start: Errors
+
+
+def _score(errors: Errors, weights: dict[str, float]) -> Float[Array, "b"]:
+    return sum((weights[n] * getattr(errors, n) for n in errors._fields), jnp.zeros(()))
+
+
+def _descend(
+    raw: Float[Array, "b n"],
+    image: Float[Array, "b h w 3"],
+    landmarks: Float[Array, "b 68 2"],
+    mask: Float[Array, "b h w 1"],
+    face_model: FaceModel,
+    frozen: dict,
+    steps: int,
+    **fixed: Any,
+) -> _Descent:
+    """The last code and the best on the way, and the errors at the start and of the best."""
+    none = Errors(*[jnp.full(len(raw), jnp.finfo(raw.dtype).max)] * 3)
+    found = _Descent(raw, _ADAM.init(raw), raw, none, none)
+    # One more round than there are steps, for the errors after the last of them. A program for each
+    # step: in a loop of XLA's the convolutions of a CPU take several times as long.
+    for number in range(steps + 1):
+        part = np.float32(number / max(steps, 1))
+        found = _step(found, part, image, landmarks, mask, face_model, frozen, **fixed)
+    return found
+
+
+@functools.partial(jax.jit, static_argnames=("decoding", "kind", "drawing"))
+def _step(
+    now: _Descent,
+    part: Float[Array, ""],  # of the steps that lies behind: 0 at the first
+    image,
+    landmarks,
+    mask,
+    face_model,
+    frozen,
+    *,
+    weights: dict[str, float],
+    seen: Float[Array, "b c"] | None,  # the photo's embedding; None: no likeness is asked for
+    decoding: forward.Decoding,
+    kind: str = "dlib",
+    drawing: Drawing = PLAIN,
+) -> _Descent:
+    size, widths = image.shape[1], forward.widths(face_model)
+
+    def objective(raw):
+        code = forward.decode(raw, widths, decoding)
+        face = forward.reconstruct(code, face_model, size, size, drawing=drawing)
+        likeness = jnp.zeros(len(image))
+        if seen is not None:
+            # Cut out by the photo's landmarks both: a face at the wrong place is no likeness.
+            picture = face.rendering.image * mask * face.rendering.coverage
+            drawn = recognizer.embedding(frozen, picture, landmarks, kind=kind)
+            likeness = 1.0 - jnp.sum(seen * drawn, axis=-1)
+        errors = _errors(face, image, landmarks, mask, likeness)
+        coefficients = (code.identity, code.expression, code.albedo)
+        prior = sum(jnp.sum(c**2) for c in coefficients)
+        light = code.light.reshape(-1, 3, 9)
+        colour = jnp.sum((light - jnp.mean(light, axis=1, keepdims=True)) ** 2)
+        cost = jnp.sum(_score(errors, weights)) + weights["prior"] * prior + COLOUR_PRIOR * colour
+        return cost, errors
+
+    (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(now.raw)
+    start = jax.tree.map(lambda s, e: jnp.where(part == 0, e, s), now.start, errors)
+    better = (errors.landmark <= LEEWAY * start.landmark) & (
+        _score(errors, weights) < _score(now.lowest, weights)
+    )
+    change, moments = _ADAM.update(gradient, now.moments)
+    rate = optax.cosine_decay_schedule(RATE, 1)(part)
+    return _Descent(
+        now.raw - rate * change,
+        moments,
+        jnp.where(better[:, None], now.raw, now.best),
+        jax.tree.map(lambda old, new: jnp.where(better, new, old), now.lowest, errors),
+        start,
+    )
+
+
+def freed(decoding: forward.Decoding) -> forward.Decoding:
+    """The decoding without bounds on light, and with wide ones on tone.
+
+    Those of a training keep the rendering from painting what covers the face. A mask that does not
+    rest on them, as a segmenter's, leaves that out by itself.
+    """
+    return dataclasses.replace(
+        decoding,
+        albedo_scale=ALBEDO_SCALE,
+        albedo_limit=max(ALBEDO_LIMIT, decoding.albedo_limit),
+        light_scale=LIGHT_SCALE,
+        light_colour=1.0,
+        light_colour_limit=math.inf,
+        light_bands=(1.0, 1.0, 1.0),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="decoding")
+def write_freed(code: FaceCode, decoding: forward.Decoding) -> Float[Array, "b n"]:
+    """What a decoding by `freed` reads as this code."""
+    angle, shift, depth = decoding.angle_scale, decoding.translation_scale, decoding.depth_scale
+    pose = code.pose / jnp.array([angle, angle, angle, shift, shift, depth])
+    albedo, limit = code.albedo, decoding.albedo_limit
+    if math.isfinite(limit):
+        # A coefficient at the very limit would be infinite.
+        albedo = limit * jnp.arctanh(jnp.clip(albedo / limit, -1 + 1e-6, 1 - 1e-6))
+    light = forward.without_ambient(code.light) / decoding.light_scale
+    parts = (code.identity, code.expression, albedo / decoding.albedo_scale, pose, light)
+    return jnp.concatenate(parts, axis=-1)
+
+
+def refine(
+    raw: Float[Array, "b n"],
+    image: Float[Array, "b h w 3"],
+    landmarks: Float[Array, "b 68 2"],
+    mask: Float[Array, "b h w 1"],
+    face_model: FaceModel,
+    frozen: dict,
+    steps: int,
+    *,
+    decoding: forward.Decoding,
+    kind: str = "dlib",
+    drawing: Drawing = PLAIN,
+) -> tuple[Float[Array, "b n"], Errors, Errors]:
+    """Codes after `steps` of descent, and their errors before and after.
+
+    Of the codes on the way each face keeps the one of the lowest weighted sum of errors among those
+    whose landmark error is at most `LEEWAY` times that of the start. `decoding` is that of `raw`
+    and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
+    """
+    found = _descend(
+        raw,
+        image,
+        landmarks,
+        mask,
+        face_model,
+        frozen,
+        steps,
+        weights=WEIGHTS,
+        seen=_embed(frozen, image * mask, landmarks, kind=kind),
+        decoding=decoding,
+        kind=kind,
+        drawing=drawing,
+    )
+    return found.best, found.start, found.lowest
+
+
+def start(
+    image: Float[Array, "b h w 3"],
+    landmarks: Float[Array, "b 68 2"],
+    face_model: FaceModel,
+    steps: int,
+    *,
+    decoding: forward.Decoding,
+) -> Float[Array, "b n"]:
+    """A first code without any network: the mean face moved to the landmarks, roughly coloured."""
+    raw = jnp.zeros((len(image), forward.widths(face_model).outputs), image.dtype)
+    everywhere = jnp.ones_like(image[..., :1])
+    found = _descend(
+        raw,
+        image,
+        landmarks,
+        everywhere,
+        face_model,
+        {},
+        steps,
+        weights=START_WEIGHTS,
+        seen=None,
+        decoding=decoding,
+    )
+    return found.raw
+
+
+def threshold_mask(
+    image: Float[Array, "b h w 3"],
+    rendering: Float[Array, "b h w 3"],
+    coverage: Float[Array, "b h w 1"],
+) -> Float[Array, "b h w 1"]:
+    """Where a rendering meets the photo within a threshold: Eq. 10, for want of a segmenter.
+
+    The differences are smoothed over a twentieth of the width first, and the threshold is at least
+    2.5 times their median in the face, since the model of one face is met less well than another.
+    """
+    side = max(1, round(image.shape[2] / 20)) | 1
+    window = (1, side, side, 1)
+    squared = jnp.sum((image - rendering) ** 2, -1, keepdims=True) * coverage
+    total, count = (
+        jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1, 1, 1, 1), "SAME")
+        for x in (squared, coverage)
+    )
+    distance = jnp.sqrt(total / jnp.maximum(count, 1.0))
+    inside = jnp.where(coverage > 0, distance, jnp.nan).reshape(len(image), -1)
+    median = jnp.nan_to_num(jnp.nanmedian(inside, axis=1))[:, None, None, None]
+    return (distance < jnp.maximum(THRESHOLD, 2.5 * median)) * coverage

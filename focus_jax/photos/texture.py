@@ -1,0 +1,183 @@
+"""Colour of the whole face from one photo: what it shows, and elsewhere what the model knows.
+
+Where the photo does not show the face, because it is turned away or covered, the model's lit albedo
+stands in. It is shifted by the difference between photo and model, carried on smoothly over the
+surface from where both are known, so that no seam shows.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int
+from scipy.sparse.linalg import splu
+
+from focus_jax.photos.export import Atlas
+from focus_jax.rendering import rasterize
+
+SIZE = 1024  # pixels of the texture's side
+GRAZING, FRONTAL = 0.15, 0.45  # cosine to the camera below which the photo counts nothing, and all
+PULL = 5e-3  # towards the mean difference; it also decides where nothing else does
+DEPTH_TOLERANCE = 4.0  # millimetres; a surface further behind the nearest one is hidden
+
+
+class Texels(NamedTuple):
+    """Where on the surface each pixel of the texture lies; those between the charts, too."""
+
+    triangle: Int[np.ndarray, "s s"]
+    barycentric: Float[np.ndarray, "s s 3"]
+
+    def interpolate(self, values: Float[np.ndarray, "v c"], triangles: np.ndarray) -> np.ndarray:
+        """Values of the vertices at each pixel, `[s s c]` float32."""
+        corners = triangles[self.triangle]
+        return sum(  # type: ignore[return-value]
+            self.barycentric[..., k, None] * values[corners[..., k]].astype(np.float32)
+            for k in range(3)
+        )
+
+
+def make_texels(atlas: Atlas, size: int = SIZE) -> Texels:
+    """The surface point of each pixel of a texture; pixels off the charts take the nearest one."""
+    flat = np.stack([atlas.uv[:, 0] * size - 0.5, (1 - atlas.uv[:, 1]) * size - 0.5], -1)
+    a, b, c = (flat[atlas.triangles[:, k]] for k in range(3))
+    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+    # The rasterizer sees triangles of negative area; the others lie face down in the atlas.
+    order = np.where((area > 0)[:, None], [0, 2, 1], [0, 1, 2])
+    triangles = np.take_along_axis(atlas.triangles, order, 1).astype(np.int32)
+    screen = np.concatenate([flat, np.ones((len(flat), 1))], -1).astype(np.float32)
+    found = rasterize.rasterize(jnp.asarray(screen)[None], jnp.asarray(triangles), size, size)
+    triangle = np.array(found.triangle_id[0])
+    barycentric = np.zeros((size, size, 3), np.float32)
+    np.put_along_axis(barycentric, order[triangle], np.asarray(found.barycentric[0]), -1)
+    empty = (triangle < 0).astype(np.uint8)
+    labels: Any = np.asarray(
+        cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
+    )
+    rows, columns = np.nonzero(empty == 0)
+    nearest = np.zeros(labels.max() + 1, np.int64)
+    nearest[labels[rows, columns]] = rows * size + columns
+    source = nearest[labels]
+    return Texels(triangle.ravel()[source], barycentric.reshape(-1, 3)[source])
+
+
+class View(NamedTuple):
+    """What a photo shows of one face. Pictures and `screen` are in pixels of the fine crop."""
+
+    photo: np.ndarray  # uint8 [h w 3], the original
+    to_photo: np.ndarray  # [2 3]: photo pixel = to_photo @ (x, y, 1) of the fine crop
+    screen: Float[np.ndarray, "v 3"]
+    facing: Float[np.ndarray, "v"]
+    depth: Float[np.ndarray, "f f"]  # 0 outside the face
+    mask: Float[np.ndarray, "f f"]  # 1 where the photo shows the face
+
+
+def paint(
+    view: View,
+    shaded: Float[np.ndarray, "v 3"],
+    triangles: Int[np.ndarray, "t 3"],
+    texels: Texels,
+) -> tuple[np.ndarray, Float[np.ndarray, "v 3"]]:
+    """Texture uint8 `[s s 3]` and colours of the vertices in [0, 1].
+
+    `shaded` are the model's colours of the vertices in the light of the photo.
+    """
+    trust = _trust_map(view.mask, view.depth)
+    photo, to_photo = _at_scale(view.photo, view.to_photo, SIZE)
+    seen, weight = _sample(photo, to_photo, view, trust, view.screen, view.facing)
+    difference = extend(seen - shaded, weight > 0.5, triangles)
+    model = np.clip(shaded + difference, 0, 1)
+    colours = weight[:, None] * seen + (1 - weight[:, None]) * model
+
+    surface = np.concatenate([view.screen, view.facing[:, None], model], -1)
+    at = texels.interpolate(surface, triangles)
+    seen, weight = _sample(photo, to_photo, view, trust, at[..., :3], at[..., 3])
+    texture = weight[..., None] * seen + (1 - weight[..., None]) * at[..., 4:]
+    return np.rint(np.clip(texture, 0, 1) * 255).astype(np.uint8), colours.astype(np.float32)
+
+
+def _trust_map(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """The mask less its rim, fading out inwards: colours there mix with what lies beside."""
+    side = max(3, round(len(mask) / 32)) | 1
+    known = ((mask > 0.5) & (depth > 0)).astype(np.float32)
+    inner = cv2.erode(known, np.ones((side, side), np.uint8), borderValue=1.0)
+    return cv2.GaussianBlur(inner, (0, 0), side / 3) * known
+
+
+def _at_scale(photo: np.ndarray, to_photo: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the photo that the crop shows, not finer than `side` pixels, and the map to it.
+
+    Sampling a finer picture at the texture's pixels would alias.
+    """
+    corners = to_photo @ np.array([[-60.0, 508.0], [-60.0, 508.0], [1.0, 1.0]])
+    low = np.maximum(np.floor(corners.min(1)).astype(int), 0)
+    high = np.minimum(np.ceil(corners.max(1)).astype(int) + 1, photo.shape[1::-1])
+    if (high <= low).any():
+        return photo, to_photo
+    piece = photo[low[1] : high[1], low[0] : high[0]]
+    factor = min(1.0, side / max(piece.shape[:2]))
+    moved = np.array(to_photo, np.float64)
+    moved[:, 2] -= low
+    if factor < 1:
+        width, height = (max(1, round(n * factor)) for n in piece.shape[1::-1])
+        scale = np.array([width / piece.shape[1], height / piece.shape[0]])
+        piece = cv2.resize(piece, (width, height), interpolation=cv2.INTER_AREA)
+        moved[:, 2] = (moved[:, 2] + 0.5) * scale - 0.5
+        moved[:, :2] *= scale[:, None]
+    return piece, moved
+
+
+def _sample(photo, to_photo, view: View, trust, places, facing) -> tuple[np.ndarray, np.ndarray]:
+    """Colours `[... 3]` of the photo at places `[... 3]` of the fine crop, and how they count."""
+    shape = places.shape[:-1]
+    x, y, depth = (
+        np.ascontiguousarray(places[..., k], np.float32).reshape(-1, 1) for k in range(3)
+    )
+    # remap wants no side of more than 32767; a column of texels is folded.
+    n = -(-len(x) // 1024) * 1024
+    x, y = (np.pad(v[:, 0], (0, n - len(v)), mode="edge").reshape(-1, 1024) for v in (x, y))
+    px, py = (
+        (to_photo[k, 0] * x + to_photo[k, 1] * y + to_photo[k, 2]).astype(np.float32)
+        for k in range(2)
+    )
+    height, width = photo.shape[:2]
+    colours = cv2.remap(photo, px, py, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = (px > -0.5) & (px < width - 0.5) & (py > -0.5) & (py < height - 0.5)
+    counts = cv2.remap(trust, x, y, cv2.INTER_LINEAR) * inside
+    near = cv2.remap(view.depth, x, y, cv2.INTER_NEAREST)
+    colours, counts, near = (v.reshape(n, -1)[: len(depth)] for v in (colours, counts, near))
+    front = (near > 0) & (depth < near + DEPTH_TOLERANCE)
+    ramp = np.clip((facing.reshape(-1, 1) - GRAZING) / (FRONTAL - GRAZING), 0, 1)
+    return colours.reshape(*shape, 3) / np.float32(255), (counts * front * ramp).reshape(shape)
+
+
+def extend(
+    values: Float[np.ndarray, "v c"], known: np.ndarray, triangles: Int[np.ndarray, "t 3"]
+) -> Float[np.ndarray, "v c"]:
+    """Known values carried on over the surface: each unknown vertex the mean of its neighbours.
+
+    A piece of the surface without known vertices takes the mean of all known ones.
+    """
+    if known.all() or not known.any():
+        return np.where(known[:, None], values, 0.0)
+    laplacian = _laplacian(triangles.tobytes(), triangles.dtype.str, len(values))
+    free = np.nonzero(~known)[0]
+    mean = np.mean(values[known], axis=0)
+    system = laplacian[free][:, free] + sp.eye(len(free)) * PULL
+    right = -laplacian[free][:, known.nonzero()[0]] @ (values[known] - mean)
+    found = np.array(values, np.float32)
+    found[free] = splu(sp.csc_matrix(system)).solve(np.asarray(right)) + mean
+    return found
+
+
+@functools.lru_cache(maxsize=2)
+def _laplacian(triangles: bytes, dtype: str, count: int) -> sp.csr_matrix:
+    t = np.frombuffer(triangles, dtype).reshape(-1, 3)
+    edges = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
+    edges = np.unique(np.sort(edges, axis=1), axis=0)
+    ones = np.ones(len(edges))
+    near = sp.coo_matrix((ones, (edges[:, 0], edges[:, 1])), (count, count))
+    near = near + near.T
+    return sp.csr_matrix(sp.diags(np.asarray(near.sum(1)).ravel()) - near)

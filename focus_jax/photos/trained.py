@@ -1,0 +1,129 @@
+"""A trained model as people use it: read from the folder of its training run, applied to photos."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from focus_jax import forward
+from focus_jax.data.features import shrink
+from focus_jax.face_models import load_face_model
+from focus_jax.networks import recognizer
+from focus_jax.training import misfit
+from focus_jax.training.updates import Method
+from focus_jax.types import Batch, FaceModel
+from focus_jax.weights.run import crop_size, load_trained
+
+# The model that comes with the package; its MODEL_CARD.md says what it can do.
+SHIPPED = Path(__file__).parents[1] / "weights" / "shipped"
+
+# Without a model: the bounds on light and tone that `configs/em.py:photos` trains with.
+UNTRAINED = forward.Decoding(
+    albedo_scale=1.0,
+    depth_scale=30.0,
+    translation_scale=10.0,
+    light_colour=0.3,
+    light_colour_limit=0.08,
+    light_bands=(0.5, 0.5, 0.15),
+    albedo_limit=1.0,
+)
+UNTRAINED_SIZE = 112
+UNTRAINED_MODES = {"identity": 40, "expression": 20, "albedo": 12}
+
+
+class Model(NamedTuple):
+    """What turns crops into faces and masks. `method` is None without a trained model."""
+
+    name: str
+    weights: str  # digest of the networks' weights; "" without
+    size: int  # pixels of the crop that the networks see
+    record_size: int  # of the crop that the recognizer sees first; `size` where none does
+    decoding: forward.Decoding
+    face_model: FaceModel
+    face_model_file: str  # or "builtin"
+    method: Method | None
+    variables: dict  # of the encoder and the segmenter
+    recognizer: dict  # frozen; the encoder reads its features, refinement compares them
+    misfit: np.ndarray | None  # [v 3], to subtract from shapes (see `focus_jax.training.misfit`)
+
+
+def load_model(path: str, face_model: str | None = None) -> Model:
+    """The model in the folder of a training run or an export (see `workdir`).
+
+    "shipped" is the one of this package, "none" one without networks, whose face model `face_model`
+    names ("builtin" unless told). A misfit.npz in the folder is the model's misfit prior.
+    ValueError, in one sentence, for a folder that holds no finished checkpoint.
+    """
+    if path == "none":
+        return Model(
+            "none",
+            "",
+            UNTRAINED_SIZE,
+            UNTRAINED_SIZE,
+            UNTRAINED,
+            _arrays(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
+            face_model or "builtin",
+            None,
+            {},
+            recognizer.load_recognizer("dlib"),
+            None,
+        )
+    if face_model is not None:
+        raise ValueError("--face-model goes with --model none; a trained model has its own")
+    folder = SHIPPED if path == "shipped" else Path(path).expanduser()
+    config, method, constants, state = load_trained(folder)
+    prior = folder / "misfit.npz"
+    variables = {"encoder": state.encoder, "segmenter": state.segmenter}
+    return Model(
+        str(config.name),
+        _digest(variables),
+        config.data.size,
+        crop_size(config),
+        method.decoding,
+        constants.face_model,
+        config.face_model.name,
+        method,
+        variables,
+        constants.recognizer,
+        misfit.load(prior, constants.face_model) if prior.is_file() else None,
+    )
+
+
+def _arrays(face_model: FaceModel) -> FaceModel:
+    return jax.tree.map(jnp.asarray, face_model)
+
+
+def _digest(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
+    """A batch of uint8 crops `[b r r 3]` at `record_size`, with landmarks `[b 68 2]` in them.
+
+    The networks see them at `size`, the recognizer as they are, as in training.
+    """
+    small = [
+        shrink({"image": crop, "landmarks": points}, model.size)
+        for crop, points in zip(crops, landmarks, strict=True)
+    ]
+    features = None
+    if model.record_size != model.size and model.method is not None:
+        detail = bool(getattr(model.method.encoder, "detail_width", 0))
+        images = crops.astype(np.float32) / 255
+        features = _look(model.recognizer, images, kind=model.method.recognizer, detail=detail)
+        features = features.astype(jnp.float16).astype(jnp.float32)  # as cached for training
+    return Batch(
+        image=np.stack([s["image"] for s in small]).astype(np.float32) / np.float32(255),
+        landmarks=np.stack([s["landmarks"] for s in small]).astype(np.float32),
+        index=np.arange(len(small), dtype=np.int32),
+        features=features,
+    )
+
+
+_look = jax.jit(recognizer.encoder_features, static_argnames=("kind", "detail"))

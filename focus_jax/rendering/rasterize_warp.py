@@ -1,0 +1,293 @@
+"""The rasterizer's Warp kernels as JAX functions, with the signatures of `rasterize_jnp`.
+
+`python -m focus_jax.rendering.rasterize_warp --compile sm_80 sm_90` compiles the kernels without a GPU.
+"""
+
+# pyright: reportArgumentType=false, reportInvalidTypeForm=false
+# (Warp declares the arrays of a call by annotations that are not types.)
+
+import argparse
+import concurrent.futures
+import functools
+import itertools
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import warp as wp
+
+from focus_jax.rendering import rasterize_kernels as kernels
+
+# --- Launches ------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _workers(process: int) -> concurrent.futures.ThreadPoolExecutor:
+    """Threads for this process; a forked child must not wait for its parent's."""
+    return concurrent.futures.ThreadPoolExecutor(_cores(), "rasterize")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _launch(steps, batch: int, device, *arrays) -> None:
+    """Run `steps(device, *arrays)`: on CPU in threads, each with its part of the batch.
+
+    Warp's own CPU launches use one thread, and its calls from several JAX CPU devices take turns:
+    this is where more cores are put to use. Images share nothing, so that the result does not
+    depend on the number of parts.
+    """
+    parts = min(batch, _cores()) if device.is_cpu else 1
+    if parts == 1:
+        steps(device, *arrays)
+        return
+    bounds = [batch * part // parts for part in range(parts + 1)]
+    jobs = [
+        _workers(os.getpid()).submit(steps, device, *(array[low:high] for array in arrays))
+        for low, high in itertools.pairwise(bounds)
+    ]
+    for job in jobs:
+        job.result()
+
+
+def _each(kernel, dim, inputs, outputs) -> None:
+    wp.launch(kernel, dim=dim, inputs=inputs, outputs=outputs, device=outputs[0].device)
+
+
+def _rows(kernel, device, shape, inputs, outputs) -> None:
+    """Launch over the pixels [b h w]: a thread takes a row on CPU, a pixel on CUDA."""
+    run = shape[2] if device.is_cpu else 1
+    _each(kernel, (shape[0], shape[1], shape[2] // run), [*inputs, run], outputs)
+
+
+def _runs(kernel, device, batch, count, inputs, outputs) -> None:
+    """Launch over `count` triangles or vertices: a thread takes all on CPU, one on CUDA."""
+    run = max(count, 1) if device.is_cpu else 1
+    _each(kernel, (batch, -(-count // run)), [*inputs, run], outputs)
+
+
+def _as_keys(scratch: wp.array) -> wp.array:
+    """int32 [b h w 2], which JAX has without x64, as int64 [b h w]."""
+    return wp.array(
+        ptr=scratch.ptr, dtype=wp.int64, shape=scratch.shape[:3], device=scratch.device, copy=False
+    )
+
+
+def _find(screen, triangles, nearest) -> None:
+    _each(kernels.clear_nearest, nearest.shape, [], [nearest])
+    _each(kernels.draw_triangles, (len(screen), len(triangles)), [screen, triangles], [nearest])
+
+
+def _index_steps(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    scratch: wp.array4d(dtype=wp.int32),
+    triangle_id: wp.array3d(dtype=wp.int32),
+):
+    def steps(device, screen, scratch, triangle_id):
+        nearest = _as_keys(scratch)
+        if device.is_cpu:
+            outputs = [nearest, triangle_id]
+            _each(kernels.index_images, len(screen), [screen, triangles], outputs)
+        else:
+            _find(screen, triangles, nearest)
+            _each(kernels.index_pixels, nearest.shape, [nearest], [triangle_id])
+
+    _launch(steps, screen.shape[0], screen.device, screen, scratch, triangle_id)
+
+
+def _image_steps(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    attributes: wp.array3d(dtype=wp.float32),
+    perspective: wp.int32,
+    scratch: wp.array4d(dtype=wp.int32),
+    triangle_id: wp.array3d(dtype=wp.int32),
+    values: wp.array4d(dtype=wp.float32),
+):
+    def steps(device, screen, attributes, scratch, triangle_id, values):
+        nearest = _as_keys(scratch)
+        inputs = [screen, triangles, attributes]
+        if device.is_cpu:
+            outputs = [nearest, triangle_id, values]
+            _each(kernels.render_images, len(screen), [*inputs, perspective], outputs)
+        else:
+            _find(screen, triangles, nearest)
+            inputs = [*inputs, nearest, perspective]
+            _each(kernels.shade_nearest, nearest.shape, inputs, [triangle_id, values])
+
+    arrays = screen, attributes, scratch, triangle_id, values
+    _launch(steps, screen.shape[0], screen.device, *arrays)
+
+
+def _values_steps(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    attributes: wp.array3d(dtype=wp.float32),
+    triangle_id: wp.array3d(dtype=wp.int32),
+    perspective: wp.int32,
+    values: wp.array4d(dtype=wp.float32),
+):
+    def steps(device, screen, attributes, triangle_id, values):
+        inputs = [screen, triangles, attributes, triangle_id, perspective]
+        _rows(kernels.shade_pixels, device, triangle_id.shape, inputs, [values])
+
+    _launch(steps, screen.shape[0], screen.device, screen, attributes, triangle_id, values)
+
+
+def _weights_steps(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    triangle_id: wp.array3d(dtype=wp.int32),
+    perspective: wp.int32,
+    weights: wp.array3d(dtype=wp.vec3),
+):
+    def steps(device, screen, triangle_id, weights):
+        inputs = [screen, triangles, triangle_id, perspective]
+        _rows(kernels.weigh_pixels, device, triangle_id.shape, inputs, [weights])
+
+    _launch(steps, screen.shape[0], screen.device, screen, triangle_id, weights)
+
+
+def _backward_steps(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    attributes: wp.array3d(dtype=wp.float32),
+    triangle_id: wp.array3d(dtype=wp.int32),
+    cotangent: wp.array4d(dtype=wp.float32),
+    perspective: wp.int32,
+    grad_screen: wp.array2d(dtype=wp.vec3),
+    grad_attributes: wp.array3d(dtype=wp.float32),
+):
+    def steps(device, screen, attributes, triangle_id, cotangent, *outputs):
+        inputs = [screen, triangles, attributes, triangle_id, cotangent, perspective]
+        for gradient in outputs:
+            gradient.zero_()
+        _rows(kernels.backward_pixels, device, triangle_id.shape, inputs, outputs)
+
+    arrays = screen, attributes, triangle_id, cotangent, grad_screen, grad_attributes
+    _launch(steps, screen.shape[0], screen.device, *arrays)
+
+
+def _ordered_backward_steps(
+    screen: wp.array2d(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    attributes: wp.array3d(dtype=wp.float32),
+    triangle_id: wp.array3d(dtype=wp.int32),
+    cotangent: wp.array4d(dtype=wp.float32),
+    order: wp.array(dtype=wp.int32),
+    starts: wp.array(dtype=wp.int32),
+    perspective: wp.int32,
+    scratch: wp.array4d(dtype=wp.float32),
+    grad_screen: wp.array2d(dtype=wp.vec3),
+    grad_attributes: wp.array3d(dtype=wp.float32),
+):
+    count, width = len(triangles), attributes.shape[2] + 3
+
+    def steps(device, screen, attributes, triangle_id, cotangent, scratch, *outputs):
+        inputs = [screen, triangles, attributes, triangle_id, cotangent, perspective]
+        _runs(kernels.backward_triangles, device, len(screen), count, inputs, [scratch])
+        inputs = [scratch.reshape((len(screen), 3 * count, width)), order, starts]
+        _runs(kernels.gather_corners, device, len(screen), screen.shape[1], inputs, outputs)
+
+    arrays = screen, attributes, triangle_id, cotangent, scratch, grad_screen, grad_attributes
+    _launch(steps, screen.shape[0], screen.device, *arrays)
+
+
+def _callable(steps, outputs: int):
+    # Warp loads the module that a function belongs to before calling it, and launches kernels of
+    # it: the kernels' module, not this one, whose compilation to nothing would take a second.
+    steps.__module__ = kernels.__name__
+    return wp.jax_callable(steps, num_outputs=outputs)
+
+
+# Built once: each construction registers a new call with XLA.
+_index_call = _callable(_index_steps, 2)
+_image_call = _callable(_image_steps, 3)
+_values_call = _callable(_values_steps, 1)
+_weights_call = _callable(_weights_steps, 1)
+_backward_call = _callable(_backward_steps, 2)
+_ordered_backward_call = _callable(_ordered_backward_steps, 3)
+
+
+# --- The backend's five functions, as in `rasterize_jnp` -----------------------------------------
+
+
+def index_map(screen, triangles, height: int, width: int) -> jax.Array:
+    """Nearest triangle of each pixel, [b h w] int32, -1 outside."""
+    pixels = (screen.shape[0], height, width)
+    dims = {"scratch": (*pixels, 2), "triangle_id": pixels}
+    return _index_call(screen, triangles, output_dims=dims)[1]
+
+
+def image(screen, triangles, attributes, height: int, width: int, perspective: bool):
+    """Interpolated attributes [b h w c] and the index map [b h w]."""
+    pixels = (screen.shape[0], height, width)
+    dims = {
+        "scratch": (*pixels, 2),
+        "triangle_id": pixels,
+        "values": (*pixels, attributes.shape[2]),
+    }
+    arguments = screen, triangles, attributes, int(perspective)
+    _, triangle_id, values = _image_call(*arguments, output_dims=dims)
+    return values, triangle_id
+
+
+def interpolate(screen, triangles, attributes, triangle_id, perspective: bool) -> jax.Array:
+    """Attributes [b v c] at each pixel, [b h w c]; zero outside."""
+    dims = {"values": (*triangle_id.shape, attributes.shape[2])}
+    arguments = screen, triangles, attributes, triangle_id, int(perspective)
+    return _values_call(*arguments, output_dims=dims)[0]
+
+
+def barycentric(screen, triangles, triangle_id, perspective: bool) -> jax.Array:
+    """Weights of the corners of each pixel's triangle, [b h w 3]; zero outside."""
+    dims = {"weights": triangle_id.shape}
+    return _weights_call(screen, triangles, triangle_id, int(perspective), output_dims=dims)[0]
+
+
+def backward(
+    screen, triangles, attributes, triangle_id, cotangent, perspective: bool, deterministic: bool
+):
+    """Gradients of `interpolate` for the screen positions [b v 3] and the attributes [b v c].
+
+    On CUDA the sums' last bits depend on the order of threads, unless `deterministic`.
+    """
+    dims: dict[str, tuple] = {
+        "grad_screen": screen.shape[:2],
+        "grad_attributes": attributes.shape,
+    }
+    arguments = screen, triangles, attributes, triangle_id, cotangent
+    if not deterministic:
+        return tuple(_backward_call(*arguments, int(perspective), output_dims=dims))
+    owners = triangles.reshape(-1)
+    order = jnp.argsort(owners, stable=True).astype(jnp.int32)
+    vertices = jnp.arange(screen.shape[1] + 1, dtype=jnp.int32)
+    starts = jnp.searchsorted(owners[order], vertices).astype(jnp.int32)
+    dims["scratch"] = (screen.shape[0], triangles.shape[0], 3, attributes.shape[2] + 3)
+    call = _ordered_backward_call(*arguments, order, starts, int(perspective), output_dims=dims)
+    return call[1], call[2]
+
+
+def main() -> None:
+    """Compile all kernels for the architectures given, on a machine with or without a GPU."""
+    parser = argparse.ArgumentParser(description="Compile the rasterizer's kernels to cubins.")
+    parser.add_argument("--compile", nargs="+", required=True, metavar="sm_80")
+    parser.add_argument(
+        "--directory", type=pathlib.Path, help="where to; Warp's cache if not given"
+    )
+    arguments = parser.parse_args()
+    paths = wp.compile_aot_module(
+        kernels,
+        arch=[int(name.removeprefix("sm_")) for name in arguments.compile],
+        module_dir=arguments.directory,
+        use_ptx=False,
+    )
+    for path in paths:
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A shaded face as pixels: camera, shading and rasterizer in one function."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from focus_jax.rendering import camera, fragments, geometry, rasterize, shading
+from focus_jax.types import Rendering
+
+
+class Drawing(NamedTuple):
+    """How `render_mesh` draws, as one hashable setting (`config.rasterizer`); the release's way."""
+
+    renormalize_normals: bool = False
+    perspective: bool = False
+    samples: int = 1
+
+
+PLAIN = Drawing()
+
+
+def render_mesh(
+    vertices: Float[Array, "b v 3"],
+    albedo: Float[Array, "b v 3"],
+    triangles: Int[Array, "t 3"],
+    pose: Float[Array, "b 6"],
+    light: Float[Array, "b 27"],
+    height: int,
+    width: int,
+    backend: str | None = None,
+    *,
+    renormalize_normals: bool = False,
+    perspective: bool = False,
+    samples: int = 1,
+) -> Rendering:
+    """Picture of a posed and lit mesh on black, its coverage, and where its vertices fall.
+
+    `pose` is as in `camera.extrinsics`, `light` as in `shading.shade`, `backend` and the gradient
+    as in `rasterize`; coverage has no gradient. `renormalize_normals` is of `vertex_normals`,
+    `perspective` of `rasterize`. With more than one of `samples` a side edges are soft: each pixel
+    is samples x samples points, coverage the share of them inside, and colour the mean of those.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, not {samples}")
+    rotation, translation = camera.extrinsics(pose)
+    screen = camera.project(vertices, rotation, translation, camera.intrinsics(height, width))
+    normals = geometry.vertex_normals(vertices, triangles, renormalize_normals)
+    normals = camera.rotate(rotation, normals)
+    colours = shading.shade(albedo, normals, light)
+    image, triangle_id = rasterize.render(
+        fragments.finer(screen, samples) if samples > 1 else screen,
+        triangles,
+        colours,
+        height * samples,
+        width * samples,
+        backend,
+        perspective=perspective,
+    )
+    coverage = (triangle_id >= 0).astype(image.dtype)[..., None]
+    if samples > 1:
+        image, coverage = (fragments.mean_of_blocks(x, samples) for x in (image, coverage))
+        # Black around the face does not count; a pixel without any point of it stays black.
+        image = image / jnp.maximum(coverage, samples**-2)
+    return Rendering(image, coverage, screen)

@@ -1,0 +1,311 @@
+"""A training run, to be read downwards: data, model, restore, loop, tables."""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import json
+import logging
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+from focus_jax import forward, weights
+from focus_jax.data.pipeline import evaluation_batches, make_iterator
+from focus_jax.data.source import load_renderings, load_splits
+from focus_jax.face_models import load_face_model
+from focus_jax.networks.encoder import make_encoder
+from focus_jax.networks.recognizer import check_chip_size, load_recognizer
+from focus_jax.networks.segmenter import Segmenter
+from focus_jax.rendering.render import Drawing
+from focus_jax.system import sharding
+from focus_jax.system.preemption import Interrupted, asked_to_stop, catch_signals
+from focus_jax.training import appraisal, health, settings, updates
+from focus_jax.training.metrics import MetricWriter
+from focus_jax.training.optim import make_optimizer
+from focus_jax.training.schedule import Schedule, phase_at, terms_at
+from focus_jax.types import Batch, Config, FaceModel, TrainState
+from focus_jax.weights import checkpoint
+
+log = logging.getLogger(__name__)
+
+# What a config without the section `compute`, of an older run, has: see `updates.Method`.
+COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
+
+
+def make_method(config: Config, face_model: FaceModel) -> updates.Method:
+    """Networks, formulas and optimizers named by a config."""
+    outputs = forward.widths(face_model).outputs
+    # A finished run's config may be older than a field; it was trained without.
+    forms = {
+        f.name: config.losses.get(f.name, f.default) for f in dataclasses.fields(updates.LossForms)
+    }
+    drawing = {k: v for k, v in config.rasterizer.items() if k in Drawing._fields}
+    # A config that was read back from JSON has lists for tuples, which cannot be hashed.
+    decoding: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
+    }
+    check_chip_size(
+        config.recognizer.kind,
+        config.recognizer.chip_size,
+        crop=config.data.size,
+        deep=config.losses.perceptual_features == "deep"
+        and (config.losses.perceptual != 0 or config.losses.get("initial_perceptual", 0) != 0),
+    )
+    compute = {**COMPUTE, **config.get("compute", {})}
+    if compute["dtype"] not in ("float32", "bfloat16"):
+        raise ValueError(f"config.compute.dtype is float32 or bfloat16, not {compute['dtype']!r}")
+    return updates.Method(
+        encoder=make_encoder(
+            config.encoder.kind,
+            outputs,
+            detail=config.encoder.get("detail", False),
+            remat=compute["remat"],
+        ),
+        segmenter=Segmenter(
+            width=config.segmenter.width,
+            stem=config.segmenter.stem,
+            dropout=config.segmenter.dropout,
+            remat=compute["remat"],
+        ),
+        encoder_optimizer=make_optimizer(**config.optimizer.autoencoder),
+        segmenter_optimizer=make_optimizer(**config.optimizer.segmenter),
+        decoding=forward.Decoding(**decoding),
+        forms=updates.LossForms(**forms),
+        recognizer=config.recognizer.kind,
+        chip_size=config.recognizer.chip_size,
+        chip_align_corners=config.recognizer.align_corners,
+        drawing=Drawing(**drawing),
+        backend=config.rasterizer.backend or None,
+        **compute,
+    )
+
+
+def initial_state(
+    method: updates.Method, face_model: FaceModel, batch: Batch, seed: int
+) -> TrainState:
+    """Networks as they are before the first step. `batch` gives the shapes."""
+    return _creator()(method, face_model, batch, seed)
+
+
+@functools.cache  # compiled once for all runs of a process that have the same networks
+def _creator() -> Any:
+    # It runs once, and LLVM takes most of a minute to make it fast: not on CPU.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    return jax.jit(new_state, static_argnames=("method", "seed"), compiler_options=options)
+
+
+def new_state(method: updates.Method, face_model: FaceModel, batch: Batch, seed: int) -> TrainState:
+    """`initial_state` without compiling, for `jax.eval_shape`."""
+    encoder: Any
+    segmenter: Any
+    keys = jax.random.split(jax.random.key(seed), 2)
+    encoder = method.encoder.init(keys[0], batch.image, batch.features, train=False)
+    segmenter = method.segmenter.init(keys[1], batch.image, batch.image, train=False)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        encoder=encoder,
+        segmenter=segmenter,
+        encoder_optimizer=method.encoder_optimizer.init(encoder["params"]),
+        segmenter_optimizer=method.segmenter_optimizer.init(segmenter["params"]),
+        albedo_mean=jnp.copy(face_model.albedo_mean),  # the state is given away, this is not
+    )
+
+
+def start_from(state: TrainState, files: Config) -> TrainState:
+    """The state with the networks that `config.init` names; the optimizers begin anew.
+
+    Raises ValueError with every name in which a file differs from the network of the config.
+    """
+    named = {n: files[n] for n in ("encoder", "segmenter") if files[n]}
+    networks = {
+        name: weights.load_like(
+            path, getattr(state, name), what=f"the {name} of this config (config.init.{name})"
+        )
+        for name, path in named.items()
+    }
+    return dataclasses.replace(state, **networks)
+
+
+def fresh_optimizers(state: TrainState, method: updates.Method) -> TrainState:
+    """The state with new moments: each stage begins with them, as in the release."""
+    return dataclasses.replace(
+        state,
+        encoder_optimizer=method.encoder_optimizer.init(state.encoder["params"]),
+        segmenter_optimizer=method.segmenter_optimizer.init(state.segmenter["params"]),
+    )
+
+
+@functools.cache
+def repeatable(update: Any) -> Any:
+    """An update that leaves its old state whole: finding the operation of a NaN repeats it."""
+    return jax.jit(inspect.unwrap(update), static_argnames="method")
+
+
+# --- one run -----------------------------------------------------------------------------------
+
+
+def train(
+    config: Config, workdir: Path, *, masks: bool = True, true_masks: bool = False
+) -> dict[str, Any]:
+    """Train to the end of the schedule, resuming what `workdir` holds; returns the test summaries.
+
+    Without `masks` the autoencoder fits the whole rendered face for as many steps, which is the
+    method's baseline; with `true_masks` it fits their part of it, the upper bound. Raises
+    ValueError for settings or data that cannot work, FloatingPointError when updates are not
+    finite, OSError when the disk fails, and Interrupted after saving when a signal asked to stop.
+    """
+    settings.check(config)
+    with checkpoint.alone_in(workdir):
+        return _train(config, workdir, masks, true_masks)
+
+
+def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict[str, Any]:
+    checkpoint.claim_workdir(workdir, config)
+    schedule = Schedule(**config.schedule)
+    schedule = schedule if masks and not true_masks else schedule.without_masks()
+
+    # --- model and data --------------------------------------------------------------------
+    mesh = sharding.make_mesh()
+    sharding.check_batch_size(config.data.batch_size, mesh)
+    face_model = load_face_model(config.face_model.name, **config.face_model.modes)
+    method = make_method(config, face_model)
+    recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
+    splits = load_splits(config, recognizer)
+    start = functools.partial(
+        make_iterator,
+        batch_size=config.data.batch_size // jax.process_count(),
+        size=config.data.size,
+        seed=config.seed,
+        shard_index=jax.process_index(),
+        shard_count=jax.process_count(),
+    )
+    # Records with features were augmented before these were computed.
+    augmented = config.data.augment and config.encoder.kind != "recognizer"
+    # Synthetic faces come in no order: a first epoch in theirs can begin while they are made.
+    drawn = config.data.name == "synthetic"
+    streams = {
+        "batches": start(splits.train, augmented=augmented, paste=config.data.paste, arriving=drawn)
+    }
+    renderings = []
+    if config.losses.get("coefficients", 0):
+        renderings = load_renderings(config, recognizer)
+        streams["renderings"] = start(renderings, augmented=False, arriving=True)
+    constants = sharding.replicate(
+        updates.Constants(
+            jax.tree.map(jnp.asarray, face_model), recognizer, jax.random.key(config.seed)
+        ),
+        mesh,
+    )
+
+    # --- state: 1. a new one, 2. weights of others, 3. this workdir's newest checkpoint instead ---
+    example, _ = next(evaluation_batches(splits.train, batch_size=1, size=config.data.size))
+    state = initial_state(method, face_model, example, config.seed)
+    manager = checkpoint.open_checkpoints(workdir, clean=True)
+    if manager.latest_step() is None:
+        state = start_from(state, config.init)
+    state = sharding.replicate(state, mesh)
+    condition = health.Health()
+    restored = checkpoint.restore(manager, state, mend=True)
+    if restored is not None:
+        state, memory = restored
+        for name, stream in streams.items():
+            stream.set_state(memory[name])
+        condition = health.Health(**memory["health"])
+        log.info("resuming %s at step %d", workdir, int(state.step))
+    writer = MetricWriter(workdir, int(state.step))
+    appraiser = appraisal.Appraiser(splits, constants, method, config, mesh, workdir)
+
+    # --- loop ------------------------------------------------------------------------------------
+    with (
+        # The rasterizer splits its batches over the mesh that is set.
+        jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext(),
+        jax.debug_nans(config.debug.nans),
+        checkpoint.closing(manager),
+        contextlib.closing(writer),
+        catch_signals() as received,
+        tqdm(
+            total=schedule.total,
+            initial=int(state.step),
+            unit="step",
+            disable=not sharding.is_first(),
+        ) as bar,
+    ):
+        asked = asked_to_stop(received, mesh)
+        # Steps whose numbers may still be on their way: reading them at once would make the device
+        # wait for the host.
+        pending: deque[health.Step] = deque()
+        seen = (splits.train, renderings)  # the records of a step, by whether it is of renderings
+        for step in range(int(state.step), schedule.total):
+            phase = phase_at(step, schedule)
+            begins = phase.stage in ("pre-training", "joint") or 0 < step == schedule.renderings
+            if step == phase.start and begins:
+                # By way of the host: what optax makes of arrays of all processes is of this one.
+                state = sharding.replicate(fresh_optimizers(sharding.gather(state), method), mesh)
+            if step - schedule.renderings in config.correct_albedo:
+                state = dataclasses.replace(state, albedo_mean=appraiser.mean_albedo(state))
+            terms = terms_at(
+                step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
+            )
+            terms = sharding.replicate(terms, mesh)
+            if phase.stage == "renderings":
+                own, update = next(streams["renderings"]), updates.update_on_renderings
+            else:
+                own = next(streams["batches"])
+                if "coefficients" in terms.weights:
+                    own = dataclasses.replace(own, renderings=next(streams["renderings"]))
+                update = (
+                    updates.update_autoencoder
+                    if phase.network == "autoencoder"
+                    else updates.update_segmenter
+                )
+            if config.debug.nans:
+                update = repeatable(update)
+            done = step + 1
+            pending.append(health.Step(done, phase, own.index))
+            with health.naming_operation(pending[-1], seen[phase.stage == "renderings"]):
+                batch = sharding.split(own, mesh)
+                state, values = update(state, batch, constants, terms, method=method)
+            pending[-1] = pending[-1]._replace(values=values)
+            bar.update()
+
+            logs = done % config.log_every == 0 or done == schedule.total
+            ends = phase_at(done, schedule).stage != phase.stage
+            evaluates = done % config.evaluate_every == 0 or ends
+            stop = next(asked)
+            saves = done % config.checkpoint_every == 0 or ends or stop
+            while len(pending) > (0 if logs or evaluates or saves else 2):
+                examined = pending.popleft()
+                condition, warnings = health.watch(condition, examined)
+                for name, value in warnings.items():
+                    writer.write(examined.number, "warning", {name: value})
+                if condition.skipped > config.debug.skipped_updates:
+                    last = checkpoint.newest(manager)
+                    named = seen[examined.phase.stage == "renderings"]
+                    raise health.too_many_skipped(examined, named, condition, last)
+            if logs:
+                read = jax.device_get(values)
+                numbers = {k: float(v) for k, v in read.items() if k != "finite"}
+                more = {"round": phase.round, "skipped": condition.skipped_in_all}
+                writer.write(done, f"train {phase.network}", {**numbers, **more})
+                bar.set_description(f"{phase.stage} {phase.network}")
+                bar.set_postfix({k: f"{numbers[k]:.3g}" for k in ("loss", "mask") if k in numbers})
+            if evaluates:
+                writer.write(done, "evaluation", appraiser.evaluation(state))
+            if ends:
+                appraiser.scores(state, phase.stage)
+            if saves:
+                writer.sync()
+                places = {name: stream.get_state() for name, stream in streams.items()}
+                memory = {**places, "health": condition._asdict()}
+                checkpoint.save(manager, state, memory)
+            if stop:
+                checkpoint.finish(manager)
+                by = received[0] if received else "a signal to another process"
+                raise Interrupted(f"stopped at step {done} by {by}; run the same command to go on")
+        checkpoint.finish(manager)
+    return {p.stem: json.loads(p.read_text()) for p in (workdir / "scores").glob("*.json")}

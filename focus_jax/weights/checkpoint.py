@@ -1,0 +1,251 @@
+"""One orbax checkpoint holds the state of both networks and the place in the data."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from focus_jax.system.sharding import is_first, wait_for_all
+from focus_jax.training.metrics import write_whole
+from focus_jax.types import Config, TrainState
+
+log = logging.getLogger(__name__)
+
+# Fields of a config that say how a run goes, not what comes out: they may differ on resuming.
+OPERATION = ("debug", "distributed")
+
+
+def open_checkpoints(workdir: Path, *, keep: int = 2, clean: bool = False) -> ocp.CheckpointManager:
+    """Manager of `workdir/checkpoints`, written atomically and in the background.
+
+    With `clean` it removes what a killed run has half written: for the run itself, not for those
+    who read its checkpoints meanwhile.
+    """
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep, create=True, cleanup_tmp_directories=clean
+    )
+    return ocp.CheckpointManager(
+        (workdir / "checkpoints").resolve(), options=options, item_names=("state", "data")
+    )
+
+
+def save(manager: ocp.CheckpointManager, state: TrainState, data: dict[str, Any]) -> None:
+    """Save at the state's step, with what the host remembers: JSON, such as the place in the data.
+
+    It is written in the background. OSError, here or from `finish`, where that fails.
+    """
+    step = int(state.step)
+    if manager.latest_step() == step:
+        return
+    try:
+        manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(_sealed(data))
+            ),
+        )
+    except Exception as error:  # whatever the storage raised, of this save or of the one before
+        raise _unwritten(manager, error) from error
+
+
+def _sealed(memory: dict[str, Any]) -> dict[str, Any]:
+    # Orbax has checksums for arrays, not for JSON.
+    return {"memory": memory, "digest": _digest(memory)}
+
+
+def _digest(memory: Any) -> str:
+    return hashlib.sha256(json.dumps(memory, sort_keys=True).encode()).hexdigest()
+
+
+def _unsealed(data: dict[str, Any]) -> dict[str, Any]:
+    if "memory" not in data and "digest" not in data:  # of a run before there were digests
+        return {"batches": data, "health": {}}
+    memory = data.get("memory")
+    if data.get("digest") != _digest(memory) or not isinstance(memory, dict):
+        raise ValueError("its place in the data is damaged")
+    return memory
+
+
+def finish(manager: ocp.CheckpointManager) -> None:
+    """Wait until the checkpoints that were begun are complete."""
+    try:
+        manager.wait_until_finished()
+    except Exception as error:
+        raise _unwritten(manager, error) from error
+
+
+def newest(manager: ocp.CheckpointManager) -> str:
+    """Where the newest complete checkpoint is, or that there is none."""
+    if jax.process_count() == 1:
+        with contextlib.suppress(Exception):  # of one that fails, whose error is known by now
+            manager.wait_until_finished()
+    manager.reload()
+    step = manager.latest_step()
+    return "none" if step is None else str(manager.directory / str(step))
+
+
+@contextlib.contextmanager
+def closing(manager: ocp.CheckpointManager) -> Iterator[None]:
+    """Close the manager at the end, and say of a full disk what is safe.
+
+    After an error, an unfinished checkpoint adds no error of its own; with several processes it is
+    not waited for, since one of them may be no more.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() == 1:
+            with contextlib.suppress(Exception):
+                manager.close()
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _unwritten(manager, error) from error
+        raise
+    manager.close()
+
+
+def _unwritten(manager: ocp.CheckpointManager, error: Exception) -> OSError:
+    return OSError(
+        f"{manager.directory.parent} cannot be written ({_first_line(error)}); last complete "
+        f"checkpoint: {newest(manager)}; make room and repeat the command to go on from there"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
+def restore(
+    manager: ocp.CheckpointManager, like: TrainState, *, mend: bool = False
+) -> tuple[TrainState, dict[str, Any]] | None:
+    """The newest readable checkpoint in the shape and sharding of `like`; None if there is none.
+
+    One that is damaged, or of networks of other shapes, is named in the log and passed over for the
+    one before it. With `mend` it is moved to `checkpoints_broken`, so that its step can be saved
+    anew. ValueError when there are checkpoints and none can be read.
+    """
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    wanted = ocp.args.Composite(
+        state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
+    )
+    broken: dict[int, str] = {}
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            found = manager.restore(step, args=wanted)
+            _check_shapes(found["state"], like)
+            memory = _unsealed(found["data"])
+        except Exception as error:  # what a reader makes of broken bytes is not foreseeable
+            broken[step] = _first_line(error)
+            log.warning(
+                "the checkpoint %s cannot be read (%s); going back to the one before it",
+                manager.directory / str(step),
+                broken[step],
+            )
+            continue
+        if mend:
+            _set_aside(manager, list(broken))
+        return found["state"], memory
+    if broken:
+        reasons = "; ".join(f"step {step}: {reason}" for step, reason in broken.items())
+        raise ValueError(
+            f"none of the checkpoints in {manager.directory} can be read ({reasons}); "
+            "bring one back from a copy, or begin anew in another --workdir"
+        )
+    return None
+
+
+def _check_shapes(found: TrainState, like: TrainState) -> None:
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(found), strict=True
+    ):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"{name} is {b.dtype}{b.shape}, this config needs {a.dtype}{a.shape}")
+
+
+def _set_aside(manager: ocp.CheckpointManager, steps: list[int]) -> None:
+    if not steps:
+        return
+    directory = Path(manager.directory)
+    if is_first():
+        aside = directory.with_name("checkpoints_broken")
+        aside.mkdir(exist_ok=True)
+        for step in steps:
+            number = len(list(aside.glob(f"{step}*")))
+            os.replace(directory / str(step), aside / f"{step}.{number}")
+    wait_for_all("broken checkpoints are aside")
+    manager.reload()
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """Keep other runs out of a workdir, as two would spoil each other's files; ValueError if one
+    is in it. The system lets a dead run's claim go."""
+    if not is_first():
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another run is working in {workdir}; wait for its end, or give another --workdir"
+            ) from None
+        except OSError:  # a file system without locks
+            log.warning("%s cannot be locked; start one run at a time in it", workdir)
+        yield
+
+
+def claim_workdir(workdir: Path, config: Config) -> None:
+    """Write the config into a new workdir; refuse one that was begun with another config.
+
+    A run that failed before its first checkpoint has nothing to lose and may be corrected. What
+    only concerns the operation (`OPERATION`) may change at any time.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    path, text = workdir / "config.json", config.to_json(sort_keys=True)
+    begun = any(child.name.isdecimal() for child in (workdir / "checkpoints").glob("*"))
+    if path.exists() and begun:
+        try:
+            before = _flatten(json.loads(path.read_text()))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is damaged ({error}); bring it back from a copy") from None
+        now = _flatten(json.loads(text))
+        fields = [
+            k
+            for k in sorted(before.keys() | now.keys())
+            if before.get(k) != now.get(k) and k.split(".")[0] not in OPERATION
+        ]
+        if fields:
+            changes = ", ".join(f"{k} (was {before.get(k)}, now {now.get(k)})" for k in fields)
+            raise ValueError(
+                f"{workdir} holds a run with other settings: {changes}; "
+                "choose another --workdir or repeat the old settings"
+            )
+    wait_for_all("every process has read the config")
+    if is_first():
+        write_whole(path, text + "\n")
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def parameter_count(variables: dict[str, Any]) -> int:
+    """Number of trained parameters of a network."""
+    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(variables["params"]))

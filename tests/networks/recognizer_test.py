@@ -1,0 +1,213 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from focus_jax import weights
+from focus_jax.networks import chips, recognizer
+from tests.training.train_test import random_variables
+
+
+@pytest.fixture(scope="module")
+def dlib_variables():
+    return recognizer.load_recognizer("dlib")
+
+
+def face_landmarks(size: float, left: float = 0.0, top: float = 0.0, turn: float = 0.0):
+    """68 landmarks of which those that dlib aligns by are its mean face."""
+    points = np.zeros((68, 2))
+    points[chips.DLIB_LANDMARKS] = chips.DLIB_POINTS - 0.5
+    c, s = np.cos(turn), np.sin(turn)
+    points = points @ np.array([[c, s], [-s, c]]) + 0.5
+    return jnp.asarray(points * size + [left, top], jnp.float32)
+
+
+def smooth_picture(size: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    small = rng.random((1, size // 8, size // 8, 3), dtype=np.float32)
+    return jax.image.resize(small, (1, size, size, 3), "cubic").clip(0, 1)
+
+
+# --- the crop ------------------------------------------------------------------------------------
+
+
+def test_similarity_recovers_a_transform():
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=(3, 7, 2)).astype(np.float32)
+    matrix = np.array([[0.6, -0.8, 3.0], [0.8, 0.6, -2.0]], np.float32)
+    target = source @ matrix[:, :2].T * 1.5 + matrix[:, 2]
+    found = chips.similarity(jnp.asarray(source), jnp.asarray(target))
+    expected = matrix * np.array([1.5, 1.5, 1.0], np.float32)
+    np.testing.assert_allclose(found, np.stack([expected] * 3), atol=1e-5)
+
+
+def test_arcface_chip_is_the_releases():
+    arrays = reference.load("alignment")
+    landmarks = jnp.asarray(arrays["landmarks_aligned"][None], jnp.float32)
+    image = jnp.asarray(arrays["aligned"][None] / 255, jnp.float32)
+    np.testing.assert_allclose(
+        chips.arcface_matrix(landmarks)[0], arrays["arcface_matrix"], rtol=1e-5, atol=5e-5
+    )
+    chip = jax.jit(lambda i, p: chips.warp_face(i, p, kind="arcface_r50"))(image, landmarks)
+    np.testing.assert_allclose(chip[0].transpose(2, 0, 1), arrays["arcface_crop"], atol=1e-4)
+    shifted = chips.warp_face(image, landmarks, kind="arcface_r50", align_corners=False)
+    assert 1e-3 < jnp.mean(jnp.abs(shifted - chip)) < 0.02
+
+
+@pytest.mark.parametrize(("side", "turn"), [(100.0, 0.0), (90.0, 0.3), (85.0, -1.0)])
+def test_dlib_chip_is_dlibs(side, turn):
+    dlib = pytest.importorskip("dlib", reason="dlib-bin is not installed")
+    image = np.asarray(smooth_picture(200) * 255).astype(np.uint8)
+    landmarks = jnp.round(face_landmarks(side, 50, 40, turn))
+    points = [dlib.point(int(x), int(y)) for x, y in landmarks]
+    shape = dlib.full_object_detection(dlib.rectangle(50, 40, 150, 140), points)
+    expected = dlib.get_face_chip(image[0], shape, 150, 0.25)
+    found = chips.warp_face(jnp.asarray(image, jnp.float32), landmarks[None], kind="dlib")[0]
+    # dlib cuts off the fraction; at the photo's border it gives black sooner than we do.
+    inside = expected.any(-1)
+    assert inside.mean() > 0.8
+    assert np.abs(found - expected)[inside].max() <= 1.01
+
+
+def test_chip_size_is_a_choice():
+    image, landmarks = smooth_picture(128), face_landmarks(70, 25, 25)[None]
+    warp = jax.jit(chips.warp_face, static_argnames=("kind", "size"))
+    for kind, large, small in (("dlib", 150, 75), ("arcface_r50", 112, 56)):
+        big = warp(image, landmarks, kind=kind)
+        half = warp(image, landmarks, kind=kind, size=small)
+        assert big.shape == (1, large, large, 3) and half.shape == (1, small, small, 3)
+        shrunk = jax.image.resize(big, half.shape, "linear")
+        assert jnp.abs(half - shrunk)[:, 4:-4, 4:-4].mean() < 0.03
+
+
+def test_bilinear():
+    image = jnp.arange(12.0).reshape(1, 3, 4, 1)
+    points = jnp.array([[[0, 0], [3, 2], [1.5, 0.5], [-0.5, 0], [3.5, 2], [-9, 1], [1, 99]]])
+    found = chips.bilinear(image, points[:, None])[0, 0, :, 0]
+    np.testing.assert_allclose(found, [0, 11, 3.5, 0, 5.5, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["dlib", "arcface_r50"])
+def test_gradient_reaches_the_image_only(kind):
+    image = jnp.tile(smooth_picture(64), (2, 1, 1, 1))
+    landmarks = face_landmarks(40, 10, 10)
+    # The second face's landmarks all coincide: nothing to see, but nothing that is not a number.
+    both = jnp.stack([landmarks, jnp.zeros_like(landmarks)])
+
+    @jax.jit
+    def gradients(image, landmarks):
+        def loss(image, landmarks):
+            return jnp.sum(chips.warp_face(image, landmarks, kind=kind, size=32) ** 2)
+
+        return jax.grad(loss, argnums=(0, 1))(image, landmarks)
+
+    by_image, by_landmarks = gradients(image, both)
+    assert jnp.isfinite(by_image).all() and by_image[0].any()
+    assert not by_landmarks.any()
+
+
+# --- dlib's network ------------------------------------------------------------------------------
+
+
+def test_small_chips_are_differentiable(dlib_variables):
+    image = smooth_picture(64)
+
+    def difference(x):
+        seen = recognizer.features(dlib_variables, x, kind="dlib")
+        return jnp.sum(seen.deep**2) + jnp.mean(seen.shallow), seen
+
+    gradient, whole = jax.jit(jax.grad(difference, has_aux=True))(image)
+    assert jnp.isfinite(gradient).all() and gradient.any()
+    assert whole.shallow.shape == (1, 14, 14, 32) and whole.deep.shape == (1, 128)
+    shallow = recognizer.features(dlib_variables, image, kind="dlib", shallow_only=True)
+    assert shallow.deep.shape == (1, 0)
+    np.testing.assert_allclose(whole.shallow, shallow.shallow, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [32, 150])
+def test_stages(dlib_variables, size):
+    maps = jax.eval_shape(recognizer.dlib_maps, dlib_variables, jnp.zeros((1, size, size, 3)))
+    assert [m.shape[-1] for m in maps] == [32, 64, 128, 256, 256]
+    assert all(min(m.shape) > 0 for m in maps)
+
+
+def test_encoder_features(dlib_variables):
+    image = jnp.concatenate([smooth_picture(64), smooth_picture(64, seed=1)])
+    found = jax.jit(recognizer.encoder_features)(dlib_variables, image)
+    assert found.shape == (2, 4224)
+    np.testing.assert_allclose(jnp.mean(found[:, :1024] ** 2, -1), 1, rtol=1e-3)
+    assert not np.allclose(found[0], found[1], atol=0.1)
+    # Finer places of the first map, the same of the others; their means lie nearby.
+    look = functools.partial(recognizer.encoder_features, detail=True)
+    finer = jax.jit(look)(dlib_variables, image)
+    assert finer.shape == (2, 7296)
+    np.testing.assert_allclose(finer[:, 4096:], found[:, 1024:], atol=1e-3)
+    first = finer[:, :4096].reshape(2, 4, 2, 4, 2, 64).mean((2, 4)).reshape(2, -1)
+    alike = np.sum(first * found[:, :1024], -1) / (
+        np.linalg.norm(first, axis=-1) * np.linalg.norm(found[:, :1024], axis=-1)
+    )
+    assert (alike > 0.95).all()
+
+
+def test_an_embedding_is_of_the_face_wherever_it_lies(dlib_variables):
+    near, landmarks = smooth_picture(128), face_landmarks(64, 24, 24)[None]
+    moved, other = jnp.roll(near, (9, -5), (1, 2)), smooth_picture(128, seed=1)
+    photos = jnp.concatenate([near, moved, other])
+    places = jnp.concatenate([landmarks, landmarks + jnp.array([-5.0, 9.0]), landmarks])
+    found = jax.jit(recognizer.embedding)(dlib_variables, photos, places)
+    alike = found @ found.T
+    np.testing.assert_allclose(jnp.diag(alike), 1, rtol=1e-4)
+    assert alike[0, 1] > 0.98 > alike[0, 2]
+
+
+def small_arcface(monkeypatch, blocks=(1, 1, 1, 1)):
+    network = recognizer.IResNet(blocks, width=4, embedding=8)
+    monkeypatch.setitem(recognizer.ARCFACE, "arcface_r50", network)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
+    return random_variables(shapes)
+
+
+def test_weights_of_another_depth_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "arcface.safetensors"
+    weights.save(path, small_arcface(monkeypatch, (1, 1, 2, 1)))
+    expected = small_arcface(monkeypatch)
+    with pytest.raises(ValueError, match="is not for arcface_r50") as caught:
+        recognizer.load_recognizer("arcface_r50", path)
+    assert "unknown: params/layer3_1/conv1/kernel" in str(caught.value)
+    weights.save(path, expected)
+    found = recognizer.load_recognizer("arcface_r50", path)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_chips_that_a_network_cannot_read_are_refused_before_a_run():
+    check = recognizer.check_chip_size
+    for size in (-1, 112):
+        check("arcface_r100", size, crop=224, deep=True)
+    check("arcface_r50", 0, crop=112, deep=True)
+    check("arcface_r50", 0, crop=64, deep=False)
+    check("dlib", 0, crop=64, deep=True)
+    with pytest.raises(
+        ValueError, match="shows 224 pixels, but the deep features of arcface_r50 need 112"
+    ):
+        check("arcface_r50", 0, crop=224, deep=True)
+    with pytest.raises(ValueError, match="16 pixels are too few"):
+        check("dlib", 0, crop=16, deep=False)
+    with pytest.raises(ValueError, match="not -2"):
+        check("dlib", -2, crop=64, deep=False)
+
+
+def test_refusals(dlib_variables):
+    image, landmarks = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 68, 2))
+    with pytest.raises(ValueError, match="not 'facenet'"):
+        recognizer.load_recognizer("facenet")
+    with pytest.raises(ValueError, match="not 'facenet'"):
+        recognizer.warp_face(image, landmarks, kind="facenet")
+    with pytest.raises(
+        ValueError, match=r"arcface_r50 needs config\.recognizer\.weights, the path"
+    ):
+        recognizer.load_recognizer("arcface_r50")
+    with pytest.raises(ValueError, match="too small"):
+        recognizer.features(dlib_variables, image[:, :16, :16], kind="dlib")

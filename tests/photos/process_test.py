@@ -1,0 +1,131 @@
+"""The stages of a run side by side, with stand-ins for detection and networks."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from focus_jax.data.detect import Detection
+from focus_jax.data.faces import Photo
+from focus_jax.photos import process
+
+WAIT = 20  # seconds after which a stage that another should have begun counts as not begun
+
+
+def landmarks():
+    points = np.random.default_rng(1).uniform(30, 60, (68, 2))
+    points[[36, 39, 42, 45]] = [(40, 30), (48, 30), (62, 30), (70, 30)]
+    points[[30, 48, 54]] = [(55, 45), (46, 58), (64, 58)]
+    return points
+
+
+@pytest.fixture
+def photos(tmp_path):
+    def make(count):
+        for number in range(count):
+            cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((90, 100, 3), number, np.uint8))
+        return [Photo(tmp_path / f"{k}.png", f"{k}.png") for k in range(count)]
+
+    return make
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """Its batches are the crops' first pixels; so is what it infers."""
+    monkeypatch.setattr(process, "make_batch", lambda model, crops, points: crops[:, 24, 24, 0])
+    monkeypatch.setattr(process, "infer", lambda model, batch, steps: {"shade": batch})
+    return SimpleNamespace(record_size=48)
+
+
+def one_face(image, path):
+    return [Detection(landmarks(), 1.0, "test")]
+
+
+def test_photos_keep_their_faces_whatever_the_batch(photos, model):
+    found = {}
+
+    def source(image, path):
+        return one_face(image, path) * (int(path.stem) % 4)
+
+    def write(photo, image, faces):
+        found[photo.name] = [int(f["shade"]) for _, f in faces]
+
+    summary = process.process(photos(11), model, source, write, batch_size=3)
+    assert found == {f"{k}.png": [k] * (k % 4) for k in range(11) if k % 4}
+    assert (summary.photos, summary.faces, len(summary.skipped)) == (11, 15, 3)
+
+
+def test_reading_inferring_and_writing_overlap(photos, model, monkeypatch):
+    """Each stage waits for the one before it to have begun the next photo."""
+    count = 6
+    seen, inferred = ([threading.Event() for _ in range(count + 1)] for _ in range(2))
+    seen[count].set()
+    inferred[count].set()
+    waits = []
+
+    def source(image, path):
+        seen[int(path.stem)].set()
+        return one_face(image, path)
+
+    def infer(model, batch, steps):
+        inferred[int(batch[0])].set()
+        waits.append(seen[int(batch[0]) + 1].wait(WAIT))
+        return {"shade": batch}
+
+    def write(photo, image, faces):
+        waits.append(inferred[int(photo.path.stem) + 1].wait(WAIT))
+
+    monkeypatch.setattr(process, "infer", infer)
+    process.process(photos(count), model, source, write, batch_size=1)
+    assert waits == [True] * 2 * count
+
+
+def test_photos_in_memory_do_not_grow_with_their_number(photos, model, monkeypatch):
+    lock, alive, most = threading.Lock(), set(), []
+
+    def source(image, path):
+        with lock:
+            alive.add(path.name)
+            most.append(len(alive))
+        return one_face(image, path)
+
+    def write(photo, image, faces):
+        time.sleep(0.002)  # the slowest stage: the others must wait for it
+        with lock:
+            alive.remove(photo.name)
+
+    monkeypatch.setattr(process, "READERS", 2)
+    process.process(photos(80), model, source, write, batch_size=2)
+    assert not alive
+    # Being read and read ahead, written behind, a batch.
+    assert max(most) <= 2 + process.AHEAD + 2 * 2 + 2 + 3
+
+
+def test_a_photo_that_fails_is_skipped_with_the_reason(photos, model, capsys):
+    def source(image, path):
+        if path.stem == "1":
+            raise RuntimeError("out of\n(memory)")
+        return one_face(image, path)
+
+    def write(photo, image, faces):
+        if photo.path.stem == "2":
+            raise ValueError("a picture of 70000 pixels")
+
+    summary = process.process(photos(4), model, source, write, batch_size=2)
+    assert summary.skipped == [
+        "1.png (out of [memory])",
+        "2.png (cannot be drawn: a picture of 70000 pixels)",
+    ]
+    assert (summary.photos, summary.faces) == (4, 2)
+    assert "skipped 2.png" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_run(photos, model):
+    def write(photo, image, faces):
+        raise OSError(28, "No space left on device", "mask.png")
+
+    with pytest.raises(OSError, match="No space left"):
+        process.process(photos(9), model, one_face, write, batch_size=2)

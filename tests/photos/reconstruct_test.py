@@ -1,0 +1,379 @@
+"""The commands as a new user meets them, without a trained model, on the astronaut photo."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skimage.data
+import trimesh
+
+from focus_jax.face_models import load_face_model
+from focus_jax.photos import inference, process, reconstruct, results, segment
+from focus_jax.photos import trained as trained_module
+from focus_jax.rendering import camera, morphable
+
+pytest.importorskip("dlib")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Few modes, pixels and steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        modes = {"identity": 3, "expression": 2, "albedo": 2}
+        patch.setattr(trained_module, "UNTRAINED_MODES", modes)
+        patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
+        patch.setattr(inference, "START_STEPS", 40)
+        patch.setattr(reconstruct, "STEPS", 10)
+        # A test's cache of compiled programs would outlive it.
+        patch.setattr(reconstruct, "keep_programs", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    face = skimage.data.astronaut()[:300, 100:400, ::-1]
+    cv2.imwrite(str(folder / "one.png"), face)
+    (folder / "deep").mkdir()
+    cv2.imwrite(str(folder / "deep" / "two faces.jpg"), np.concatenate([face, face[:, ::-1]], 1))
+    cv2.imwrite(str(folder / "dark.png"), np.zeros((50, 50, 3), np.uint8))
+    (folder / "text.jpg").write_text("not a photo")
+    (folder / "notes.txt").write_text("left alone")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written():
+    """What `ran` wrote: the arguments of `results.write_face` by the photo's name."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def ran(photos, written, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    write = results.write_face
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "write_face", lambda *a: written.update({a[1]: a}) or write(*a))
+        status = reconstruct.main(
+            [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none"]
+        )
+    return out, status
+
+
+def numbers(folder):
+    return json.loads((folder / "face.json").read_text())
+
+
+def test_every_face_has_its_files(ran):
+    out, status = ran
+    assert status == 0
+    faces = sorted(p.parent.relative_to(out).as_posix() for p in out.rglob("face.json"))
+    assert faces == ["deep/two faces.jpg/0", "deep/two faces.jpg/1", "one.png/0"]
+    names = {p.name for p in (out / "one.png" / "0").iterdir()}
+    meshes = {f"{s}.{e}" for s in ("fitted", "neutral") for e in ("obj", "ply", "glb")}
+    masks = {f"{m}{c}.png" for m in ("mask", "occlusion") for c in ("", "_crop")}
+    assert meshes | masks | {"texture.png", "material.mtl", "overlay.jpg", "strip.jpg"} <= names
+    # The built-in model's face is all that it has.
+    assert not any(name.startswith("head") for name in names)
+
+
+def test_what_was_skipped_is_listed_with_the_reason(ran):
+    lines = (ran[0] / "skipped.txt").read_text().splitlines()
+    assert lines == [
+        "dark.png (no face found)",
+        "text.jpg (not a whole image that OpenCV can read)",
+    ]
+
+
+def test_the_camera_projects_into_the_original_photo(ran):
+    found = numbers(ran[0] / "deep" / "two faces.jpg" / "1")
+    model = load_face_model("builtin", identity=3, expression=2, albedo=2)
+    code = {k: jnp.array(v) for k, v in found["coefficients"].items()}
+    vertices = morphable.vertices(model, code["identity"], code["expression"])
+    K, R, t = (jnp.array(found["camera"][k]) for k in ("K", "R", "t"))
+    landmarks = morphable.landmarks(model, camera.project(vertices, R, t, K))[:, :2]
+    np.testing.assert_allclose(landmarks, found["landmarks"], atol=0.05)
+    # And there is where the photo shows the face.
+    detected = np.array(found["detection"]["landmarks"])
+    error = np.linalg.norm(landmarks - detected, axis=1).mean()
+    assert error < 0.15 * np.linalg.norm(detected[36] - detected[45])
+
+
+def test_the_crop_goes_there_and_back(ran):
+    crop = numbers(ran[0] / "one.png" / "0")["crop"]
+    there, back = np.vstack([crop["transform"], [0, 0, 1]]), np.vstack([crop["inverse"], [0, 0, 1]])
+    np.testing.assert_allclose(there @ back, np.eye(3), atol=1e-6)
+
+
+def test_masks_share_the_face_between_them(ran):
+    folder = ran[0] / "one.png" / "0"
+    mask, hidden = (cv2.imread(str(folder / f"{n}.png"), -1) for n in ("mask", "occlusion"))
+    assert mask.shape == hidden.shape == (300, 300)
+    assert set(np.unique(mask)) <= {0, 255} and not (mask & hidden).any()
+    found = numbers(folder)
+    share = (hidden > 0).sum() / ((hidden | mask) > 0).sum()
+    assert abs(share - found["occlusion"]["total"]) < 0.02
+    nose = np.rint(found["landmarks"][30]).astype(int)
+    assert (mask | hidden)[nose[1], nose[0]] == 255
+    assert 0 <= found["confidence"] <= 1
+    assert all(v is None or 0 <= v <= 1 for v in found["occlusion"].values())
+
+
+def test_refinement_is_reported_and_helps(ran):
+    refinement = numbers(ran[0] / "one.png" / "0")["refinement"]
+    assert refinement["landmark"][1] <= 1.101 * refinement["landmark"][0], refinement
+    assert refinement["photometric"][1] < refinement["photometric"][0], refinement
+
+
+def test_meshes_are_the_faces_of_the_numbers(ran):
+    folder = ran[0] / "one.png" / "0"
+    found = numbers(folder)
+    model = load_face_model("builtin", identity=3, expression=2, albedo=2)
+    code = {k: jnp.array(v) for k, v in found["coefficients"].items()}
+    neutral = morphable.vertices(model, code["identity"], code["expression"][:0])
+    loaded = trimesh.load_mesh(folder / "neutral.ply", process=False)
+    np.testing.assert_allclose(loaded.vertices, neutral, atol=1e-2)
+    fitted = trimesh.load_mesh(folder / "fitted.ply", process=False)
+    in_camera = fitted.vertices * [1, -1, -1]
+    expected = morphable.vertices(model, code["identity"], code["expression"])
+    np.testing.assert_allclose(in_camera, expected @ np.array(found["camera"]["R"]).T, atol=1e-2)
+
+
+def test_the_misfit_prior_is_subtracted_from_the_meshes(ran, written, tmp_path):
+    _, name, image, face, found, shared = written["one.png"]
+    prior = np.random.default_rng(0).normal(size=found.neutral.shape).astype(np.float32)
+    corrected = shared._replace(model=shared.model._replace(misfit=prior))
+    about = results.write_face(tmp_path, name, image, face, found, corrected)
+    assert about["model"]["misfit_prior"]
+    assert not numbers(ran[0] / "one.png" / "0")["model"]["misfit_prior"]
+    for mesh, turn in (("neutral", np.eye(3)), ("fitted", np.diag([1, -1, -1]) @ found.rotation)):
+        before, after = (
+            trimesh.load_mesh(folder / f"{mesh}.ply", process=False).vertices
+            for folder in (ran[0] / "one.png" / "0", tmp_path)
+        )
+        np.testing.assert_allclose(before - after, prior @ turn.T, atol=1e-3)
+
+
+def test_a_photo_wider_than_opencv_warps(ran, written, tmp_path):
+    _, name, image, face, found, shared = written["one.png"]
+    wide = np.zeros((300, 33000, 3), np.uint8)
+    wide[:, :300] = image
+    results.write_face(tmp_path, name, wide, face, found, shared)
+    strips = (cv2.imread(str(f / "strip.jpg")) for f in (tmp_path, ran[0] / "one.png" / "0"))
+    np.testing.assert_allclose(*(s.astype(int) for s in strips), atol=2)
+    assert cv2.imread(str(tmp_path / "overlay.jpg")).shape == wide.shape
+
+
+def test_a_photo_that_cannot_be_drawn_stops_nothing(photos, tmp_path, monkeypatch, capsys):
+    def fails(folder, name, *rest):
+        raise cv2.error("too (wide)\n")
+
+    monkeypatch.setattr(reconstruct.results, "write_face", fails)
+    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
+    assert reconstruct.main(arguments) == 0
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("4 photos, 0 faces, 4 skipped (2 cannot be drawn: too [wide];")
+    assert not list(tmp_path.rglob("done.json"))
+
+
+def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(ran[0], out)
+    (out / "one.png" / "done.json").unlink()
+    done = []
+    write = reconstruct.results.write_face
+    monkeypatch.setattr(
+        reconstruct.results, "write_face", lambda *a: done.append(a[1]) or write(*a)
+    )
+    arguments = [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none", "--resume"]
+    assert reconstruct.main([*arguments, "--strict"]) == 1
+    assert done == ["one.png"]
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("3 photos, 1 faces, 1 done before, 2 skipped (1 no")
+    assert reconstruct.main([*arguments, "--refine", "4"]) == 1
+    assert "refine (was 10, now 4)" in capsys.readouterr().err
+
+
+def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "mask.png")
+
+    monkeypatch.setattr(reconstruct.results, "write_face", full)
+    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
+    assert reconstruct.main(arguments) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.endswith("No space left on device: mask.png; make room and go on with --resume")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["EMPTY"], "no photos in"),
+        (["EMPTY/gone.jpg"], "no such file"),
+        (["PHOTOS", ""], "a path is empty; give a photo"),
+        (["PHOTOS", "--out", ""], "a path is empty; give a folder as --out"),
+        (["PHOTOS", "--model", "EMPTY"], "is not a trained model"),
+        (["PHOTOS", "--landmarks", "retina"], "landmarks come from"),
+        (["PHOTOS", "--batch-size", "0"], "at least 1"),
+        (["PHOTOS", "--refine", "-1"], "0 or more"),
+        (["PHOTOS", "--face-model", "EMPTY/no.npz"], "does not exist"),
+    ],
+)
+def test_what_cannot_work_is_said_in_a_sentence(photos, tmp_path, capsys, arguments, message):
+    places = [a.replace("EMPTY", str(tmp_path)).replace("PHOTOS", str(photos)) for a in arguments]
+    assert reconstruct.main(["--out", str(tmp_path / "out"), *places]) == 1
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_results_do_not_go_where_the_photos_are(photos, capsys):
+    assert reconstruct.main([str(photos / "one.png"), "--out", str(photos)]) == 1
+    assert "holds one.png itself; give another folder as --out" in capsys.readouterr().err
+
+
+# --- masks alone ---------------------------------------------------------------------------------
+
+
+def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
+    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
+    assert segment.main(arguments) == 0
+    mask = cv2.imread(str(tmp_path / "deep" / "two faces_mask.png"), -1)
+    hidden = cv2.imread(str(tmp_path / "deep" / "two faces_occlusion.png"), -1)
+    assert mask.shape == (300, 600) and not (mask & hidden).any()
+    of_faces = [
+        cv2.imread(str(ran[0] / "deep" / "two faces.jpg" / f"{k}" / "mask.png"), -1) for k in (0, 1)
+    ]
+    np.testing.assert_array_equal(mask, np.maximum(*of_faces))
+
+
+def test_mask_names():
+    assert segment.mask_names("a/b.c.jpg", visible_skin=True) == ["a/b.c_visible_skin_mask.png"]
+    assert segment.mask_names("b.jpg", visible_skin=False) == ["b_mask.png", "b_occlusion.png"]
+
+
+def test_masks_that_would_share_a_name_are_refused(tmp_path, capsys):
+    for name in ("a.png", "a.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9, 3), np.uint8))
+    assert segment.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "would have one name" in capsys.readouterr().err
+
+
+def test_a_summary_counts_reasons():
+    skipped = ["a.jpg (truncated)", "b (1).jpg (truncated)", "c (no face found)"]
+    line = process.Summary(9, 7, 2, skipped).line()
+    assert line == "9 photos, 7 faces, 2 done before, 3 skipped (2 truncated; 1 no face found)"
+
+
+# --- video ---------------------------------------------------------------------------------------
+
+
+def test_a_video_gives_an_overlay_a_track_and_a_face(tmp_path, capsys):
+    writer = cv2.VideoWriter(
+        str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 20, (300, 300)
+    )
+    face = skimage.data.astronaut()[:300, 100:400, ::-1]
+    for number in range(5):
+        writer.write(np.roll(face, 3 * number, 1) if number != 2 else np.zeros_like(face))
+    writer.release()
+    arguments = [
+        str(tmp_path / "clip.mp4"),
+        "--out",
+        str(tmp_path / "out"),
+        "--batch-size",
+        "2",
+        "--model",
+        "none",
+    ]
+    assert reconstruct.main(arguments) == 0
+    assert "1 videos (5 frames)" in capsys.readouterr().out
+    folder = tmp_path / "out" / "clip.mp4"
+    lines = [json.loads(line) for line in (folder / "track.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1, 2, 3, 4]
+    assert all(
+        line["coefficients"]["identity"] == lines[0]["coefficients"]["identity"] for line in lines
+    )
+    noses = np.array([line["landmarks"][30] for line in lines])
+    assert 6 < noses[4, 0] - noses[0, 0] < 15  # it moves 12 pixels to the right
+    assert (folder / "0" / "fitted.glb").is_file()
+    assert "clip.mp4/0/../overlay.mp4" in (tmp_path / "out" / "index.html").read_text()
+    capture = cv2.VideoCapture(str(folder / "overlay.mp4"))
+    drawn = [capture.read()[1] for _ in range(5)]
+    assert not capture.read()[0]
+    assert np.abs(drawn[0].astype(int) - face).mean() > 1  # the face is drawn over
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def test_the_page_lists_every_face_and_loads_nothing_from_elsewhere(ran):
+    text = (ran[0] / "index.html").read_text()
+    assert text.count("<article") == 3 and "deep/two%20faces.jpg/1/strip.jpg" in text
+    assert 'src="http' not in text and 'href="http' not in text
+
+
+@pytest.fixture
+def look():
+    """Chromium with a page and more options; what it prints."""
+    names = ("chromium-headless-shell", "chromium", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+
+    def run(page, *more):
+        options = ["--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"]
+        options += ["--enable-unsafe-swiftshader", "--virtual-time-budget=6000"]
+        command = [browser, *options, *more, page.as_uri()]
+        return subprocess.run(command, check=True, capture_output=True, timeout=100).stdout.decode()
+
+    return run
+
+
+def test_the_page_sorts_by_what_is_hidden(ran, tmp_path, look):
+    shares = re.compile(r'data-occlusion="([0-9.]+)"')
+    text = (ran[0] / "index.html").read_text()
+    as_written = shares.findall(text)
+    assert as_written == sorted(as_written, reverse=True) and as_written[0] > as_written[-1]
+    choose = "order.value = 'occlusion,1'; order.onchange({target: order});"
+    page = tmp_path / "page.html"
+    page.write_text(text.replace("</body>", f"<script>{choose}</script></body>"))
+    assert shares.findall(look(page, "--dump-dom")) == as_written[::-1]
+
+
+def test_a_browser_draws_the_face(ran, tmp_path, look):
+    shot = tmp_path / "shot.png"
+    # On a busy machine the browser's time runs out before its renderer, another process, has drawn.
+    for _ in range(5):
+        look(
+            ran[0] / "index.html",
+            f"--screenshot={shot}",
+            "--window-size=1500,900",
+            "--force-color-profile=srgb",
+        )
+        view, drawn = _first_view(cv2.imread(str(shot))[..., ::-1].astype(int))
+        if drawn.mean() > 0.15:
+            break
+    assert 0.15 < drawn.mean() < 0.7
+    red, green, blue = view[drawn].mean(0)
+    assert red > green > blue  # skin
+
+
+def _first_view(picture):
+    """The view that is drawn most, of a grey ground of 224 x 228 pixels, and where it is drawn."""
+    ground = (np.abs(picture - 0xE8) <= 3).all(-1).astype(np.uint8)
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(ground)
+    views = [box for box in boxes[1:] if tuple(box[2:4]) == (224, 228)]
+    x, y, width, height, _ = min(views, key=lambda box: box[4])
+    view = picture[y : y + height, x : x + width]
+    return view, (np.abs(view - 0xE8) > 8).any(-1)
+
+
+def test_links_in_the_output_folder_lead_nothing_elsewhere(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.jpg").symlink_to(tmp_path / "elsewhere")
+    process.check_inside(tmp_path / "out", ["b.jpg", "folder/a.jpg"])
+    with pytest.raises(ValueError, match=r"leads a\.jpg elsewhere"):
+        process.check_inside(tmp_path / "out", ["b.jpg", "a.jpg"])

@@ -1,0 +1,130 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from focus_jax import forward
+from focus_jax.face_models import load_face_model
+from focus_jax.networks import recognizer
+from focus_jax.photos.refine import freed, refine, start, threshold_mask, write_freed
+from focus_jax.photos.trained import UNTRAINED
+
+SIZE, STEPS = 32, 24
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    model = load_face_model("builtin", identity=4, expression=3, albedo=2)
+    return jax.tree.map(jnp.asarray, model)
+
+
+@pytest.fixture(scope="module")
+def scene(face_model):
+    """Two rendered faces, and codes that are off from theirs."""
+    widths = forward.widths(face_model)
+    rng = np.random.default_rng(0)
+    true = jnp.asarray(0.5 * rng.normal(size=(2, widths.outputs)).astype(np.float32))
+    face = forward.reconstruct(forward.decode(true, widths, UNTRAINED), face_model, SIZE, SIZE)
+    off = true + 0.3 * jnp.asarray(rng.normal(size=true.shape).astype(np.float32))
+    return off, face.rendering.image, face.landmarks, face.rendering.coverage
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    return recognizer.load_recognizer("dlib")
+
+
+@pytest.fixture(scope="module")
+def refined(scene, face_model, frozen):
+    return refine(*scene, face_model, frozen, STEPS, decoding=UNTRAINED)
+
+
+def test_colours_landmarks_and_likeness_come_closer(refined):
+    _, before, after = refined
+    assert (after.photometric < before.photometric).all()
+    assert (after.landmark < 0.5 * before.landmark).all()
+    assert (after.likeness < 0.8 * before.likeness).all(), after.likeness / before.likeness
+
+
+def test_the_errors_are_those_of_the_codes(scene, refined, face_model):
+    _, image, landmarks, mask = scene
+    code = forward.decode(refined[0], forward.widths(face_model), UNTRAINED)
+    face = forward.reconstruct(code, face_model, SIZE, SIZE)
+    seen = np.asarray(mask * face.rendering.coverage)
+    distance = np.linalg.norm(np.asarray(image - face.rendering.image) * seen, axis=-1)
+    expected = distance.sum((1, 2)) / seen.sum((1, 2, 3))
+    np.testing.assert_allclose(refined[2].photometric, expected, rtol=1e-4)
+    squared = ((np.asarray(face.landmarks - landmarks) / SIZE) ** 2).mean((1, 2))
+    np.testing.assert_allclose(refined[2].landmark, squared, rtol=1e-3)
+
+
+def test_a_face_does_not_depend_on_its_neighbours(scene, face_model, frozen):
+    # Few steps: those of Adam through a deep network enlarge the last bits of a sum.
+    found, other = (
+        refine(*arrays, face_model, frozen, 6, decoding=UNTRAINED)[0]
+        for arrays in (scene, [x[::-1] for x in scene])
+    )
+    np.testing.assert_allclose(other[::-1], found, atol=1e-2)
+
+
+def test_no_steps_change_nothing(scene, face_model, frozen):
+    found, before, after = refine(*scene, face_model, frozen, 0, decoding=UNTRAINED)
+    np.testing.assert_array_equal(found, scene[0])
+    np.testing.assert_array_equal(before.photometric, after.photometric)
+
+
+def test_a_code_is_written_for_the_freed_decoding(scene, face_model):
+    widths = forward.widths(face_model)
+    code = forward.decode(scene[0], widths, UNTRAINED)
+    free = freed(UNTRAINED)
+    found = forward.decode(write_freed(code, free), widths, free)
+    chex.assert_trees_all_close(found, code, atol=1e-5)
+    # Without a bound in training there is none here; at the bound the code stays finite.
+    assert freed(forward.Decoding()).albedo_limit == np.inf
+    wide = code.replace(albedo=jnp.full_like(code.albedo, free.albedo_limit))
+    assert np.isfinite(write_freed(wide, free)).all()
+
+
+def test_freed_light_is_not_held_by_the_bounds_of_training(scene, face_model, frozen):
+    off, image, landmarks, mask = scene
+    green = image * jnp.array([0.7, 1.2, 0.7])
+    widths, free = forward.widths(face_model), freed(UNTRAINED)
+    freely = write_freed(forward.decode(off, widths, UNTRAINED), free)
+
+    def tint(raw, decoding):
+        faces = raw, green, landmarks, mask, face_model, frozen
+        found, _, _ = refine(*faces, STEPS, decoding=decoding)
+        light = forward.decode(found, widths, decoding).light.reshape(2, 3, 9)[..., 0]
+        return np.asarray(light[:, 1] - light[:, 0])
+
+    limit = UNTRAINED.light_colour_limit
+    assert (tint(off, UNTRAINED) < 2 * limit).all()
+    assert (tint(freely, free) > 4 * limit).all()
+
+
+@pytest.mark.slow  # the command's tests go through it, too
+def test_a_start_without_a_network_finds_the_landmarks(scene, face_model):
+    _, image, landmarks, _ = scene
+    size = image.shape[1]
+    found = start(image, landmarks, face_model, 60, decoding=UNTRAINED)
+    widths = forward.widths(face_model)
+
+    def error(raw):
+        face = forward.reconstruct(forward.decode(raw, widths, UNTRAINED), face_model, size, size)
+        return np.linalg.norm(np.asarray(face.landmarks - landmarks), axis=-1).mean(1)
+
+    assert (error(found) < 0.5 * error(jnp.zeros_like(found))).all()
+
+
+def test_the_threshold_leaves_out_what_differs():
+    coverage = np.zeros((1, 60, 60, 1), np.float32)
+    coverage[:, 5:55, 5:55] = 1
+    rendering = np.full((1, 60, 60, 3), 0.5, np.float32)
+    image = rendering.copy()
+    image[:, 20:40, 20:40] = 0.95
+    mask = np.asarray(threshold_mask(image, rendering, coverage))
+    assert mask[0, 30, 30] == 0 and mask[0, 10, 10] == 1 and mask[0, 0, 0] == 0
+    assert (mask <= coverage).all() and 0.75 < mask.sum() / coverage.sum() < 0.9
+    # A face that is met badly everywhere is not left out everywhere.
+    assert np.asarray(threshold_mask(rendering + 0.2, rendering, coverage)).sum() == 2500

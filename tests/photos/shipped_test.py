@@ -1,0 +1,106 @@
+"""The model that comes with the package, on scikit-image's astronaut (NASA, public domain)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from experiments import shipped_photos
+from focus_jax.data.align import align_face
+from focus_jax.data.occluders import paste_occluder
+from focus_jax.photos import inference
+from focus_jax.photos.trained import SHIPPED, load_model, make_batch
+from focus_jax.rendering import camera
+
+# What dlib's detector finds in the photo, so that the test needs no detector.
+LANDMARKS = Path(__file__).parents[1] / "astronaut_landmarks.json"
+KINDS = ("none", "mask", "scarf", "sunglasses", "hat", "hand")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("shipped")
+
+
+@pytest.fixture(scope="module")
+def crops(model):
+    photo = skimage.data.astronaut()
+    aligned = align_face(photo, np.array(json.loads(LANDMARKS.read_text())), model.record_size)
+    made = []
+    for number, kind in enumerate(KINDS):
+        rng = np.random.default_rng(number)
+        image, hidden = paste_occluder(aligned.image, aligned.landmarks, rng, kind)
+        made.append((image, hidden))
+    images, hidden = zip(*made, strict=True)
+    return np.stack(images), np.stack(hidden), np.stack([aligned.landmarks] * len(KINDS))
+
+
+@pytest.fixture(scope="module")
+def found(model, crops):
+    images, _, landmarks = crops
+    return inference.infer(model, make_batch(model, images, landmarks))
+
+
+def test_the_face_sits_on_the_face(model, crops, found):
+    scale = inference.FINE / model.record_size
+    truth = (crops[2] + 0.5) * scale - 0.5
+    eyes = np.linalg.norm(truth[:, 36] - truth[:, 45], axis=-1)
+    errors = np.linalg.norm(np.asarray(found.landmarks) - truth, axis=-1).mean(-1) / eyes
+    assert errors[0] < 0.09, errors
+    assert errors.max() < 0.15, errors
+
+
+def test_the_head_is_nearly_upright_and_turned_little(found):
+    angles = np.rad2deg(np.asarray(found.code.pose)[0, :3])
+    assert np.abs(angles).max() < 30, angles
+    assert np.asarray(camera.rotation_matrix(found.code.pose[:, :3])).shape == (len(KINDS), 3, 3)
+
+
+def test_a_bare_face_is_kept_and_an_occluder_is_not(crops, found):
+    mask, coverage = (np.asarray(x)[..., 0] for x in (found.mask, found.coverage))
+    kept = mask[0][coverage[0] > 0].mean()
+    assert kept > 0.65, kept  # her fringe is not face
+    hidden = np.stack([_fine(h) for h in crops[1]])
+    for number in range(1, len(KINDS)):
+        over = (hidden[number] > 0) & (coverage[number] > 0)
+        beside = (hidden[number] == 0) & (coverage[number] > 0)
+        inside, outside = mask[number][over].mean(), mask[number][beside].mean()
+        assert outside - inside > 0.4, (KINDS[number], inside, outside)
+
+
+def _fine(hidden: np.ndarray) -> np.ndarray:
+    numbers = (np.arange(inference.FINE) * len(hidden)) // inference.FINE
+    return hidden[numbers][:, numbers] >= 128
+
+
+def test_the_asset_is_small_and_has_its_card():
+    names = sorted(path.name for path in SHIPPED.iterdir())
+    assert "MODEL_CARD.md" in names
+    assert sum((SHIPPED / name).stat().st_size for name in names) < 40e6
+    config = json.loads((SHIPPED / "config.json").read_text())
+    assert config["data"]["root"] == config["data"]["cache"] == ""
+
+
+def test_photos_are_chosen_by_their_source(tmp_path, capsys):
+    photos, folder = tmp_path / "photos", tmp_path / "chosen"
+    (photos / "Dataset").mkdir(parents=True)
+    row = ",".join(["0"] * 136)
+    names = [f"frl_{i:02}.jpg" for i in range(12)] + ["wider_1.jpg", "Dataset/fmd_1.jpg"]
+    (photos / "train_landmarks.csv").write_text("".join(f"{n},{row}\n" for n in names))
+    assert shipped_photos.main([str(photos), str(folder)]) == 0
+    assert "frl: 12 photos, CC BY 4.0" in capsys.readouterr().out
+    written = {
+        split: [
+            line.split(",")[0]
+            for line in (folder / f"{split}_landmarks.csv").read_text().splitlines()
+        ]
+        for split in ("train", "val")
+    }
+    assert written["val"] == ["frl_05.jpg"]
+    assert sorted(written["train"] + written["val"]) == sorted(n for n in names if "wider" not in n)
+    assert (folder / "Dataset").resolve() == photos / "Dataset"
+    (photos / "train_landmarks.csv").write_text(f"wider_1.jpg,{row}\n")
+    assert shipped_photos.main([str(photos), str(tmp_path / "none")]) == 1
+    assert "begins with a known source" in capsys.readouterr().err

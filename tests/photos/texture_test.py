@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from focus_jax.face_models import load_face_model
+from focus_jax.photos import export, texture
+from focus_jax.rendering import camera
+
+FINE = 448
+SKIN, PAINT = np.array([0.8, 0.6, 0.5]), np.array([0.0, 0.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_face_model("builtin", identity=1, expression=1, albedo=1)
+
+
+@pytest.fixture(scope="module")
+def texels(model):
+    return texture.make_texels(export.make_atlas(model), 256)
+
+
+def test_texels_lie_where_the_atlas_says(model, texels):
+    atlas = export.make_atlas(model)
+    corners = atlas.uv[atlas.triangles[texels.triangle]]
+    u, v = np.moveaxis((texels.barycentric[..., None] * corners).sum(-2), -1, 0)
+    columns, rows = np.meshgrid(np.arange(256), np.arange(256))
+    off = np.hypot(u * 256 - 0.5 - columns, (1 - v) * 256 - 0.5 - rows)
+    # Most pixels lie in a chart, exactly; those between take a point near by.
+    assert (off < 1e-2).mean() > 0.6 and np.median(off) < 1e-3
+    np.testing.assert_allclose(texels.barycentric.sum(-1), 1, atol=1e-4)
+
+
+def test_what_is_known_stays_and_the_rest_lies_between(model):
+    triangles, x = np.asarray(model.triangles), np.asarray(model.shape_mean[:, :1])
+    values = np.where(x > 0, x / 100, 0)
+    known = (x > 20)[:, 0] | (x < -20)[:, 0]
+    found = texture.extend(values, known, triangles)
+    np.testing.assert_allclose(found[known], values[known], atol=1e-6)
+    assert found.min() >= values.min() - 1e-5 and found.max() <= values.max() + 1e-5
+    constant = texture.extend(np.full_like(x, 0.3), known, triangles)
+    np.testing.assert_allclose(constant, 0.3, atol=1e-5)
+
+
+def test_nothing_known_changes_nothing(model):
+    values = np.ones((len(model.shape_mean), 3), np.float32)
+    none = np.zeros(len(values), bool)
+    assert (texture.extend(values, none, np.asarray(model.triangles)) == 0).all()
+    assert (texture.extend(values, ~none, np.asarray(model.triangles)) == 1).all()
+
+
+def view(model, photo, mask):
+    """A frontal face; its depth map is rasterized as `inference` does."""
+    import jax.numpy as jnp
+
+    from focus_jax.rendering import fragments, geometry, rasterize
+
+    rotation, translation = camera.extrinsics(jnp.zeros(6))
+    screen = camera.project(
+        jnp.asarray(model.shape_mean), rotation, translation, camera.intrinsics(FINE, FINE)
+    )
+    triangles = jnp.asarray(model.triangles)
+    seen = rasterize.rasterize(screen[None], triangles, FINE, FINE)
+    depth = np.asarray(fragments.depth_map(seen, screen[None], triangles))[0]
+    facing = np.asarray(geometry.vertex_normals(jnp.asarray(model.shape_mean), triangles))[:, 2]
+    eye = np.eye(2, 3)
+    return texture.View(photo, eye, np.asarray(screen), facing, depth, mask * (depth > 0))
+
+
+def test_hidden_and_turned_away_parts_take_the_tone_of_the_photo(model, texels):
+    """A photo all of skin with a blue bar; the model believes in grey."""
+    photo = np.empty((FINE, FINE, 3), np.uint8)
+    photo[:] = np.rint(SKIN * 255)
+    photo[200:260] = PAINT * 255
+    mask = np.ones((FINE, FINE), np.float32)
+    mask[196:264] = 0
+    grey = np.full((len(model.shape_mean), 3), 0.5, np.float32)
+    painted, colours = texture.paint(
+        view(model, photo, mask), grey, np.asarray(model.triangles), texels
+    )
+    assert np.abs(painted / 255 - SKIN).max() < 0.03  # seamless: one tone everywhere
+    assert np.abs(colours - SKIN).max() < 0.03
+
+
+def test_what_the_photo_shows_is_kept(model, texels):
+    rows = np.linspace(0, 255, FINE).astype(np.uint8)
+    photo = np.broadcast_to(rows[:, None, None], (FINE, FINE, 3)).copy()
+    seen = view(model, photo, np.ones((FINE, FINE), np.float32))
+    grey = np.full((len(model.shape_mean), 3), 0.5, np.float32)
+    _, colours = texture.paint(seen, grey, np.asarray(model.triangles), texels)
+    nose = np.asarray(model.landmark_vertices)[30, 0]
+    expected = seen.screen[nose, 1] / (FINE - 1)
+    np.testing.assert_allclose(colours[nose], expected, atol=0.01)

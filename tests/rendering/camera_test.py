@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from focus_jax.rendering import camera
+
+
+@pytest.fixture(scope="module")
+def formation():
+    return reference.load("image_formation")
+
+
+def random(*shape, seed=0, scale=1.0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape) * scale, jnp.float32)
+
+
+def test_rotation_is_orthonormal_and_right_handed():
+    rotation = camera.rotation_matrix(random(5, 4, 3))
+    assert rotation.shape == (5, 4, 3, 3)
+    product = rotation @ jnp.swapaxes(rotation, -1, -2)
+    np.testing.assert_allclose(product, np.broadcast_to(np.eye(3), product.shape), atol=1e-6)
+    np.testing.assert_allclose(jnp.linalg.det(rotation), 1.0, atol=1e-6)
+
+
+def test_rotation_is_about_x_then_y_then_z():
+    angles = random(3)
+    one_at_a_time = [camera.rotation_matrix(jnp.eye(3)[i] * angles[i]) for i in range(3)]
+    together = one_at_a_time[0] @ one_at_a_time[1] @ one_at_a_time[2]
+    np.testing.assert_allclose(camera.rotation_matrix(angles), together, atol=1e-6)
+    quarter = camera.rotation_matrix(jnp.array([jnp.pi / 2, 0, 0]))
+    np.testing.assert_allclose(quarter @ jnp.array([0.0, 1, 0]), [0, 0, 1], atol=1e-6)
+
+
+def test_face_at_rest_looks_into_the_camera():
+    """y up becomes y down, +z comes closer, and the origin is 1000 away at the centre."""
+    rotation, translation = camera.extrinsics(jnp.zeros(6))
+    K = camera.intrinsics(224, 224)
+    points = jnp.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10]])
+    screen = camera.project(points, rotation, translation, K)
+    shift = 9.06 * 112 * 10 / 1000
+    expected = [[111.5, 111.5, 1000], [111.5 + shift, 111.5, 1000], [111.5, 111.5 - shift, 1000]]
+    np.testing.assert_allclose(screen[:3], expected, rtol=1e-6)
+    np.testing.assert_allclose(screen[3], [111.5, 111.5, 990], rtol=1e-6)
+
+
+def test_against_the_reference(formation):
+    rotation, translation = camera.extrinsics(jnp.asarray(formation["camera_params"]))
+    np.testing.assert_allclose(rotation, formation["R_world_to_camera"], atol=1e-6)
+    np.testing.assert_allclose(translation, formation["T_world_to_camera"][..., 0], rtol=1e-6)
+    back, origin = camera.inverse(rotation, translation)
+    np.testing.assert_allclose(back, formation["R_camera_to_world"], atol=1e-6)
+    np.testing.assert_allclose(origin, formation["T_camera_to_world"][..., 0], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(camera.intrinsics(96, 96), formation["intrinsics"], rtol=1e-6)
+    vertices = jnp.asarray(formation["vertices"]).swapaxes(1, 2)
+    screen = camera.project(vertices, rotation, translation, camera.intrinsics(96, 96))
+    expected = formation["projected"].swapaxes(1, 2)
+    # 1e-5 of the image's size: positions next to 0 have no relative precision.
+    np.testing.assert_allclose(screen, expected, rtol=1e-5, atol=1e-5 * 96)
+
+
+def test_unproject_undoes_project():
+    rotation, translation = camera.extrinsics(random(3, 6, scale=0.3))
+    K = jnp.array([[900.0, 30, 100], [0, 800, 90], [0, 0, 1]])
+    vertices = random(3, 50, 3, scale=60)
+    screen = camera.project(vertices, rotation, translation, K)
+    found = camera.unproject(screen, rotation, translation, K)
+    np.testing.assert_allclose(found, vertices, atol=1e-3)
+
+
+def test_project_takes_any_leading_axes_and_jits():
+    pose, vertices = random(2, 3, 6, scale=0.1), random(2, 3, 7, 3)
+    K = camera.intrinsics(20, 30)
+    all_at_once = jax.jit(lambda p, v: camera.project(v, *camera.extrinsics(p), K))(pose, vertices)
+    one = camera.project(vertices[1, 2], *camera.extrinsics(pose[1, 2]), K)
+    np.testing.assert_allclose(all_at_once[1, 2], one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("z", [1000.0, 1000.5, 2000.0])
+def test_points_behind_the_camera_stay_finite(z):
+    point = jnp.array([[3.0, 4.0, z]])  # the camera is at z = 1000 in the world
+
+    def screen(point):
+        return camera.project(point, *camera.extrinsics(jnp.zeros(6)), camera.intrinsics(96, 96))
+
+    assert screen(point)[0, 2] <= 0
+    assert np.isfinite(screen(point)).all()
+    assert np.isfinite(jax.jacobian(screen)(point)).all()
+
+
+@pytest.mark.parametrize("leading", [(), (4,)])  # one rotation for all, or one for each
+def test_rotate_and_its_gradient_are_those_of_the_product(leading):
+    rotation, points = random(*leading, 3, 3), random(4, 20, 3, seed=1)
+
+    def product(rotation, points):
+        return jnp.einsum("...ij,...vj->...vi", rotation, points, precision="highest")
+
+    np.testing.assert_allclose(
+        camera.rotate(rotation, points), product(rotation, points), atol=1e-5
+    )
+    found, expected = (
+        jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), argnums=(0, 1))(rotation, points)  # noqa: B023
+        for f in (camera.rotate, product)
+    )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)

@@ -1,0 +1,44 @@
+import pytest
+
+from focus_jax.training import settings
+from tests.training.train_test import load_config
+
+
+@pytest.mark.parametrize("name", ["em", "celeba_bfm2017", "misfit_prior"])
+def test_the_configs_are_well(name):
+    settings.check(load_config(name))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("log_every", 0, "at least 1"),
+        ("schedule.period", 0, "at least 1"),
+        ("data.batch_size", -4, "at least 1"),
+        ("rates.autoencoder.rate", -1e-3, "not be negative"),
+        ("data.paste", 1.5, "between 0 and 1"),
+        ("losses.area", float("nan"), "finite"),
+        ("decoding.light_bands", (1.0, 0.5), "three finite"),
+        ("decoding.light_bands", (1.0, 0.5, float("inf")), "three finite"),
+        ("correct_albedo", (100, "x"), "whole"),
+    ],
+)
+def test_numbers_that_cannot_work_are_named(field, value, rule):
+    config = load_config("em")
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=rf"config.{field}=.+ must .*{rule}"):
+        settings.check(config)
+
+
+def test_steps_on_renderings_need_their_loss():
+    config = load_config("em")
+    config.schedule.renderings, config.losses.coefficients = 5, 0.0
+    with pytest.raises(ValueError, match=r"give config\.losses\.coefficients a weight"):
+        settings.check(config)
+
+
+def test_a_schedule_without_steps_is_refused():
+    config = load_config("em")
+    config.schedule.update(warmup=0, initialisation=0, pretraining=0, joint=0)
+    with pytest.raises(ValueError, match="no steps"):
+        settings.check(config)
