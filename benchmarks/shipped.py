@@ -19,9 +19,9 @@ from pathlib import Path
 from benchmarks import measure
 
 COMMANDS = {  # module and options, and batches enough to tell the pace from the noise
-    "segment": (["focus_jax.photos.segment"], 60),
-    "reconstruct": (["focus_jax.photos.reconstruct"], 15),
-    "reconstruct --refine 60": (["focus_jax.photos.reconstruct", "--refine", "60"], 4),
+    "segment": (["focus_jax.commands.segment"], 60),
+    "reconstruct": (["focus_jax.commands.reconstruct"], 15),
+    "reconstruct --refine 60": (["focus_jax.commands.reconstruct", "--refine", "60"], 4),
 }
 BATCH = 8  # what the commands take at a time
 
