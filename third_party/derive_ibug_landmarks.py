@@ -2,13 +2,14 @@
 
     python third_party/derive_ibug_landmarks.py ../shared/photos ../shared/frl
 
-Every iBUG point lies on a line of the mesh: the jaw's on its rim, the brows' on their upper row or at its
-ends between the upper and the lower one, and so on. Where people place the same point by hand without doubt (corners of eyes and mouth, middle and
-peaks of the lips, chin), the vertex nearest to the hand's is taken. The other points divide their
-line as dlib's points do, on the median of frontal photos where the two detectors agree; both sides
-of the face are taken together. The first folder holds photos with dlib's 68 points
-(train_landmarks.csv), the second people with points placed by hand. Prints the table, and how far
-the mapped points lie from both.
+Every iBUG point lies on a line of the mesh: the jaw's on its rim, the brows' on their upper row or,
+at their ends, between the upper and the lower one, and so on. Where people place the same point by
+hand without doubt (corners of eyes and mouth, middle and peaks of the lips, chin), the vertex
+nearest to the hand's is taken. The other points divide their line as dlib's points do, on the
+median of frontal photos where the two detectors agree; both sides of the face are taken together.
+The first folder holds photos with dlib's 68 points (train_landmarks.csv), the second people with
+points placed by hand. Prints the table, and how far the points by the table in the package lie from
+both.
 """
 
 import csv
@@ -23,7 +24,7 @@ from focus_jax.data.face_landmarker import LEFT, RIGHT, face_landmarker
 from focus_jax.data.landmarks import read_landmarks
 from focus_jax.data.mesh_landmarks import ibug_landmarks
 
-# Lines of the mesh on the subject's right side, and the iBUG points on each; then the same mirrored.
+# Lines of the mesh on the subject's right side, and the iBUG points on each; then their mirror.
 RIGHT_LINES = {
     (127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152): range(0, 8),
     (70, 46): (17,),
