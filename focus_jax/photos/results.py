@@ -169,7 +169,7 @@ def photo_camera(to_photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Intrinsics `[3 3]` of the photo, and the turn `[3 3]` from the crop's camera to the photo's.
 
     The crop is a scaled, shifted and turned part of the photo, `to_photo` the map `[2 3]` from the
-    fine crop. The turn about the line of sight is taken out of it, so that the intrinsics have none.
+    fine crop. Its turn about the line of sight is the camera's: intrinsics have none.
     """
     scale = np.hypot(*to_photo[:, 0])
     turn = np.eye(3)
