@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
 import loky
 import numpy as np
 from tqdm import tqdm
 
 from focus_jax.data.align import align_face
 from focus_jax.data.augment import MARGIN
+from focus_jax.data.decode import decode
 from focus_jax.data.landmarks import LandmarkRow, check_inside, read_landmarks
 
 log = logging.getLogger(__name__)
@@ -31,28 +31,18 @@ class UnreadablePhoto(Exception):  # noqa: N818  (counted and listed, not raised
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """The photo as uint8 RGB `[h w 3]`, turned upright by its EXIF tag, whatever its depth was.
+    """The photo as uint8 RGB `[h w 3]`, turned upright by its EXIF tag: see `decode.decode`.
 
-    Transparency is dropped. Raises UnreadablePhoto with the reason.
+    Raises UnreadablePhoto with the reason.
     """
     try:
         encoded = path.read_bytes()
     except OSError as error:
         raise UnreadablePhoto(f"{path.name} ({error.strerror})") from None
-    # Some JPEG decoders fill up a truncated file with grey; the missing end marker tells. A
-    # thumbnail at the file's beginning has one too, and some phones append a film.
-    tail = encoded[min(1 << 17, max(0, len(encoded) - 4096)) :]
-    if encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail:
-        raise UnreadablePhoto(f"{path.name} (truncated)")
     try:
-        pixels = np.frombuffer(encoded, np.uint8)
-        image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if encoded else None
-    except cv2.error as error:
-        # Pictures of more than 2^30 pixels, unless the environment variable of its message says so.
-        raise UnreadablePhoto(f"{path.name} (too large for OpenCV: {error.err})") from None
-    if image is None:
-        raise UnreadablePhoto(f"{path.name} (not a whole image that OpenCV can read)")
-    return np.ascontiguousarray(image[..., ::-1])
+        return decode(encoded)
+    except ValueError as problem:
+        raise UnreadablePhoto(f"{path.name} ({problem})") from None
 
 
 def fingerprint(root: Path) -> str:

@@ -102,8 +102,8 @@ def test_a_photo_that_opencv_refuses_is_unreadable(tmp_path):
     ("content", "reason"),
     [
         (None, "No such file"),
-        (b"", "not a whole image"),
-        (b"nonsense", "not a whole image"),
+        (b"", "no picture: an empty file"),
+        (b"nonsense", "no picture: text"),
         (encode(".jpg", photo())[:-200], "truncated"),
         (encode(".png", photo())[:-2000], "not a whole image"),
     ],
