@@ -4,6 +4,7 @@ import importlib.util
 import io
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -125,6 +126,16 @@ def orientation(encoded: bytes) -> int:
     except Exception:  # of damaged headers, which say nothing
         return 1
     return found if found in range(1, 9) else 1
+
+
+def orientation_of(path: Path) -> int:
+    """`orientation` of a file; 1 for one that cannot be read, or is a video."""
+    try:
+        if content.of_file(path).kind != "picture":
+            return 1
+        return orientation(path.read_bytes())
+    except OSError:
+        return 1
 
 
 def _exif_of_png(encoded: bytes) -> Iterator[bytes]:

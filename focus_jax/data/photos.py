@@ -6,6 +6,7 @@ FOLDER/train_landmarks.csv and FOLDER/val_landmarks.csv, the photos in FOLDER/Da
 import functools
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,7 +56,8 @@ def fingerprint(root: Path) -> str:
         digest.update((root / name).read_bytes() if (root / name).is_file() else b"")
     for path in sorted(p for p in _folder(root).rglob("*") if p.is_file()):
         about = path.stat()
-        digest.update(f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n".encode())
+        line = f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n"
+        digest.update(os.fsencode(line))
     return digest.hexdigest()
 
 
@@ -111,7 +113,7 @@ def _crop(
         photo = read_photo(folder / row.filename)
     except UnreadablePhoto as problem:
         return str(problem)
-    check_inside(row, csv, *photo.shape[:2])
+    check_inside(row, csv, *photo.shape[:2], photo=folder / row.filename)
     try:
         aligned = align_face(
             photo,

@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -125,3 +127,61 @@ def test_a_full_disk_is_said_in_a_sentence(folder, tmp_path, monkeypatch, capsys
 def test_a_sheet_has_rows_of_thumbnails():
     sheet = contact_sheet([np.full((80, 80, 3), i, np.uint8) for i in range(21)])
     assert sheet.shape == (160, 1600, 3) and sheet[85, 5, 0] == 20 and sheet[85, 95, 0] == 0
+
+
+def noise(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", picture(seed))[1].tobytes())
+
+
+def test_each_photo_has_names_of_its_own(tmp_path):
+    """Folders and odd letters are part of the names; a row never comes to another's picture."""
+    names = [
+        "14/14_7.png",
+        "14_14/7.png",
+        "14_14_7.png",
+        "a,b.png",
+        "a_b.png",
+        "a%2Cb.png",
+        " c.png",
+    ]
+    names.append("d" * 246 + ".png")
+    for seed, name in enumerate(names):
+        noise(tmp_path / "in" / name, seed)
+    (tmp_path / "in" / "notes.txt").write_text("no photo")
+    found = find_photos([str(tmp_path / "in")])
+    counts, dropped = prepare(found, source, tmp_path / "out", size=32)
+    assert sum(counts.values()) == len(names) and not dropped
+    out = tmp_path / "out"
+    rows = [row for name in module.CSV.values() for row in read_landmarks(out / name)]
+    crops = module.crop_names(found.photos)
+    assert {row.filename for row in rows} == {f"{name}_0.jpg" for name in crops.values()}
+    for photo in found.photos:
+        crop, _ = crop_face(module.read_photo(photo.path), source(None, photo.path)[0].landmarks)
+        stored = cv2.imread(str(out / "Dataset" / f"{crops[photo.name]}_0.jpg"))[..., ::-1]
+        assert np.abs(stored.astype(int) - crop).mean() < 8, photo.name
+    assert "notes.txt: left alone" in (out / "report.txt").read_text().splitlines()
+
+
+def test_two_photos_of_one_name_are_refused_before_any_work(tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        noise(tmp_path / "in" / name, 1)
+    monkeypatch.setattr(module, "_flat", lambda name: "same")
+    with pytest.raises(ValueError, match=r"a\.png and b\.png would have one name"):
+        prepare(find_photos([str(tmp_path / "in")]), source, tmp_path / "out", size=32)
+    assert not list(tmp_path.rglob("*.jpg"))
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    name = os.fsdecode(b"Andr\xe9.png")
+    for seed in range(3):
+        noise(tmp_path / "in" / str(seed) / name, seed)
+    noise(tmp_path / "in" / "empty.png", 9)
+    (tmp_path / "in" / os.fsdecode(b"\xe9.jpg")).write_text("no photo")
+    counts, dropped = prepare(
+        find_photos([str(tmp_path / "in")]), source, tmp_path / "out", size=32
+    )
+    assert sum(counts.values()) == 3 and dropped == 2
+    assert b"\xe9.jpg: no picture: text\n" in (tmp_path / "out" / "report.txt").read_bytes()
+    rows = [r for n in module.CSV.values() for r in read_landmarks(tmp_path / "out" / n)]
+    assert sorted(r.filename for r in rows) == [f"{i}%2FAndr%E9.png_0.jpg" for i in range(3)]
