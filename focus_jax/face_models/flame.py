@@ -121,7 +121,7 @@ def read_head(path: Path) -> SkinnedModel:
         if key not in arrays:
             raise ValueError(f"{path} is not FLAME: it lacks the key {key!r}")
         if not isinstance(arrays[key], np.ndarray):
-            kind = getattr(arrays[key], "name", type(arrays[key]).__name__)
+            kind = getattr(arrays[key], "named", type(arrays[key]).__name__)
             raise ValueError(f"{path}: {key!r} is {kind}, from which no array can be read")
     template = arrays["v_template"]
     if template.ndim != 2 or template.shape[1] != 3 or len(template) == 0:
