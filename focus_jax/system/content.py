@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 START = 512  # bytes that tell
+UNKNOWN = "a file of no kind that is known here"
 
 
 class Content(NamedTuple):
@@ -56,7 +57,7 @@ _OTHERS = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
     (b"Rar!", "a RAR archive: unpack it"),
     (b"\x89HDF\r\n", "HDF5"),
-    (b"MATLAB 5.0", "a MATLAB file"),
+    (b"MATLAB", "a MATLAB file"),
     (b"\x93NUMPY", "an .npy file"),
     (b"\x80\x02", "a pickle"),
     (b"\x80\x03", "a pickle"),
@@ -84,7 +85,7 @@ def of(start: bytes) -> Content:
         for magic, name in magics:
             if start.startswith(magic):
                 return Content(kind, name)  # type: ignore[arg-type]
-    return _media(start) or _text(start) or Content("other", "a file of no kind that is known here")
+    return _media(start) or _text(start) or Content("other", UNKNOWN)
 
 
 def _media(start: bytes) -> Content | None:

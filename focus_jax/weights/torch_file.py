@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from focus_jax.system.content import UNKNOWN, of_file
 from focus_jax.system.damage import DAMAGED
 from focus_jax.system.pickles import Array, Inert, Reader, is_inert
 
@@ -43,6 +44,9 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     a call beyond the building of tensors was to make; FileNotFoundError for none.
     """
     path = Path(path)
+    what = of_file(path).name
+    if what not in ("a zip archive", "a pickle", UNKNOWN):
+        raise ValueError(f"{path} is not a PyTorch checkpoint: it is {what}")
     try:
         content = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
         found = _tensors(content) or _tensors(content, Array)

@@ -180,7 +180,7 @@ def test_landmarks_of_the_unturned_photo_are_refused(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     stored.save(file, exif=exif)
-    upright = face() + [-20, 20]
+    upright = face() + np.array([-20, 20])
     x, y = upright.T
     sideways = np.stack([y, 89 - x], -1)  # where the same points are in the stored picture
     csv = tmp_path / "train_landmarks.csv"
