@@ -4,12 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
+from focus_jax.commands import prepare as command
 from focus_jax.data import prepare as module
 from focus_jax.data.detect import Detection
 from focus_jax.data.faces import find_photos
 from focus_jax.data.landmarks import read_landmarks
 from focus_jax.data.photos import photo_records
-from focus_jax.data.prepare import contact_sheet, crop_face, main, prepare, split_of
+from focus_jax.data.prepare import contact_sheet, crop_face, prepare, split_of
 from focus_jax.data.records import open_records
 
 
@@ -100,15 +101,15 @@ def test_splits_depend_on_names_alone():
 def test_nothing_is_overwritten_and_nothing_found_is_an_error(
     folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(module, "landmark_source", lambda name: lambda photo, path: [])
-    assert main([str(folder), str(tmp_path / "none")]) == 1
+    monkeypatch.setattr(command, "landmark_source", lambda name: lambda photo, path: [])
+    assert command.main([str(folder), str(tmp_path / "none")]) == 1
     assert "no faces to train on" in capsys.readouterr().err.splitlines()[-1]
-    assert main([str(folder), str(tmp_path / "none")]) == 1
+    assert command.main([str(folder), str(tmp_path / "none")]) == 1
     assert "holds a data set already" in capsys.readouterr().err.splitlines()[-1]
     (tmp_path / "bare").mkdir()
-    assert main([str(tmp_path / "bare"), str(tmp_path / "other")]) == 1
+    assert command.main([str(tmp_path / "bare"), str(tmp_path / "other")]) == 1
     assert "no photos in" in capsys.readouterr().err.splitlines()[-1]
-    assert main([str(folder), ""]) == main(["", str(tmp_path / "other")]) == 1
+    assert command.main([str(folder), ""]) == command.main(["", str(tmp_path / "other")]) == 1
     assert capsys.readouterr().err.count("a path is empty") == 2
 
 
@@ -116,10 +117,10 @@ def test_a_full_disk_is_said_in_a_sentence(folder, tmp_path, monkeypatch, capsys
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "landmark_source", lambda name: source)
+    monkeypatch.setattr(command, "landmark_source", lambda name: source)
     monkeypatch.setattr(module, "write_records", full)
     out = tmp_path / "out"
-    assert main([str(folder), str(out), "--size", "32"]) == 1
+    assert command.main([str(folder), str(out), "--size", "32"]) == 1
     expected = f"error: No space left on device: {out}; when that is mended, remove {out} and begin"
     assert capsys.readouterr().err.splitlines()[-1].startswith(expected)
 
