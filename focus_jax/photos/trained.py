@@ -61,7 +61,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
             UNTRAINED_SIZE,
             True,
             UNTRAINED,
-            _arrays(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
+            jax.device_put(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
             face_model or "builtin",
             None,
             {},
@@ -86,10 +86,6 @@ def load_model(path: str, face_model: str | None = None) -> Model:
         frozen,
         misfit.load(prior, face_model_) if prior.is_file() else None,
     )
-
-
-def _arrays(face_model: FaceModel) -> FaceModel:
-    return jax.tree.map(jnp.asarray, face_model)
 
 
 def _digest(tree: Any) -> str:
