@@ -306,5 +306,5 @@ def write_image(path: Path, picture: np.ndarray) -> None:
 def write_text(path: Path, text: str) -> None:
     """Written whole or not at all: a run that stops in between leaves no half file."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8", errors="surrogateescape")
     part.replace(path)
