@@ -150,12 +150,17 @@ def read_faces(
 
 
 def align_faces(
-    image: np.ndarray, detections: Sequence[Detection], size: int, *, fix_y_offset: bool = True
+    image: np.ndarray,
+    detections: Sequence[Detection],
+    size: int,
+    *,
+    fix_y_offset: bool = True,
+    turn: float | None = None,
 ) -> list[Face]:
-    """The detected faces as crops of `size` pixels, as training aligned them."""
+    """The detected faces as crops of `size` pixels, as training aligned them (`align_face`)."""
     faces = []
     for detection in detections:
-        aligned = align_face(image, detection.landmarks, size, fix_y_offset=fix_y_offset)
+        aligned = align_face(image, detection.landmarks, size, fix_y_offset=fix_y_offset, turn=turn)
         faces.append(
             Face(len(faces), detection, aligned.image, aligned.landmarks, aligned.transform)
         )

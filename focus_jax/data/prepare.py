@@ -20,7 +20,12 @@ import loky
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax.data.align import crop_transform, invert_transform, transform_points
+from focus_jax.data.align import (
+    crop_transform,
+    invert_transform,
+    transform_points,
+    turn_needed,
+)
 from focus_jax.data.augment import MARGIN
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Found, Photo, ahead
@@ -51,12 +56,12 @@ def crop_face(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.
     eyes = float(np.linalg.norm(landmarks[36] - landmarks[45]))
     if eyes < SMALLEST:
         raise ValueError(f"the face is too small: {eyes:.0f} pixels between the eyes")
-    back = invert_transform(crop_transform(landmarks, 100))
-    corners = 100 * np.array([[-AROUND, -AROUND], [1 + AROUND, 1 + AROUND]])
-    corners = transform_points(back, corners)
+    back = invert_transform(crop_transform(landmarks, 100, turn=turn_needed(landmarks)))
+    near, far = -100 * AROUND, 100 * (1 + AROUND)
+    corners = transform_points(back, np.array([(near, near), (far, near), (near, far), (far, far)]))
     size = np.array(photo.shape[1::-1])
-    low = np.clip(np.floor(corners[0]).astype(int), 0, size)
-    high = np.clip(np.ceil(corners[1]).astype(int), 0, size)
+    low = np.clip(np.floor(corners.min(0)).astype(int), 0, size)
+    high = np.clip(np.ceil(corners.max(0)).astype(int), 0, size)
     if (high - low < 16).any():
         raise ValueError("the face lies outside the photo")
     piece = photo[low[1] : high[1], low[0] : high[0]]

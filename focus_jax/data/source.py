@@ -213,7 +213,7 @@ def _photos(config: Config) -> Splits:
         )
     fix = data.get("fix_y_offset", True)
     key = (fingerprint(root), _side(config))
-    key += () if fix else ("release",)
+    key += ("rolled faces upright",) if fix else ("release",)
 
     def split(name: str, count: int) -> Records:
         records = cached(
