@@ -84,8 +84,8 @@ def _add_scans(commands: Any) -> None:
     shapes.add_argument(
         "--fewer",
         type=int,
-        default=30,
-        help="people, the first, who are also refined and fitted without a model (default: 30)",
+        default=16,
+        help="people, the first, who are also refined and fitted without a model (default: 16)",
     )
     shapes.add_argument("--seed", type=int, default=0, help="of the people drawn")
     _add_model(shapes)

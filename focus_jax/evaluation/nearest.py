@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 
 from focus_jax.evaluation import scans
 
-POINTS = 250  # of a scan: enough to tell which is nearer
-STEPS = 12  # of the alignment
+POINTS = 120  # of a scan: enough to tell which is nearer
+STEPS = 8  # of the alignment
 
 Scanned = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "7 3"]]  # vertices, landmarks
 Mesh = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "t 3"], Float[np.ndarray, "7 3"]]

@@ -1,9 +1,10 @@
 """A model's reconstructions of pictures of scans, beside faces that saw no picture: tables in mm.
 
-Read `measure`, then `_predict`, which lists all that is compared.
+Read `measure`, then what is compared: `_unseeing`, `_quick`, `_slow`.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,9 @@ from focus_jax.photos.now_predict import seven_landmarks
 from focus_jax.photos.trained import UNTRAINED_STEPS, Model, load_model
 from focus_jax.types import REGIONS, FaceModel
 
-VERTICES = 10_000  # of a scan that are measured, at most
+VERTICES = 2500  # of a scan that are measured, at most
+ALIKE = 40  # scans, the first, among which the nearest is sought
+CONSTANT = ("built-in mean face", "ICT mean face", "constant: mean of the fits")
 SHOWN = ("eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "skin")
 
 
@@ -64,7 +67,7 @@ def measure(
     drawn: Sequence[Drawn],
     *,
     refine: int = 60,
-    fewer: int = 30,
+    fewer: int = 16,
     ict: Path | None = None,
     batch_size: int = 8,
 ) -> str:
@@ -79,17 +82,20 @@ def measure(
         _target(d.scan.name, d.scan, outer_vertices(d.scan), d.pose, d.light) for d in drawn
     ]
     targets, slow = of_real + of_drawn, of_real + of_drawn[:fewer]
-    options = {"refine": refine, "ict": ict, "batch_size": batch_size}
-    predictions, lost = _predict(model, source, targets, slow, **options)
-    quick = {k: of for k, of in predictions.items() if len(of) > len(slow)}
+    fit = functools.partial(_fit, source=source, batch_size=batch_size)
+    seen, lost = fit(model, targets, 0)
+    if not seen:
+        raise ValueError(f"no face is found in any of the {len(targets)} pictures")
+    predictions = _unseeing(targets, ict) | _quick(model, targets, seen)
+    predictions |= _slow(model, fit, slow, of_real, refine, ict)
     parts = [f"{len(targets)} pictures; {len(lost)} without a face{'; '.join(['', *lost])}."]
-    if real:
-        parts += _tables(f"{len(real)} scan, {len(VIEWS)} pictures each", of_real, predictions)
-    if drawn and len(slow) < len(targets):
-        parts += _tables(f"the first {fewer} people drawn", of_drawn[:fewer], predictions, True)
-    if drawn:
-        known = predictions if len(slow) == len(targets) else quick
-        parts += _tables(f"{len(drawn)} people drawn", of_drawn, known, True)
+    for title, shown, own in (
+        (f"{len(real)} scan, {len(VIEWS)} pictures of each", of_real, False),
+        (f"the first {fewer} of the people drawn", of_drawn[:fewer], True),
+        (f"{len(drawn)} people drawn", of_drawn if len(of_drawn) > fewer else [], True),
+    ):
+        if shown:
+            parts += tables(title, shown, predictions, own=own)
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,41 +118,46 @@ def _target(
 # --- what is compared ----------------------------------------------------------------------------
 
 
-def _predict(
+def _fit(
+    model: Model, targets: Sequence[Target], steps: int, *, source: Source, batch_size: int
+) -> tuple[dict[str, Seen], list[str]]:
+    photos = [Photo(Path(t.name), t.name, t.pixels) for t in targets]
+    return first_faces(photos, model, source, steps=steps, batch_size=batch_size)
+
+
+def _unseeing(targets: Sequence[Target], ict: Path | None) -> Predictions:
+    """Faces that are the same whatever the picture."""
+    found = {CONSTANT[0]: _same(load_face_model("builtin"), targets)}
+    return found if ict is None else found | {CONSTANT[1]: _same(load_face_model(ict), targets)}
+
+
+def _quick(model: Model, targets: Sequence[Target], seen: dict[str, Seen]) -> Predictions:
+    fitted = {name: _mesh(one, model.face_model) for name, one in seen.items()}
+    found = {CONSTANT[2]: _constant(fitted, targets, model.face_model)}
+    found |= {"MediaPipe's mesh": _detected(seen), "fitted, 0 steps": fitted}
+    return {label: of for label, of in found.items() if of}
+
+
+def _slow(
     model: Model,
-    source: Source,
+    fit: Callable[[Model, Sequence[Target], int], tuple[dict[str, Seen], list[str]]],
     targets: Sequence[Target],
-    slow: Sequence[Target],
-    *,
+    real: Sequence[Target],
     refine: int,
     ict: Path | None,
-    batch_size: int,
-) -> tuple[Predictions, list[str]]:
-    """Meshes of all pictures, and the pictures in which no face was found."""
-
-    def fit(by: Model, of: Sequence[Target], steps: int) -> tuple[dict[str, Seen], list[str]]:
-        photos = [Photo(Path(t.name), t.name, t.pixels) for t in of]
-        return first_faces(photos, by, source, steps=steps, batch_size=batch_size)
-
-    found: Predictions = {"built-in mean face": _same(load_face_model("builtin"), targets)}
+) -> Predictions:
+    """Refined, and fitted without networks; by ICT-FaceKit only the real ones."""
+    jobs = [(f"fitted, {refine} steps", lambda: model, targets, refine)] if refine else []
+    jobs.append(("no model", lambda: load_model("none"), targets, UNTRAINED_STEPS))
     if ict is not None:
-        found["ICT mean face"] = _same(load_face_model(ict), targets)
-    seen, lost = fit(model, targets, 0)
-    if not seen:
-        raise ValueError(f"no face is found in any of the {len(targets)} pictures")
-    fitted = {name: _mesh(one, model.face_model) for name, one in seen.items()}
-    found |= {"constant: mean of the fits": _constant(fitted, targets, model.face_model)}
-    found |= {"MediaPipe's mesh": _detected(seen), "fitted, 0 steps": fitted}
-    if refine:
-        refined, _ = fit(model, slow, refine)
-        label = f"fitted, {refine} steps"
-        found[label] = {k: _mesh(one, model.face_model) for k, one in refined.items()}
-    for name, face_model in {"no model": None, "no model, ICT": ict}.items():
-        if name == "no model" or ict is not None:
-            other = load_model("none", None if face_model is None else str(face_model))
-            without, _ = fit(other, slow, UNTRAINED_STEPS)
-            found[name] = {k: _mesh(one, other.face_model) for k, one in without.items()}
-    return {label: of for label, of in found.items() if of}, lost
+        jobs.append(("no model, ICT", lambda: load_model("none", str(ict)), real, UNTRAINED_STEPS))
+    found: Predictions = {}
+    for label, load, of, steps in jobs:
+        if of:
+            by = load()
+            seen, _ = fit(by, of, steps)
+            found[label] = {name: _mesh(one, by.face_model) for name, one in seen.items()}
+    return found
 
 
 def _same(face_model: FaceModel, targets: Sequence[Target]) -> dict[str, Mesh]:
@@ -216,36 +227,50 @@ def _detected(seen: Mapping[str, Seen]) -> dict[str, Mesh]:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _tables(
-    title: str, targets: Sequence[Target], predictions: Predictions, own: bool = False
+def tables(
+    title: str, targets: Sequence[Target], predictions: Predictions, *, own: bool
 ) -> list[str]:
-    builtin = load_face_model("builtin")
-    mean = _shape(np.asarray(builtin.shape_mean, np.float64), builtin)
-    regions = {t.scan: builtin.region[_compare(t, mean).vertex] for t in _once(targets)}
+    """Distances, and where the scan lies outside (+) or inside (-) the mesh, of each prediction.
+
+    Left out is what was not predicted of all, or nearly all, of the targets. With `own` also how
+    often a mesh is nearest to its own scan.
+    """
+    mean = _same(load_face_model("builtin"), targets)
+    builtin = np.asarray(load_face_model("builtin").region)
+    regions = {name: builtin[c.vertex] for name, c in _compare(targets, mean).items()}
     header = [title, "pictures", "median mm", "mean mm", "deviation", "enlarged by", "of which"]
-    header += ["own scan nearest", "mean rank"] if own else []
+    if own:
+        header += [f"own scan nearest of {min(ALIKE, len(targets))}", "mean rank"]
     rows, signed = [], []
     for label, meshes in predictions.items():
-        kept = [t for t in targets if t.name in meshes]
-        if not kept:
+        found = _compare(targets, meshes)
+        if len(found) < 0.9 * len(targets):
             continue
-        found = [_compare(t, meshes[t.name]) for t in kept]
-        rows.append([label, len(kept), *_pooled(found)])
+        rows.append([label, len(found), *_pooled(list(found.values()))])
         if own:
-            rows[-1] += own_nearest(
-                [(t.points, t.landmarks) for t in kept], [meshes[t.name] for t in kept]
-            )
-        signed.append([label, *_by_region(found, [regions[t.scan] for t in kept])])
+            rows[-1] += [None, None] if label in CONSTANT else _own(targets, meshes)
+        signed.append([label, *_by_region(found, regions)])
     names = [f"{name}, mm" for name in SHOWN]
     return [table(header, rows), table([f"{title}: scan outside the mesh", *names], signed)]
 
 
-def _once(targets: Sequence[Target]) -> list[Target]:
-    return list({t.scan: t for t in targets}.values())
+def _compare(targets: Sequence[Target], meshes: Mapping[str, Mesh]) -> dict[str, scans.Comparison]:
+    """Of each picture that has a mesh; the same mesh on the same scan is compared once."""
+    known: dict[tuple[str, int], scans.Comparison] = {}
+    found = {}
+    for target in targets:
+        if (mesh := meshes.get(target.name)) is None:
+            continue
+        key = target.scan, id(mesh)
+        if key not in known:
+            known[key] = scans.compare(target.points, target.landmarks, *mesh, name=target.name)
+        found[target.name] = known[key]
+    return found
 
 
-def _compare(target: Target, mesh: Mesh) -> scans.Comparison:
-    return scans.compare(target.points, target.landmarks, *mesh, name=target.name)
+def _own(targets: Sequence[Target], meshes: Mapping[str, Mesh]) -> tuple[float, float]:
+    kept = [t for t in targets if t.name in meshes][:ALIKE]
+    return own_nearest([(t.points, t.landmarks) for t in kept], [meshes[t.name] for t in kept])
 
 
 def _pooled(found: Sequence[scans.Comparison]) -> list:
@@ -260,7 +285,10 @@ def _pooled(found: Sequence[scans.Comparison]) -> list:
     ]
 
 
-def _by_region(found: Sequence[scans.Comparison], regions: Sequence[np.ndarray]) -> list:
-    signed, region = np.concatenate([one.signed for one in found]), np.concatenate(regions)
+def _by_region(
+    found: Mapping[str, scans.Comparison], regions: Mapping[str, np.ndarray]
+) -> list[float | None]:
+    signed = np.concatenate([one.signed for one in found.values()])
+    region = np.concatenate([regions[name] for name in found])
     inside = [signed[region == REGIONS.index(name)] for name in SHOWN]
     return [float(values.mean()) if len(values) else None for values in inside]
