@@ -22,8 +22,8 @@ from focus_jax.data.features import recognized
 from focus_jax.data.records import open_records, write_records
 from focus_jax.data.synthetic.faces import BATCH, synthesize
 from focus_jax.face_models import load_face_model
-from focus_jax.networks import recognizer
 from focus_jax.system import cpu
+from focus_jax.weights import recognizer
 
 
 def timed(task: Callable[[], Any]) -> tuple[Any, float]:

@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks.rasterizer import head
 from configs import celeba_bfm2017, em
 from focus_jax.face_models import load_face_model
-from focus_jax.networks import recognizer
 from focus_jax.training import updates
 from focus_jax.training.schedule import Schedule, terms_at
 from focus_jax.training.train import make_method, new_state
 from focus_jax.types import Batch, Config, FaceModel, TrainState
+from focus_jax.weights import recognizer
 
 VERTICES = 35_709  # of the face that the authors cut out of the Basel Face Model 2017
 STAGES = ("initialisation", "pre-training", "joint segmenter", "joint autoencoder")

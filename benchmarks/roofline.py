@@ -68,7 +68,7 @@ def rendering_cost(job: full_size.Job, backend: str | None, *, gradient: bool) -
     raw = jnp.zeros((1, forward.widths(model).outputs))
 
     def picture(raw: jax.Array) -> jax.Array:
-        code = forward.decode(raw, forward.widths(model), job.method.decoding)
+        code = forward.decode(raw, forward.widths(model), job.method.networks.decoding)
         face = forward.reconstruct(code, model, size, size, backend=backend)
         return jnp.sum(face.rendering.image**2)
 

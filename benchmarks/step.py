@@ -119,7 +119,7 @@ def our_parts(job: Any, state: Any) -> dict[str, Callable[[], Any]]:
     height, width = batch.image.shape[1:3]
     sizes = forward.widths(model)
     raw = jnp.zeros((len(batch.image), sizes.outputs))
-    code = forward.decode(raw, sizes, method.decoding)
+    code = forward.decode(raw, sizes, method.networks.decoding)
     vertices = morphable.vertices(model, code.identity, code.expression)
     colours = morphable.albedo(model, code.albedo)
     chips = jnp.zeros((len(batch.image), 112, 112, 3)) + 0.5
@@ -128,7 +128,7 @@ def our_parts(job: Any, state: Any) -> dict[str, Callable[[], Any]]:
     def encode(parameters, image, train):
         variables = {**state.encoder, "params": parameters}
         seen = batch.replace(image=image)
-        raw, _ = forward.encode(method.encoder, variables, seen, train=train, dropout=key)
+        raw, _ = forward.encode(method.networks.encoder, variables, seen, train=train, dropout=key)
         return jnp.sum(raw**2)
 
     def morph(identity, expression, albedo):
@@ -137,7 +137,7 @@ def our_parts(job: Any, state: Any) -> dict[str, Callable[[], Any]]:
 
     def picture(vertices, colours, pose, light):
         seen = render.render_mesh(
-            vertices, colours, model.triangles, pose, light, height, width, method.backend
+            vertices, colours, model.triangles, pose, light, height, width, method.networks.backend
         )
         return jnp.sum(seen.image**2)
 
@@ -145,13 +145,16 @@ def our_parts(job: Any, state: Any) -> dict[str, Callable[[], Any]]:
         variables = {**state.segmenter, "params": parameters}
         seen = forward.Rendering(rendering, jnp.ones_like(rendering[..., :1]), vertices)
         mask, _, _ = forward.segment(
-            method.segmenter, variables, seen, batch.image, train=train, dropout=key
+            method.networks.segmenter, variables, seen, batch.image, train=train, dropout=key
         )
         return jnp.sum(mask**2)
 
     def recognize(chips, shallow_only):
         seen = recognizer.features(
-            job.constants.recognizer, chips, kind=method.recognizer, shallow_only=shallow_only
+            job.constants.recognizer,
+            chips,
+            kind=method.networks.recognizer,
+            shallow_only=shallow_only,
         )
         return jnp.sum((seen.shallow if shallow_only else seen.deep) ** 2)
 

@@ -42,10 +42,10 @@ def make_step(stage: str, batch_size: int) -> Callable[[], Any]:
 
     from configs import em
     from focus_jax.face_models import load_face_model
-    from focus_jax.networks import recognizer
     from focus_jax.training import train, updates
     from focus_jax.training.schedule import Schedule, terms_at
     from focus_jax.types import Batch
+    from focus_jax.weights import recognizer
 
     config = em.get_config()
     config.data.batch_size = batch_size

@@ -5,8 +5,8 @@
 
 The authors started the encoder from ImageNet and looked through ArcFace; both files are read here:
 
-    python -m focus_jax.weights import resnet50-0676ba61.pth --as encoder imagenet.safetensors
-    python -m focus_jax.weights import backbone.pth --as arcface arcface.safetensors
+    focus-jax weights import resnet50-0676ba61.pth --as encoder imagenet.safetensors
+    focus-jax weights import backbone.pth --as arcface arcface.safetensors
     ... --config.init.encoder=imagenet.safetensors --config.recognizer.kind=arcface_r50 \\
         --config.recognizer.weights=arcface.safetensors
 
@@ -102,7 +102,7 @@ def _published(paper: bool) -> ConfigDict:
     c.recognizer = ConfigDict(
         {"kind": "dlib", "chip_size": -1, "align_corners": True, "weights": ""}
     )
-    # Files of `python -m focus_jax.weights import` to start from, instead of random numbers.
+    # Files of `focus-jax weights import` to start from, instead of random numbers.
     c.init = ConfigDict({"encoder": "", "segmenter": ""})
     c.rasterizer = ConfigDict(
         {"backend": "", "renormalize_normals": False, "perspective": False, "samples": 1}

@@ -91,7 +91,7 @@ def _networks(c: ConfigDict) -> None:
     c.recognizer = ConfigDict(
         {"kind": "dlib", "chip_size": 0, "align_corners": True, "weights": ""}
     )
-    # Files of `python -m focus_jax.weights import` to start from, instead of random numbers.
+    # Files of `focus-jax weights import` to start from, instead of random numbers.
     c.init = ConfigDict({"encoder": "", "segmenter": ""})
     # "warp", "jnp", or whichever suits the device; the rest is of `render.render_mesh`
     c.rasterizer = ConfigDict(

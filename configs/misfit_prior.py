@@ -1,7 +1,7 @@
 """The misfit prior (Eq. 11): an autoencoder trained without masks on unoccluded synthetic faces.
 
-    python -m focus_jax.training.misfit --config=configs/misfit_prior.py             5,000 faces
-    python -m focus_jax.training.misfit --config=configs/misfit_prior.py:smoke       a minute
+    focus-jax misfit --config=configs/misfit_prior.py             5,000 faces
+    focus-jax misfit --config=configs/misfit_prior.py:smoke       a minute
 
 Writes `misfit.npz`, a picture of it, and a paired t-test with and without it on held-out synthetic
 faces. The face model must be that of the runs whose results it shall correct: set

@@ -2,7 +2,7 @@
 
     python -m experiments.shipped_photos PHOTOS FOLDER      the photos whose licence permits it
     python -m focus_jax.main --config=configs/shipped.py --config.data.root=FOLDER
-    python -m focus_jax.weights export runs/shipped focus_jax/weights/shipped
+    focus-jax weights export runs/shipped focus_jax/weights/shipped
 
 `focus_jax/weights/shipped/MODEL_CARD.md` says what came of it. The only argument is `smoke`.
 """

@@ -140,7 +140,7 @@ def with_prior(config: Config, root: Path, seed: int, name: str, faces: int) -> 
     begun = time.monotonic()
     misfit.run(mine, root / "misfit")
     trained = load_trained(root / name)
-    prior = misfit.load(root / "misfit" / "misfit.npz", trained.constants.face_model)
+    prior = misfit.load(root / "misfit" / "misfit.npz", trained.face_model)
     scores = runs.score(trained, prior=prior)
     test = None
     if trained.config.data.name == "synthetic":

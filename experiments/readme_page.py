@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import skimage.data
 
+from focus_jax.commands import reconstruct
 from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
-from focus_jax.photos import reconstruct
 from focus_jax.rendering import pictures
 
 SYNTHETIC = 3

@@ -13,17 +13,18 @@ import numpy as np
 import skimage.data
 from absl import app, flags
 
+from focus_jax import forward
+from focus_jax.data.align import align_face
 from focus_jax.data.detect import dlib_source
 from focus_jax.data.occluders import paste_occluder
 from focus_jax.face_models import load_face_model
-from focus_jax.photos.trained import SHIPPED
+from focus_jax.photos import inference
+from focus_jax.photos.trained import load_model, make_batch
 from focus_jax.rendering import morphable, pictures
 from focus_jax.rendering.render import render_mesh
-from focus_jax.training import updates
-from focus_jax.weights.run import align, load_trained, record_batches
 
 _SYNTHETIC = flags.DEFINE_string("synthetic", "runs/em", "Workdir of configs/em.py.")
-_PHOTOS = flags.DEFINE_string("photos", str(SHIPPED), "Folder of a model of photos.")
+_PHOTOS = flags.DEFINE_string("photos", "shipped", "Folder of a model of photos.")
 _OUT = flags.DEFINE_string("out", "docs", "Folder of the pictures.")
 OCCLUDERS = ("none", "mask", "sunglasses", "scarf", "hand", "hat")
 
@@ -62,27 +63,26 @@ def random_people(count: int = 20, side: int = 192) -> np.ndarray:
     return np.concatenate(cells)
 
 
-def astronaut(workdir: Path) -> np.ndarray:
+def astronaut(workdir: str) -> np.ndarray:
     """The photo, plain and with occluders pasted on, as a trained model sees it."""
-    trained = load_trained(workdir)
+    model = load_model(workdir)
     photo = skimage.data.astronaut()
     (face, *_) = dlib_source()(photo, Path())
-    record = align(photo, face.landmarks, trained.config)
-    records = []
+    crop = align_face(photo, face.landmarks, model.record_size)
+    images = []
     for number, kind in enumerate(OCCLUDERS):
         rng = np.random.default_rng(number)
-        image = paste_occluder(record["image"], record["landmarks"], rng, kind).image
-        records.append({**record, "image": image})
-    batch, count = next(record_batches(records, trained.config, trained.constants.recognizer))
-    found = updates.predict(trained.state, batch, trained.constants, method=trained.method)
-    batch, found = jax.tree.map(lambda x: np.asarray(x)[:count], (batch, found))
-    rendering = found.face.rendering
+        images.append(paste_occluder(crop.image, crop.landmarks, rng, kind).image)
+    batch = make_batch(model, np.stack(images), np.stack([crop.landmarks] * len(images)))
+    code, _, _ = inference.find_codes(model, batch)
+    face = forward.reconstruct(code, model.face_model, *batch.image.shape[1:3])
+    rendering, mask = face.rendering, inference.show(model, batch, code).coarse_mask
     return pictures.grid(
         [
             batch.image,
             rendering.image,
             pictures.overlay(batch.image, rendering.image, rendering.coverage),
-            found.mask,
+            mask,
         ]
     )
 

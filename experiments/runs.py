@@ -147,7 +147,7 @@ def score(trained: Trained, *, prior: np.ndarray | None = None) -> Scores:
     pasted on, which are the test split of photos, a third is the validation split here.
     """
     config = trained.config
-    splits = load_splits(config, trained.constants.recognizer)
+    splits = load_splits(config, trained.recognizer)
     if config.data.name == "photos":
         validation, test = divided(splits.test)
         splits = splits._replace(validation=validation, test=test)
@@ -159,7 +159,9 @@ def score(trained: Trained, *, prior: np.ndarray | None = None) -> Scores:
         batches = evaluation_batches(
             records, batch_size=config.data.batch_size, size=config.data.size
         )
-        columns = evaluate(batches, trained.state, trained.constants, trained.method, prior=prior)
+        columns = evaluate(
+            batches, trained.variables, trained.face_model, trained.networks, prior=prior
+        )
         scores[name] = report.summarize(columns, OCCLUDERS)
     return scores
 

@@ -26,12 +26,12 @@ from focus_jax.data.records import open_records, write_records
 from focus_jax.evaluation import report
 from focus_jax.face_models import load_face_model
 from focus_jax.networks import convolution
-from focus_jax.networks.recognizer import load_recognizer
 from focus_jax.system import command
 from focus_jax.training import updates
 from focus_jax.training.schedule import Schedule, terms_at
 from focus_jax.training.train import make_method, new_state
 from focus_jax.types import Batch, Config
+from focus_jax.weights.recognizer import load_recognizer
 
 
 class Machine(NamedTuple):

@@ -154,24 +154,24 @@ def look(model: Model, faces: list[Face], steps: int) -> Seen:
             model.face_model,
             model.variables,
             model.recognizer,
-            method=model.method,
+            networks=model.networks,
         )
         parts.append([np.asarray(array)[: len(chosen)] for array in seen])
     return Seen(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-@functools.partial(jax.jit, static_argnames="method")
-def _see(code, image, landmarks, face_model, variables, frozen, *, method) -> Seen:
+@functools.partial(jax.jit, static_argnames="networks")
+def _see(code, image, landmarks, face_model, variables, frozen, *, networks) -> Seen:
     face = forward.reconstruct(code, face_model, *image.shape[1:3])
     rendering = face.rendering
     mask, _, _ = forward.segment(
-        method.segmenter, variables["segmenter"], rendering, image, train=False
+        networks.segmenter, variables["segmenter"], rendering, image, train=False
     )
 
     # Both without surroundings, hair and ears, which would tell people apart by themselves.
     def embed(picture):
         seen = picture * rendering.coverage
-        return recognizer.embedding(frozen, seen, landmarks, kind=method.recognizer)
+        return recognizer.embedding(frozen, seen, landmarks, kind=networks.recognizer)
 
     return Seen(
         image,

@@ -1,6 +1,10 @@
-"""Figure 2 of the paper as code, one line a stage: photo, code, face, rendering, mask."""
+"""Figure 2 of the paper as code, one line a stage: photo, code, face, rendering, mask.
+
+`predict` is all of it; the functions above it are its stages.
+"""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from focus_jax import losses
 from focus_jax.networks.segmenter import STEEPNESS, mask_from_logits
 from focus_jax.rendering import morphable
 from focus_jax.rendering.render import PLAIN, Drawing, render_mesh
@@ -17,13 +22,17 @@ from focus_jax.types import Batch, FaceCode, FaceModel, Rendering
 
 __all__ = [
     "Decoding",
+    "Networks",
+    "Prediction",
     "Reconstruction",
     "composite",
     "decode",
     "encode",
+    "predict",
     "reconstruct",
     "render_mesh",
     "segment",
+    "shown",
 ]
 
 AMBIENT = 0.7 * 2.0 * math.pi  # added to the constant light term of each channel, as in the release
@@ -46,6 +55,22 @@ class Decoding:
     light_colour_limit: float = math.inf  # soft bound of that departure; AMBIENT is 4.4
     light_bands: tuple[float, float, float] = (1.0, 1.0, 1.0)  # gain of each order of harmonics
     albedo_limit: float = math.inf  # soft bound of albedo coefficients, in deviations
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Which networks there are, how they are read and drawn: fixed while a program is compiled."""
+
+    encoder: nn.Module
+    segmenter: nn.Module
+    decoding: Decoding = dataclasses.field(default_factory=Decoding)
+    recognizer: str = "dlib"  # its kind, see `recognizer.features`
+    drawing: Drawing = PLAIN
+    backend: str | None = None  # of the rasterizer
+    dtype: str = "float32"  # or "bfloat16", in which the networks compute; the rest is float32
+    composited: bool = False  # whether renderings are looked at laid over the photo
+    robust_sigma: float = 0.043  # of Eq. 10, the mask without a segmenter
+    robust_deviations: float = 3.0
 
 
 class Widths(NamedTuple):
@@ -199,3 +224,65 @@ def segment(
         segmenter, variables, rendering.image, image, train=train, dropout=dropout, dtype=dtype
     )
     return mask_from_logits(raw) * rendering.coverage, STEEPNESS * raw, statistics
+
+
+def shown(
+    rendering: Rendering, image: Float[Array, "b h w 3"], *, composited: bool
+) -> tuple[Rendering, Float[Array, "b h w 3"]]:
+    """Rendering and photo as the segmenter sees them."""
+    if composited:
+        rendering = rendering._replace(image=composite(rendering, image))
+    return rendering, image
+
+
+class Prediction(NamedTuple):
+    """What both networks, in evaluation mode, say of a batch."""
+
+    face: Reconstruction
+    mask: Float[Array, "b h w 1"]
+    robust_mask: Float[Array, "b h w 1"]  # Eq. 10, the baseline without a network
+
+
+def find_face(
+    encoder: Mapping[str, Any], batch: Batch, face_model: FaceModel, *, networks: Networks
+) -> Reconstruction:
+    """Code, face and picture of each photo, by an encoder in evaluation mode."""
+    raw, _ = encode(networks.encoder, encoder, batch, train=False, dtype=networks.dtype)
+    return draw(raw, face_model, *batch.image.shape[1:3], networks=networks)
+
+
+def draw(
+    raw: Float[Array, "b n"],
+    face_model: FaceModel,
+    height: int,
+    width: int,
+    *,
+    networks: Networks,
+) -> Reconstruction:
+    """Code, face and picture from the encoder's output."""
+    code = decode(raw, widths(face_model), networks.decoding)
+    drawn = {"backend": networks.backend, "drawing": networks.drawing}
+    return reconstruct(code, face_model, height, width, **drawn)
+
+
+@functools.partial(jax.jit, static_argnames="networks")
+def predict(
+    variables: Mapping[str, Any], batch: Batch, face_model: FaceModel, *, networks: Networks
+) -> Prediction:
+    """Faces and masks of a batch. `variables` are those of the "encoder" and the "segmenter"."""
+    face = find_face(variables["encoder"], batch, face_model, networks=networks)
+    mask, _, _ = segment(
+        networks.segmenter,
+        variables["segmenter"],
+        *shown(face.rendering, batch.image, composited=networks.composited),
+        train=False,
+        dtype=networks.dtype,
+    )
+    _, robust_mask = losses.robust_photometric(
+        batch.image,
+        face.rendering.image,
+        face.rendering.coverage,
+        sigma=networks.robust_sigma,
+        deviations=networks.robust_deviations,
+    )
+    return Prediction(face, mask, robust_mask)

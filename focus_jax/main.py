@@ -1,11 +1,11 @@
 """Train FOCUS: `python -m focus_jax.main --config=configs/em.py [--workdir=DIR]`.
 
+`focus-jax train` is the same command.
 Fields of the config are overridden by `--config.some.field=value`. Interrupt it and repeat the
 command to go on from where it was; interrupted by SIGINT or SIGTERM it exits with status 75.
 Several machines: `docs/scaling.md`.
 """
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -31,9 +31,6 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(
             f"unknown arguments {argv[1:]}; settings are given as --config.field=value"
         )
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells of every step of a save
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # "no TPU", where none is
     config = _CONFIG.value
     if config.data.size < cpu.LARGE:
         cpu.leave_ynnpack_products()
@@ -58,5 +55,11 @@ def main(argv: list[str]) -> None:
         print(write_summary(config, workdir, scores, without))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The command: absl reads the flags of the command line, and ends the process."""
+    command.share_configs(sys.argv)
     command.run(main, prepare=cpu.keep_freed_memory)  # the rest once the size is known
+
+
+if __name__ == "__main__":
+    run()

@@ -24,10 +24,11 @@ Result = TypeVar("Result")
 
 
 class Photo(NamedTuple):
-    """A file, photo or video."""
+    """A photo or video, mostly a file."""
 
     path: Path
     name: str  # relative to the folder that was given; results carry it
+    pixels: np.ndarray | None = None  # uint8 RGB [h w 3] of one that is no file
 
 
 class Found(NamedTuple):
@@ -102,23 +103,28 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
     return Found(photos, videos, problems, others)
 
 
-def read_faces(photo: Photo, source: Source, size: int) -> tuple[np.ndarray, list[Face]]:
-    """The photo `[h w 3]` and its faces as crops of `size` pixels.
+def read_faces(
+    photo: Photo, source: Source, size: int, *, fix_y_offset: bool = True
+) -> tuple[np.ndarray, list[Face]]:
+    """The photo `[h w 3]` and its faces as crops of `size` pixels, cut as `align_face` says.
 
     Raises UnreadablePhoto, or ValueError for landmarks that cannot be used.
     """
     try:
-        image = read_photo(photo.path)
+        image = read_photo(photo.path) if photo.pixels is None else photo.pixels
     except (MemoryError, OverflowError) as error:
         raise UnreadablePhoto(f"{photo.path.name} (too large: {error})") from None
-    return image, align_faces(image, source(image, photo.path), size)
+    faces = source(image, photo.path)
+    return image, align_faces(image, faces, size, fix_y_offset=fix_y_offset)
 
 
-def align_faces(image: np.ndarray, detections: Sequence[Detection], size: int) -> list[Face]:
+def align_faces(
+    image: np.ndarray, detections: Sequence[Detection], size: int, *, fix_y_offset: bool = True
+) -> list[Face]:
     """The detected faces as crops of `size` pixels, as training aligned them."""
     faces = []
     for detection in detections:
-        aligned = align_face(image, detection.landmarks, size)
+        aligned = align_face(image, detection.landmarks, size, fix_y_offset=fix_y_offset)
         faces.append(
             Face(len(faces), detection, aligned.image, aligned.landmarks, aligned.transform)
         )

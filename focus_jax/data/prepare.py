@@ -1,4 +1,4 @@
-"""A folder of photos made ready for training: `python -m focus_jax.data.prepare FOLDER OUT`.
+"""A folder of photos made ready for training: `focus-jax prepare FOLDER OUT`.
 
 OUT becomes what `--config.data.root` reads: crops around each face in Dataset/, and their landmarks
 in train_landmarks.csv and val_landmarks.csv. Beside them: the same faces aligned as ArrayRecord in
@@ -6,9 +6,7 @@ records/train and records/validation (`data.records.open_records`), report.txt w
 dropped and why, and contact.jpg, a sheet of faces with their landmarks to look over.
 """
 
-import argparse
 import hashlib
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +20,8 @@ from tqdm import tqdm
 
 from focus_jax.data.align import crop_transform, invert_transform, transform_points
 from focus_jax.data.augment import MARGIN
-from focus_jax.data.detect import Source, landmark_source
-from focus_jax.data.faces import Found, Photo, ahead, check_path, find_photos
+from focus_jax.data.detect import Source
+from focus_jax.data.faces import Found, Photo, ahead
 from focus_jax.data.landmarks import LandmarkRow
 from focus_jax.data.photos import CSV, UnreadablePhoto, photo_records, read_photo
 from focus_jax.data.records import write_records
@@ -194,44 +192,3 @@ def _report(rows: dict[str, list[LandmarkRow]], dropped: list[str], found: Found
         *dropped,
     ]
     return "\n".join(lines) + "\n"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", metavar="FOLDER")
-    parser.add_argument("out", metavar="OUT")
-    parser.add_argument("--landmarks", default="dlib", help="as for focus-reconstruct")
-    parser.add_argument(
-        "--size", type=int, default=224, help="pixels of the records (default: 224)"
-    )
-    arguments = parser.parse_args(argv)
-    try:
-        check_path(arguments.out, "a folder as OUT")
-        found = find_photos([arguments.folder])
-        if not found.photos:
-            raise ValueError(f"no photos in {arguments.folder}")
-        source, out = landmark_source(arguments.landmarks), Path(arguments.out)
-        counts, dropped = prepare(found, source, out, size=arguments.size)
-    except OSError as error:
-        where = error.filename or arguments.out
-        print(
-            f"error: {error.strerror or error}: {where}; when that is mended, remove "
-            f"{arguments.out} and begin again",
-            file=sys.stderr,
-        )
-        return 1
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(
-        f"{counts['train']} faces to train, {counts['validation']} to validate, {dropped} dropped "
-        f"({out / 'report.txt'}); train with --config.data.root={out}"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

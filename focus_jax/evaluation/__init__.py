@@ -1,5 +1,5 @@
 """Scores against truth: masks, colours, landmarks, shapes, and the tables made of them.
 
-Imports everything below it. Read `masks`, `photometric`, `shape`, then `evaluate` (a model over a data
-set), `report` (tables), `scans` and `now` (the NoW protocol).
+Imports everything below it. Read `masks`, `photometric`, `shape`, then `evaluate` (a model over a
+data set), `report` and `tables`, `scans` and `now` (the NoW protocol), `plots` and `report_page`.
 """

@@ -1,6 +1,6 @@
 """Run a model over a data set and score every photo, beside the baselines that cost nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -10,10 +10,10 @@ import numpy as np
 from focus_jax.evaluation.masks import image_iou, mask_scores
 from focus_jax.evaluation.photometric import landmark_error, mae, rmse
 from focus_jax.evaluation.shape import by_region, coefficients_of, shape_error, vertex_errors
+from focus_jax.forward import Networks, Prediction, predict
 from focus_jax.rendering import morphable
 from focus_jax.system.sharding import gather
-from focus_jax.training.updates import Constants, Method, Prediction, predict
-from focus_jax.types import REGIONS, Batch, TrainState
+from focus_jax.types import REGIONS, Batch, FaceModel
 
 # Rows of a mask table: everything rendered is face, Eq. 10's threshold, the segmentation network.
 PREDICTORS = ("everything", "threshold", "segmenter")
@@ -54,23 +54,25 @@ def score(batch: Batch, found: Prediction) -> dict[str, jax.Array]:
 
 @jax.jit
 def region_errors(
-    constants: Constants, predicted: jax.Array, true: jax.Array
+    face_model: FaceModel, predicted: jax.Array, true: jax.Array
 ) -> dict[str, jax.Array]:
     """Shape error of each face by region of the face model, after rigid alignment of the whole."""
     errors = vertex_errors(predicted, true)
-    means = by_region(errors, jnp.asarray(constants.face_model.region), len(REGIONS))
+    means = by_region(errors, jnp.asarray(face_model.region), len(REGIONS))
     return {f"shape_{name}": means[:, i] for i, name in enumerate(REGIONS)}
 
 
 def evaluate(
     batches: Iterable[tuple[Batch, int]],
-    state: TrainState,
-    constants: Constants,
-    method: Method,
+    variables: Mapping[str, Any],
+    face_model: FaceModel,
+    networks: Networks,
     *,
     prior: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """One row per photo of `batches`, pairs of a batch and how many of its photos count.
+
+    `variables` are those of the "encoder" and the "segmenter".
 
     Columns: those of `score`, `index`, and where the truth is there `occluder`, and of the shape
     the regions, `mean_shape` (the error of the mean face), and `identity` and `true_identity`
@@ -79,9 +81,9 @@ def evaluate(
     """
     rows: list[dict[str, np.ndarray]] = []
     mean_error, coefficients = jax.jit(_mean_face_error), jax.jit(_identity)
-    present = np.bincount(np.asarray(constants.face_model.region), minlength=len(REGIONS)) > 0
+    present = np.bincount(np.asarray(face_model.region), minlength=len(REGIONS)) > 0
     for batch, count in batches:
-        found = predict(state, batch, constants, method=method)
+        found = predict(variables, batch, face_model, networks=networks)
         if prior is not None:
             neutral = found.face.neutral - jnp.asarray(prior)
             found = found._replace(face=found.face._replace(neutral=neutral))
@@ -89,26 +91,25 @@ def evaluate(
         if batch.occluder is not None:
             columns["occluder"] = batch.occluder
         if batch.neutral is not None:
-            columns["mean_shape"] = mean_error(constants, batch.neutral)
-            regions = region_errors(constants, found.face.neutral, batch.neutral)
+            columns["mean_shape"] = mean_error(face_model, batch.neutral)
+            regions = region_errors(face_model, found.face.neutral, batch.neutral)
             columns |= {
                 f"shape_{name}": regions[f"shape_{name}"]
                 for name, there in zip(REGIONS, present, strict=True)
                 if there
             }
             columns["identity"] = found.face.code.identity
-            columns["true_identity"] = coefficients(constants, batch.neutral)
+            columns["true_identity"] = coefficients(face_model, batch.neutral)
         rows.append({k: v[:count] for k, v in gather(columns).items()})
     if not rows:
         raise ValueError("there are no photos to evaluate")
     return {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
 
 
-def _identity(constants: Constants, neutral: jax.Array) -> jax.Array:
-    model = constants.face_model
-    return coefficients_of(neutral, model.shape_mean, model.identity_basis)
+def _identity(face_model: FaceModel, neutral: jax.Array) -> jax.Array:
+    return coefficients_of(neutral, face_model.shape_mean, face_model.identity_basis)
 
 
-def _mean_face_error(constants: Constants, neutral: jax.Array) -> jax.Array:
+def _mean_face_error(face_model: FaceModel, neutral: jax.Array) -> jax.Array:
     none = jnp.zeros((neutral.shape[0], 0))
-    return shape_error(morphable.vertices(constants.face_model, none, none), neutral)
+    return shape_error(morphable.vertices(face_model, none, none), neutral)

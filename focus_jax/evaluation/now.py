@@ -1,14 +1,9 @@
 """The NoW benchmark (Sanyal et al. 2019): prediction folders against face scans.
 
-    python -m focus_jax.evaluation.now --dataset=NOW --predictions=DIR \\
-        --images=NOW/imagepathsvalidation.txt [--out=results/now] [--metrical --unit=1]
-
 The data set holds `scans/SUBJECT/*.obj` and `scans_lmks_onlypp/SUBJECT/*.pp`; the list has a line
 `SUBJECT/CHALLENGE/IMAGE.jpg` per photo; a prediction: `SUBJECT/CHALLENGE/IMAGE.obj` or `.ply` with
-seven landmarks in `IMAGE.npy` or `.txt`. `evaluation.now_predict` writes such folders. Errors are
-pooled over all vertices of all photos, as the benchmark does. Photos without a prediction are
-counted, in every row. Writes a table, the numbers, the cumulative curve and, where the predictions
-come with `poses.csv` (`image,yaw` in degrees), error bars by pose.
+seven landmarks in `IMAGE.npy` or `.txt`. `photos.now_predict` writes such folders. Errors are
+pooled over all vertices of all photos, as the benchmark does.
 """
 
 import csv
@@ -20,12 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from absl import flags
 from tqdm import tqdm
 
 from focus_jax.evaluation import report
 from focus_jax.evaluation.scans import RADIUS, scan_errors
-from focus_jax.system import command
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
 
@@ -222,32 +215,3 @@ def write(result: Result, out: Path, *, label: str, yaws: Mapping[str, float] | 
         )
         plots.save(bars, out / "poses")
     return text
-
-
-def main(argv: list[str]) -> None:
-    del argv
-    predictions = Path(_PREDICTIONS.value)
-    images = read_images(Path(_IMAGES.value))
-    if _CHALLENGE.value:
-        images = [n for n in images if n.split("/")[1] == _CHALLENGE.value]
-        if not images:
-            raise ValueError(f"{_IMAGES.value} lists no photo of {_CHALLENGE.value}")
-    unit = _UNIT.value if _METRICAL.value else None
-    result = evaluate(Path(_DATASET.value), predictions, images, unit=unit, progress=True)
-    poses = predictions / "poses.csv"
-    yaws = read_yaws(poses) if poses.is_file() else None
-    print(write(result, Path(_OUT.value), label=predictions.name, yaws=yaws))
-    if result.missing:
-        shown = ", ".join(result.missing[:5])
-        print(f"{len(result.missing)} photos have no prediction: {shown} ...")
-
-
-if __name__ == "__main__":
-    _DATASET = flags.DEFINE_string("dataset", None, "Folder of the benchmark.", required=True)
-    _PREDICTIONS = flags.DEFINE_string("predictions", None, "Prediction folder.", required=True)
-    _IMAGES = flags.DEFINE_string("images", None, "List of photos.", required=True)
-    _CHALLENGE = flags.DEFINE_enum("challenge", None, CHALLENGES, "Only photos of one challenge.")
-    _METRICAL = flags.DEFINE_bool("metrical", False, "Take the meshes' size as it is.")
-    _UNIT = flags.DEFINE_float("unit", 1.0, "Millimetres in the meshes' unit, for --metrical.")
-    _OUT = flags.DEFINE_string("out", "results/now", "Folder of tables and plots.")
-    command.run(main)

@@ -1,7 +1,5 @@
 """A training run as one HTML page: settings, curves, tables and pictures, in a single file.
 
-    python -m focus_jax.evaluation.report_page --workdir=runs/em [--out=runs/em/report.html]
-
 The page loads nothing from anywhere, so it can be sent or kept. It shows what the workdir holds: an
 unfinished run has curves and pictures and no tables yet.
 """
@@ -14,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from focus_jax.evaluation import plots
-from focus_jax.system import command
 
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
@@ -144,19 +140,3 @@ def _settings(config: dict[str, Any]) -> str:
 
     walk(config, "")
     return _table(["setting", "value"], rows)
-
-
-def main(argv: list[str]) -> None:
-    del argv
-    workdir = Path(_WORKDIR.value)
-    out = Path(_OUT.value) if _OUT.value else workdir / "report.html"
-    text = page(workdir)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
-    print(f"wrote {out} ({len(text) / 1e6:.1f} MB)")
-
-
-if __name__ == "__main__":
-    _WORKDIR = flags.DEFINE_string("workdir", None, "Of a training run.", required=True)
-    _OUT = flags.DEFINE_string("out", None, "The page; by default WORKDIR/report.html.")
-    command.run(main)

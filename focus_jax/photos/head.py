@@ -44,7 +44,7 @@ def whole_head(model: Model) -> Head | None:
             f"{model.face_model_file} is not the file that the model was trained with: its whole "
             "mesh does not hold the face"
         )
-    renormalize = model.method is not None and model.method.drawing.renormalize_normals
+    renormalize = model.networks is not None and model.networks.drawing.renormalize_normals
     return Head(whole, nearest[1], renormalize)
 
 

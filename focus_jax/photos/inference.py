@@ -12,7 +12,6 @@ from focus_jax.photos.refine import Errors, freed, refine, start, threshold_mask
 from focus_jax.photos.trained import Model
 from focus_jax.rendering import camera, fragments, geometry, morphable, rasterize, shading
 from focus_jax.rendering.render import Drawing
-from focus_jax.training.updates import Method, shown
 from focus_jax.types import Batch, FaceCode, FaceModel
 
 FINE = 448  # pixels of the crop in which results are drawn, whatever size the networks see
@@ -55,15 +54,15 @@ def find_codes(
     image, landmarks = jnp.asarray(batch.image), jnp.asarray(batch.landmarks)
     face_model, decoding = model.face_model, model.decoding
     widths = forward.widths(face_model)
-    if model.method is None:
+    if model.networks is None:
         raw = start(image, landmarks, face_model, START_STEPS, decoding=decoding)
     else:
-        raw = _encode(model.variables, batch, method=model.method)
+        raw = _encode(model.variables, batch, networks=model.networks)
     code = _decode(raw, widths, decoding)
     if not steps:
         return code, None, None
     mask, _ = _mask(model, code, image)
-    if model.method is not None:  # a threshold finds what the bounds leave unexplained
+    if model.networks is not None:  # a threshold finds what the bounds leave unexplained
         decoding = freed(decoding)
         raw = write_freed(code, decoding)
     raw, before, after = refine(
@@ -75,8 +74,8 @@ def find_codes(
         model.recognizer,
         steps,
         decoding=decoding,
-        kind=model.method.recognizer if model.method else "dlib",
-        drawing=_drawing(model.method),
+        kind=model.networks.recognizer if model.networks else "dlib",
+        drawing=_drawing(model.networks),
     )
     return _decode(raw, widths, decoding), before, after
 
@@ -90,17 +89,17 @@ def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
         coverage,
         model.face_model,
         # Edges are soft for small pictures; here their pixels would count as half hidden.
-        drawing=_drawing(model.method)._replace(samples=1),
+        drawing=_drawing(model.networks)._replace(samples=1),
     )
 
 
-def _drawing(method: Method | None) -> Drawing:
-    return Drawing() if method is None else method.drawing
+def _drawing(networks: forward.Networks | None) -> Drawing:
+    return Drawing() if networks is None else networks.drawing
 
 
-@functools.partial(jax.jit, static_argnames="method")
-def _encode(variables, batch, *, method):
-    raw, _ = forward.encode(method.encoder, variables["encoder"], batch, train=False)
+@functools.partial(jax.jit, static_argnames="networks")
+def _encode(variables, batch, *, networks):
+    raw, _ = forward.encode(networks.encoder, variables["encoder"], batch, train=False)
     return raw
 
 
@@ -109,20 +108,20 @@ _decode = jax.jit(forward.decode, static_argnums=(1, 2))
 
 def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mask and coverage at the size of the networks."""
-    return _masked(code, image, model.face_model, model.variables, method=model.method)
+    return _masked(code, image, model.face_model, model.variables, networks=model.networks)
 
 
-@functools.partial(jax.jit, static_argnames="method")
-def _masked(code, image, face_model, variables, *, method):
-    face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(method))
+@functools.partial(jax.jit, static_argnames="networks")
+def _masked(code, image, face_model, variables, *, networks):
+    face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(networks))
     rendering = face.rendering
-    if method is None:
+    if networks is None:
         mask = threshold_mask(image, rendering.image, rendering.coverage)
     else:
         mask, _, _ = forward.segment(
-            method.segmenter,
+            networks.segmenter,
             variables["segmenter"],
-            *shown(method.forms, rendering, image),
+            *forward.shown(rendering, image, composited=networks.composited),
             train=False,
         )
     return mask, rendering.coverage

@@ -11,6 +11,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,29 +79,33 @@ def process(
     *,
     steps: int = 0,
     batch_size: int = 8,
+    progress: bool = True,
     done: Callable[[Photo], bool] = lambda photo: False,
 ) -> Summary:
     """Find, infer and write all faces of `photos`; those for which `done` is true are passed over.
 
-    A photo that fails is skipped and counted. OSError when results cannot be written.
+    A photo that fails is skipped and counted; `progress` shows a bar and says so. OSError when
+    results cannot be written.
     """
     todo = [photo for photo in photos if not done(photo)]
     skipped: list[str] = []
     faces = 0
 
-    read = functools.partial(read_faces, source=source, size=model.record_size)
+    crops = {"size": model.record_size, "fix_y_offset": model.fix_y_offset}
+    read = functools.partial(read_faces, source=source, **crops)
     waiting: deque[Waiting] = deque()
     written: deque[tuple[Photo, int, Future[None]]] = deque()
     readers = min(loky.cpu_count(), READERS)
     with (
         ThreadPoolExecutor(readers, "read") as reader,
         ThreadPoolExecutor(2, "write") as writer,
-        tqdm(total=len(todo), unit="photo", disable=not todo) as bar,
+        tqdm(total=len(todo), unit="photo", disable=not (todo and progress)) as bar,
     ):
 
         def skip(text: str) -> None:
             skipped.append(text)
-            tqdm.write(f"skipped {text}", file=sys.stderr)
+            if progress:
+                tqdm.write(f"skipped {text}", file=sys.stderr)
 
         def finish(least: int) -> None:
             """Infer batches while `least` faces wait; hand complete photos to the writers."""
@@ -191,6 +196,19 @@ def _infer(waiting: deque[Waiting], model: Model, steps: int, batch_size: int) -
 
 
 # --- what a run leaves, so that another can go on from it ---------------------------------------
+
+
+def settings(model: Model, steps: int, landmarks: str) -> dict[str, Any]:
+    """What results depend on, for run.json."""
+    return {
+        "version": version("focus_jax"),
+        "model": model.name,
+        "weights": model.weights,
+        "face_model": model.face_model.name,
+        "misfit_prior": model.misfit is not None,
+        "landmarks": landmarks,
+        "refine": steps,
+    }
 
 
 def claim_folder(out: Path, settings: dict[str, Any], *, resume: bool) -> None:

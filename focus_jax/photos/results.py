@@ -12,12 +12,12 @@ import numpy as np
 
 from focus_jax.data.align import compose, invert_transform, transform_points
 from focus_jax.data.faces import Face
+from focus_jax.face_models import misfit
 from focus_jax.photos import export, texture
 from focus_jax.photos.head import Head, whole_head, write_head
 from focus_jax.photos.inference import FINE, Inference
 from focus_jax.photos.trained import Model
 from focus_jax.rendering import camera, pictures
-from focus_jax.training import misfit
 from focus_jax.types import REGIONS
 
 VERSION = 1  # of face.json
@@ -192,22 +192,38 @@ def write_face(
     _write_masks(folder, face, found, photo)
     _write_pictures(folder, photo, to_photo, found)
 
-    view = texture.View(
-        photo, to_photo, found.screen, found.facing, found.depth, found.mask[..., 0]
-    )
-    skin, colours = texture.paint(view, found.colours, shared.triangles, shared.texels)
-    fitted, neutral = found.vertices, found.neutral
-    if shared.model.misfit is not None:
-        fitted, neutral = (misfit.correct(v, shared.model.misfit) for v in (fitted, neutral))
-    shapes = {"fitted": export.posed(fitted, found.rotation), "neutral": neutral}
+    picture, colours = skin(photo, numbers, found, shared)
+    fitted, neutral = shapes(found, shared.model)
+    meshes = {"fitted": export.posed(fitted, found.rotation), "neutral": neutral}
     units = shared.model.face_model.units
-    export.write_meshes(folder, shapes, shared.atlas, skin, colours, shared.triangles, units=units)
+    export.write_meshes(
+        folder, meshes, shared.atlas, picture, colours, shared.triangles, units=units
+    )
     if shared.head is not None:
         write_head(folder, shared.head, found, colours)
     glb = base64.b64encode((folder / "fitted.glb").read_bytes()).decode()
     (folder / "fitted.glb.js").write_text(f'showFace("{glb}");\n')  # for index.html, see page.py
     write_text(folder / "face.json", json.dumps(numbers) + "\n")
     return numbers
+
+
+def skin(
+    photo: np.ndarray, numbers: dict[str, Any], found: Inference, shared: Shared
+) -> tuple[np.ndarray, np.ndarray]:
+    """Texture uint8 `[s s 3]` over the atlas, and colours `[v 3]` of the vertices in [0, 1]."""
+    to_photo = np.array(numbers["crop"]["inverse"])
+    view = texture.View(
+        photo, to_photo, found.screen, found.facing, found.depth, found.mask[..., 0]
+    )
+    return texture.paint(view, found.colours, shared.triangles, shared.texels)
+
+
+def shapes(found: Inference, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """The face with and without expression, `[v 3]`, less the model's misfit prior."""
+    fitted, neutral = np.asarray(found.vertices), np.asarray(found.neutral)
+    if model.misfit is not None:
+        fitted, neutral = (misfit.correct(v, model.misfit) for v in (fitted, neutral))
+    return fitted, neutral
 
 
 def _write_masks(folder: Path, face: Face, found: Inference, photo: np.ndarray) -> None:

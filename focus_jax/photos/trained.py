@@ -1,7 +1,6 @@
 """A trained model as people use it: read from the folder of its training run, applied to photos."""
 
 import hashlib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,15 +9,10 @@ import numpy as np
 
 from focus_jax import forward
 from focus_jax.data.features import shrink
-from focus_jax.face_models import load_face_model
-from focus_jax.networks import recognizer
-from focus_jax.training import misfit
-from focus_jax.training.updates import Method
+from focus_jax.face_models import load_face_model, misfit
 from focus_jax.types import Batch, FaceModel
-from focus_jax.weights.run import crop_size, load_trained
-
-# The model that comes with the package; its MODEL_CARD.md says what it can do.
-SHIPPED = Path(__file__).parents[1] / "weights" / "shipped"
+from focus_jax.weights import recognizer
+from focus_jax.weights.run import crop_size, folder_of, load_trained
 
 # Without a model: the bounds on light and tone that `configs/em.py:photos` trains with.
 UNTRAINED = forward.Decoding(
@@ -31,27 +25,29 @@ UNTRAINED = forward.Decoding(
     albedo_limit=1.0,
 )
 UNTRAINED_SIZE = 112
+UNTRAINED_STEPS = 100  # of refinement, where no network has found the face
 UNTRAINED_MODES = {"identity": 40, "expression": 20, "albedo": 12}
 
 
 class Model(NamedTuple):
-    """What turns crops into faces and masks. `method` is None without a trained model."""
+    """What turns crops into faces and masks. `networks` is None without a trained model."""
 
     name: str
     weights: str  # digest of the networks' weights; "" without
     size: int  # pixels of the crop that the networks see
     record_size: int  # of the crop that the recognizer sees first; `size` where none does
+    fix_y_offset: bool  # how its training cut crops, see `data.align.align_face`
     decoding: forward.Decoding
     face_model: FaceModel
     face_model_file: str  # or "builtin"
-    method: Method | None
+    networks: forward.Networks | None
     variables: dict  # of the encoder and the segmenter
     recognizer: dict  # frozen; the encoder reads its features, refinement compares them
     misfit: np.ndarray | None  # [v 3], to subtract from shapes (see `focus_jax.training.misfit`)
 
 
 def load_model(path: str, face_model: str | None = None) -> Model:
-    """The model in the folder of a training run or an export (see `workdir`).
+    """The model in the folder of a training run or an export (see `weights.run`).
 
     "shipped" is the one of this package, "none" one without networks, whose face model `face_model`
     names ("builtin" unless told). A misfit.npz in the folder is the model's misfit prior.
@@ -63,8 +59,9 @@ def load_model(path: str, face_model: str | None = None) -> Model:
             "",
             UNTRAINED_SIZE,
             UNTRAINED_SIZE,
+            True,
             UNTRAINED,
-            _arrays(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
+            jax.device_put(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
             face_model or "builtin",
             None,
             {},
@@ -73,27 +70,22 @@ def load_model(path: str, face_model: str | None = None) -> Model:
         )
     if face_model is not None:
         raise ValueError("--face-model goes with --model none; a trained model has its own")
-    folder = SHIPPED if path == "shipped" else Path(path).expanduser()
-    config, method, constants, state = load_trained(folder)
-    prior = folder / "misfit.npz"
-    variables = {"encoder": state.encoder, "segmenter": state.segmenter}
+    config, networks, face_model_, frozen, variables = load_trained(path)
+    prior = folder_of(path) / "misfit.npz"
     return Model(
         str(config.name),
         _digest(variables),
         config.data.size,
         crop_size(config),
-        method.decoding,
-        constants.face_model,
+        config.data.get("fix_y_offset", True),
+        networks.decoding,
+        face_model_,
         config.face_model.name,
-        method,
+        networks,
         variables,
-        constants.recognizer,
-        misfit.load(prior, constants.face_model) if prior.is_file() else None,
+        frozen,
+        misfit.load(prior, face_model_) if prior.is_file() else None,
     )
-
-
-def _arrays(face_model: FaceModel) -> FaceModel:
-    return jax.tree.map(jnp.asarray, face_model)
 
 
 def _digest(tree: Any) -> str:
@@ -113,10 +105,10 @@ def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
         for crop, points in zip(crops, landmarks, strict=True)
     ]
     features = None
-    if model.record_size != model.size and model.method is not None:
-        detail = bool(getattr(model.method.encoder, "detail_width", 0))
+    if model.record_size != model.size and model.networks is not None:
+        detail = bool(getattr(model.networks.encoder, "detail_width", 0))
         images = crops.astype(np.float32) / 255
-        features = _look(model.recognizer, images, kind=model.method.recognizer, detail=detail)
+        features = _look(model.recognizer, images, kind=model.networks.recognizer, detail=detail)
         features = features.astype(jnp.float16).astype(jnp.float32)  # as cached for training
     return Batch(
         image=np.stack([s["image"] for s in small]).astype(np.float32) / np.float32(255),

@@ -119,7 +119,9 @@ def _batches(
         for i, picture in chunk:
             score = float(track.scores[i])
             detection = Detection(track.landmarks[i].astype(np.float32), score, "track")
-            faces += align_faces(picture, [detection], model.record_size)
+            faces += align_faces(
+                picture, [detection], model.record_size, fix_y_offset=model.fix_y_offset
+            )
         full = faces + [faces[-1]] * (batch_size - len(faces))
         crops = np.stack([f.crop for f in full])
         yield (

@@ -1,6 +1,7 @@
 """The rasterizer's Warp kernels as JAX functions, with the signatures of `rasterize_jnp`.
 
-`python -m focus_jax.rendering.rasterize_warp --compile sm_80 sm_90` compiles the kernels without a GPU.
+`python -m focus_jax.rendering.rasterize_warp --compile sm_80 sm_90` compiles the kernels without
+a GPU.
 """
 
 # pyright: reportArgumentType=false, reportInvalidTypeForm=false

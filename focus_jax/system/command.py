@@ -1,9 +1,11 @@
 """What the commands of this package share: bad input ends in one sentence, programs are kept."""
 
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 from absl import app, flags
@@ -11,24 +13,34 @@ from absl import app, flags
 from focus_jax.system import cpu
 from focus_jax.system.preemption import EXIT_CODE, Interrupted
 
+Options = TypeVar("Options")
 
-def in_one_sentence(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """`main`, whose expected errors become a line and exit status 1.
 
-    A training that was asked to stop exits with `preemption.EXIT_CODE`: repeat the command.
+def in_one_sentence(main: Callable[[Options], Any]) -> Callable[[Options], int]:
+    """`main`, whose expected errors become a line and exit status 1; its own status or 0 else.
+
+    A training that was asked to stop has `preemption.EXIT_CODE`: repeat the command.
     """
 
-    def run(argv: list[str]) -> None:
+    def run(options: Options) -> int:
         try:
-            main(argv)
+            return main(options) or 0
         except (Interrupted, KeyboardInterrupt) as stop:
             print(str(stop) or "stopped; run the same command to go on", file=sys.stderr)
-            sys.exit(EXIT_CODE)
+            return EXIT_CODE
         except (ValueError, OSError, ImportError, FloatingPointError) as error:
             print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            return 1
 
     return run
+
+
+def quiet() -> None:
+    """Keep other libraries' messages below warnings to themselves; ours are shown as they are."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+    logging.getLogger("focus_jax").setLevel(logging.INFO)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells of every step of a save
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # "no TPU", where none is
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -44,6 +56,15 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(f"error: the config has no such field: {detail}")
 
 
+def share_configs(argv: Sequence[str]) -> None:
+    """Let the file that `--config` names import its neighbours: `from configs import em`."""
+    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+        name, _, given = flag.partition("=")
+        if name in ("--config", "-config"):
+            path = Path((given or value).partition(":")[0])
+            sys.path.append(str(path.resolve().parents[1]))
+
+
 def keep_programs() -> None:
     """Keep compiled programs on the disk, so that the next run of the same job starts at once.
 
@@ -54,8 +75,13 @@ def keep_programs() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
-def run(main: Callable[[list[str]], None], *, prepare: Callable[[], object] = cpu.prepare) -> None:
-    """Run a command's `main` on the flags of the command line, after `prepare`."""
+def run(main: Callable[[list[str]], Any], *, prepare: Callable[[], object] = cpu.prepare) -> None:
+    """Run the `main` of a command of absl's flags, after `prepare`."""
     prepare()
     keep_programs()
-    app.run(in_one_sentence(main), flags_parser=parse_flags)
+
+    def called(argv: list[str]) -> None:
+        quiet()  # here, since absl sets its own handler before
+        sys.exit(in_one_sentence(main)(argv))
+
+    app.run(called, flags_parser=parse_flags)

@@ -18,9 +18,9 @@ from focus_jax.evaluation import report
 from focus_jax.evaluation.evaluate import evaluate
 from focus_jax.rendering import pictures
 from focus_jax.system import sharding
+from focus_jax.system.files import write_whole
 from focus_jax.training import updates
 from focus_jax.training.mean_albedo import correct_mean_albedo
-from focus_jax.training.metrics import write_whole
 from focus_jax.types import Batch, Config, TrainState
 
 
@@ -65,7 +65,12 @@ class Appraiser:
             yield batch, count
 
     def _summary(self, records: Records, state: TrainState) -> report.Summary:
-        found = evaluate(self._batches(records), state, self.constants, self.method)
+        found = evaluate(
+            self._batches(records),
+            {"encoder": state.encoder, "segmenter": state.segmenter},
+            updates.face_model_of(state, self.constants),
+            self.method.networks,
+        )
         return report.summarize(found, OCCLUDERS)
 
     def _picture(self, records: Records, state: TrainState, suffix: str) -> None:

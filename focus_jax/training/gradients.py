@@ -1,11 +1,16 @@
-"""The gradient of an update, of the whole batch at once or of its parts one after the other."""
+"""A step of a network: its gradient, of the whole batch or of its parts in turn, applied."""
 
-from typing import Any
+import dataclasses
+import functools
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from focus_jax.types import Batch, PRNGKey
+from focus_jax.training.method import Method, Terms
+from focus_jax.training.optim import global_norm
+from focus_jax.types import Batch, PRNGKey, TrainState
 
 
 def differentiate(
@@ -46,3 +51,41 @@ def differentiate(
 
 def _plus(x: jax.Array, zero: jax.Array) -> jax.Array:
     return x + zero if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def _applied(finite: jax.Array, new: Any, old: Any) -> Any:
+    """The new tree where the update's numbers are finite, and else the old one unchanged."""
+    return jax.tree.map(functools.partial(jnp.where, finite), new, old)
+
+
+def with_statistics(parameters: dict, statistics: dict) -> dict:
+    """Variables of a network; one without batch norm has no statistics, not empty ones."""
+    return {"params": parameters} | ({"batch_stats": statistics} if statistics else {})
+
+
+def step(
+    state: TrainState,
+    network: Literal["encoder", "segmenter"],
+    batch: Batch,
+    key: PRNGKey,
+    terms: Terms,
+    method: Method,
+    objective: Any,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The state after a step of a network, where its numbers are finite, and these numbers."""
+    variables, moments = getattr(state, network), getattr(state, f"{network}_optimizer")
+    loss, statistics, values, gradients = differentiate(
+        objective, variables, batch, key, method.parts
+    )
+    optimizer = getattr(method, f"{network}_optimizer")
+    steps, moved = optimizer.update(gradients, moments, variables["params"])
+    steps = jax.tree.map(lambda s: -terms.learning_rate * s, steps)
+    parameters = optax.apply_updates(variables["params"], steps)
+    norm = global_norm(gradients)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    new: dict[str, Any] = {
+        network: _applied(finite, with_statistics(parameters, statistics), variables),
+        f"{network}_optimizer": _applied(finite, moved, moments),
+    }
+    state = dataclasses.replace(state, step=state.step + 1, **new)
+    return state, {**values, "loss": loss, "gradient": norm, "finite": finite}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from focus_jax.system.files import write_whole
 from focus_jax.system.sharding import is_first
 
 
@@ -70,16 +71,6 @@ class MetricWriter:
         if self._writes:
             with contextlib.closing(self._file), contextlib.closing(self._board):
                 pass
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one piece: one that exists is complete, whenever the process is killed."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _step_of(line: str) -> float:

@@ -14,40 +14,31 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from focus_jax import forward, weights
+from focus_jax import weights
 from focus_jax.data.pipeline import evaluation_batches, make_iterator
 from focus_jax.data.source import load_renderings, load_splits
 from focus_jax.face_models import load_face_model
-from focus_jax.networks.encoder import make_encoder
-from focus_jax.networks.recognizer import check_chip_size, load_recognizer
-from focus_jax.networks.segmenter import Segmenter
-from focus_jax.rendering.render import Drawing
+from focus_jax.networks.recognizer import check_chip_size
 from focus_jax.system import sharding
 from focus_jax.system.preemption import Interrupted, asked_to_stop, catch_signals
 from focus_jax.training import appraisal, health, settings, updates
 from focus_jax.training.metrics import MetricWriter
 from focus_jax.training.optim import make_optimizer
+from focus_jax.training.renderings import update_on_renderings
 from focus_jax.training.schedule import Schedule, phase_at, terms_at
 from focus_jax.types import Batch, Config, FaceModel, TrainState
 from focus_jax.weights import checkpoint
+from focus_jax.weights.recognizer import load_recognizer
+from focus_jax.weights.run import compute_settings, make_networks
 
 log = logging.getLogger(__name__)
-
-# What a config without the section `compute`, of an older run, has: see `updates.Method`.
-COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
 
 
 def make_method(config: Config, face_model: FaceModel) -> updates.Method:
     """Networks, formulas and optimizers named by a config."""
-    outputs = forward.widths(face_model).outputs
     # A finished run's config may be older than a field; it was trained without.
     forms = {
         f.name: config.losses.get(f.name, f.default) for f in dataclasses.fields(updates.LossForms)
-    }
-    drawing = {k: v for k, v in config.rasterizer.items() if k in Drawing._fields}
-    # A config that was read back from JSON has lists for tuples, which cannot be hashed.
-    decoding: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
     }
     check_chip_size(
         config.recognizer.kind,
@@ -56,32 +47,16 @@ def make_method(config: Config, face_model: FaceModel) -> updates.Method:
         deep=config.losses.perceptual_features == "deep"
         and (config.losses.perceptual != 0 or config.losses.get("initial_perceptual", 0) != 0),
     )
-    compute = {**COMPUTE, **config.get("compute", {})}
-    if compute["dtype"] not in ("float32", "bfloat16"):
-        raise ValueError(f"config.compute.dtype is float32 or bfloat16, not {compute['dtype']!r}")
+    compute = compute_settings(config)
     return updates.Method(
-        encoder=make_encoder(
-            config.encoder.kind,
-            outputs,
-            detail=config.encoder.get("detail", False),
-            remat=compute["remat"],
-        ),
-        segmenter=Segmenter(
-            width=config.segmenter.width,
-            stem=config.segmenter.stem,
-            dropout=config.segmenter.dropout,
-            remat=compute["remat"],
-        ),
+        networks=make_networks(config, face_model),
         encoder_optimizer=make_optimizer(**config.optimizer.autoencoder),
         segmenter_optimizer=make_optimizer(**config.optimizer.segmenter),
-        decoding=forward.Decoding(**decoding),
         forms=updates.LossForms(**forms),
-        recognizer=config.recognizer.kind,
         chip_size=config.recognizer.chip_size,
         chip_align_corners=config.recognizer.align_corners,
-        drawing=Drawing(**drawing),
-        backend=config.rasterizer.backend or None,
-        **compute,
+        remat=compute["remat"],
+        parts=compute["parts"],
     )
 
 
@@ -104,8 +79,8 @@ def new_state(method: updates.Method, face_model: FaceModel, batch: Batch, seed:
     encoder: Any
     segmenter: Any
     keys = jax.random.split(jax.random.key(seed), 2)
-    encoder = method.encoder.init(keys[0], batch.image, batch.features, train=False)
-    segmenter = method.segmenter.init(keys[1], batch.image, batch.image, train=False)
+    encoder = method.networks.encoder.init(keys[0], batch.image, batch.features, train=False)
+    segmenter = method.networks.segmenter.init(keys[1], batch.image, batch.image, train=False)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         encoder=encoder,
@@ -253,7 +228,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
             )
             terms = sharding.replicate(terms, mesh)
             if phase.stage == "renderings":
-                own, update = next(streams["renderings"]), updates.update_on_renderings
+                own, update = next(streams["renderings"]), update_on_renderings
             else:
                 own = next(streams["batches"])
                 if "coefficients" in terms.weights:

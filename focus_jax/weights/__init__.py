@@ -1,4 +1,9 @@
-"""Weights of others, read into ours, and ours kept as plain files."""
+"""Weights of others, read into ours; ours kept as plain files; those of a run, read for use.
+
+Imports everything up to `forward`. Read this module (variables as a plain file), `run` (a trained
+model), `checkpoint` (the state of a training), `recognizer`, then `torch` with its readers
+`torch_file` and `onnx`, and `dlib`.
+"""
 
 import os
 from collections.abc import Mapping
@@ -49,7 +54,7 @@ def save(path: str | Path, variables: dict) -> None:
 
 
 def load(path: str | Path) -> dict:
-    """Variables that `save` wrote, or `python -m focus_jax.weights import`.
+    """Variables that `save` wrote, or `focus-jax weights import`.
 
     Raises ValueError for another kind of file, FileNotFoundError for none.
     """
@@ -60,7 +65,7 @@ def load(path: str | Path) -> dict:
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a safetensors file ({error}); a PyTorch checkpoint becomes one by "
-            "`python -m focus_jax.weights import`"
+            "`focus-jax weights import`"
         ) from error
 
 

@@ -6,19 +6,20 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from focus_jax.system.files import write_whole
 from focus_jax.system.sharding import is_first, wait_for_all
-from focus_jax.training.metrics import write_whole
 from focus_jax.types import Config, TrainState
 
 log = logging.getLogger(__name__)
+Found = TypeVar("Found")
 
 # Fields of a config that say how a run goes, not what comes out: they may differ on resuming.
 OPERATION = ("debug", "distributed")
@@ -137,12 +138,38 @@ def restore(
     wanted = ocp.args.Composite(
         state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
     )
+
+    def check(found: Any) -> tuple[TrainState, dict[str, Any]]:
+        _check_shapes(found["state"], like)
+        return found["state"], _unsealed(found["data"])
+
+    return _newest_readable(manager, wanted, check, mend=mend)
+
+
+def restore_part(manager: ocp.CheckpointManager, like: dict[str, Any]) -> dict[str, Any] | None:
+    """`restore`, for those who only look: these fields of the state, by their shapes."""
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    options = {"restore_args": ocp.checkpoint_utils.construct_restore_args(abstract)}
+    state = ocp.args.PyTreeRestore(abstract, **options, partial_restore=True)
+
+    def check(found: Any) -> dict[str, Any]:
+        _check_shapes(found["state"], like)
+        return found["state"]
+
+    return _newest_readable(manager, ocp.args.Composite(state=state), check, mend=False)
+
+
+def _newest_readable(
+    manager: ocp.CheckpointManager,
+    wanted: ocp.args.Composite,
+    check: Callable[[Any], Found],
+    *,
+    mend: bool,
+) -> Found | None:
     broken: dict[int, str] = {}
     for step in sorted(manager.all_steps(), reverse=True):
         try:
-            found = manager.restore(step, args=wanted)
-            _check_shapes(found["state"], like)
-            memory = _unsealed(found["data"])
+            found = check(manager.restore(step, args=wanted))
         except Exception as error:  # what a reader makes of broken bytes is not foreseeable
             broken[step] = _first_line(error)
             log.warning(
@@ -153,7 +180,7 @@ def restore(
             continue
         if mend:
             _set_aside(manager, list(broken))
-        return found["state"], memory
+        return found
     if broken:
         reasons = "; ".join(f"step {step}: {reason}" for step, reason in broken.items())
         raise ValueError(
@@ -163,7 +190,7 @@ def restore(
     return None
 
 
-def _check_shapes(found: TrainState, like: TrainState) -> None:
+def _check_shapes(found: Any, like: Any) -> None:
     for (path, a), b in zip(
         jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(found), strict=True
     ):

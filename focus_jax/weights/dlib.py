@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from focus_jax.networks.recognizer import STAGES
+
 FILE = "dlib_face_recognition_resnet_model_v1.dat"
 
-# Channels and number of blocks of each stage; from the second on, the first block halves the map.
-STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 IMAGE_MEAN = (122.782, 117.001, 104.298)  # RGB, of 255; subtracted before the division by 256
 EMBEDDING = 128
 

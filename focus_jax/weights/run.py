@@ -1,14 +1,13 @@
-"""A trained model, ready to look at new photos: the folder of a training run, or an exported one.
+"""A trained model, read for use: the folder of a training run, or an exported one.
 
 An exported model is a folder of `config.json` and of plain arrays: `encoder.safetensors`,
-`segmenter.safetensors` and `albedo_mean.safetensors`. `python -m focus_jax.weights export` makes
-one of a run; its networks are also what `config.init` starts from.
+`segmenter.safetensors` and `albedo_mean.safetensors`. `focus-jax weights export` makes one of a
+run; its networks are also what `config.init` starts from.
 """
 
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,32 +16,82 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from focus_jax import weights
-from focus_jax.data.align import align_face
-from focus_jax.data.features import recognized
-from focus_jax.data.pipeline import evaluation_batches
+from focus_jax import forward, weights
 from focus_jax.face_models import load_face_model
-from focus_jax.networks.recognizer import encoder_features, load_recognizer
-from focus_jax.training import updates
-from focus_jax.training.train import make_method, new_state
-from focus_jax.types import Batch, Config, FaceModel, TrainState
+from focus_jax.networks.encoder import make_encoder
+from focus_jax.networks.recognizer import encoder_features
+from focus_jax.networks.segmenter import Segmenter
+from focus_jax.rendering.render import Drawing
+from focus_jax.types import Config, FaceModel
 from focus_jax.weights import checkpoint
+from focus_jax.weights.recognizer import load_recognizer
 
+# The model that comes with the package; its MODEL_CARD.md says what it can do.
+SHIPPED = Path(__file__).parent / "shipped"
 EXPORTED = ("encoder", "segmenter", "albedo_mean")  # fields of the state, a file each
+# What a config without the section `compute`, of an older run, has: see `training.method.Method`.
+COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
 
 
 class Trained(NamedTuple):
     config: Config
-    method: updates.Method
-    constants: updates.Constants
-    state: TrainState
+    networks: forward.Networks
+    face_model: FaceModel  # with the run's mean albedo
+    recognizer: dict  # frozen; its variables
+    variables: dict  # of the "encoder" and the "segmenter"
 
 
-def load_trained(workdir: Path) -> Trained:
-    """An exported model, or the newest checkpoint of a workdir; ValueError if there is neither.
+def folder_of(name: str | Path) -> Path:
+    """The folder of a model: "shipped" is the one that comes with the package."""
+    return SHIPPED if str(name) == "shipped" else Path(name).expanduser()
 
-    The face model of `constants` has the run's mean albedo.
+
+def compute_settings(config: Config) -> dict[str, Any]:
+    """The section `compute` of a config, whole; ValueError for a dtype that there is not."""
+    compute = {**COMPUTE, **config.get("compute", {})}
+    if compute["dtype"] not in ("float32", "bfloat16"):
+        raise ValueError(f"config.compute.dtype is float32 or bfloat16, not {compute['dtype']!r}")
+    return compute
+
+
+def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
+    """Networks, decoding and drawing named by a config. ValueError for what it cannot name."""
+    compute = compute_settings(config)
+    drawing = {k: v for k, v in config.rasterizer.items() if k in Drawing._fields}
+    # A config that was read back from JSON has lists for tuples, which cannot be hashed.
+    decoding: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
+    }
+    # A finished run's config may be older than a field; it was trained without.
+    forms = ("composited", "robust_sigma", "robust_deviations")
+    return forward.Networks(
+        encoder=make_encoder(
+            config.encoder.kind,
+            forward.widths(face_model).outputs,
+            detail=config.encoder.get("detail", False),
+            remat=compute["remat"],
+        ),
+        segmenter=Segmenter(
+            width=config.segmenter.width,
+            stem=config.segmenter.stem,
+            dropout=config.segmenter.dropout,
+            remat=compute["remat"],
+        ),
+        decoding=forward.Decoding(**decoding),
+        recognizer=config.recognizer.kind,
+        drawing=Drawing(**drawing),
+        backend=config.rasterizer.backend or None,
+        dtype=compute["dtype"],
+        **{name: config.losses[name] for name in forms if name in config.losses},
+    )
+
+
+def load_trained(folder: str | Path) -> Trained:
+    """An exported model, the newest checkpoint of a run, or "shipped".
+
+    ValueError, in one sentence, for a folder that holds neither.
     """
+    workdir = folder_of(folder)
     path = workdir / "config.json"
     exported = all((workdir / f"{name}.safetensors").is_file() for name in EXPORTED)
     if not path.is_file() or not (exported or (workdir / "checkpoints").is_dir()):
@@ -52,46 +101,43 @@ def load_trained(workdir: Path) -> Trained:
         )
     config: Config = ConfigDict(_tuples(json.loads(path.read_text())))
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
-    method = make_method(config, face_model)
+    networks = make_networks(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    blank = _blank(method, face_model, config, recognizer)
-    state = _read_exported(workdir, blank) if exported else _read_checkpoint(workdir, blank)
-    face_model = dataclasses.replace(
-        jax.tree.map(jnp.asarray, face_model), albedo_mean=state.albedo_mean
-    )
-    constants = updates.Constants(face_model, recognizer, jax.random.key(config.seed))
-    return Trained(config, method, constants, state)
+    shapes = _shapes(networks, face_model, config, recognizer)
+    read = _read_exported(workdir, shapes) if exported else _read_checkpoint(workdir, shapes)
+    # All at once: jnp.asarray would compile a program for every shape.
+    face_model, read = jax.device_put((face_model, read))
+    face_model = dataclasses.replace(face_model, albedo_mean=read.pop("albedo_mean"))
+    return Trained(config, networks, face_model, recognizer, read)
 
 
-def _read_checkpoint(workdir: Path, blank: TrainState) -> TrainState:
+def _read_checkpoint(workdir: Path, shapes: dict[str, Any]) -> dict[str, Any]:
     manager = checkpoint.open_checkpoints(workdir)
     try:
-        restored = checkpoint.restore(manager, blank)
+        restored = checkpoint.restore_part(manager, shapes)
     finally:
         manager.close()
     if restored is None:
         raise ValueError(f"{workdir} holds no checkpoint yet; wait for the training to save one")
-    return restored[0]
+    return restored
 
 
-def _read_exported(folder: Path, blank: TrainState) -> TrainState:
+def _read_exported(folder: Path, shapes: dict[str, Any]) -> dict[str, Any]:
     read = {
         name: weights.load_like(
             folder / f"{name}.safetensors", like, what=f"the {name} of {folder}/config.json"
         )
-        for name, like in _exported(blank).items()
+        for name, like in _exported(shapes).items()
     }
-    read = jax.tree.map(jnp.asarray, read)
-    return dataclasses.replace(blank, **{**read, "albedo_mean": read["albedo_mean"]["mean"]})
+    return {**read, "albedo_mean": read["albedo_mean"]["mean"]}
 
 
-def _exported(state: TrainState) -> dict[str, dict]:
+def _exported(arrays: dict[str, Any]) -> dict[str, dict]:
     """The content of an exported model's files."""
-    mean = {"mean": state.albedo_mean}
-    return {"encoder": state.encoder, "segmenter": state.segmenter, "albedo_mean": mean}
+    return {**arrays, "albedo_mean": {"mean": arrays["albedo_mean"]}}
 
 
-def export(workdir: Path, folder: Path) -> int:
+def export(workdir: str | Path, folder: Path) -> int:
     """Write the model of a run as a folder that `load_trained` reads; returns its bytes.
 
     Numbers are kept in half precision, which halves the file. Folders of this machine are left out
@@ -108,30 +154,36 @@ def export(workdir: Path, folder: Path) -> int:
         config[section][name] = ""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    for name, arrays in _exported(trained.state).items():
+    state = {**trained.variables, "albedo_mean": trained.face_model.albedo_mean}
+    for name, arrays in _exported(state).items():
         half = jax.tree.map(lambda x: np.asarray(x, np.float16), arrays)
         weights.save(folder / f"{name}.safetensors", half)
     return sum((folder / f"{name}.safetensors").stat().st_size for name in EXPORTED)
 
 
-def _blank(
-    method: updates.Method, face_model: FaceModel, config: Config, recognizer: Any
-) -> TrainState:
-    """A state of zeros, for its shapes; no network runs."""
+def _shapes(
+    networks: forward.Networks, face_model: FaceModel, config: Config, recognizer: Any
+) -> dict[str, Any]:
+    """Shapes of what a model consists of; no network runs."""
     size, features = config.data.size, None
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     if config.encoder.kind == "recognizer":
-        chip = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
         look = functools.partial(
             encoder_features,
             kind=config.recognizer.kind,
             detail=config.encoder.get("detail", False),
         )
-        features = jnp.zeros(jax.eval_shape(look, recognizer, chip).shape)
-    batch = Batch(
-        jnp.zeros((1, size, size, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
-    )
-    shapes = jax.eval_shape(lambda: new_state(method, face_model, batch, 0))
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        features = jax.eval_shape(look, recognizer, image)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def init(module: Any, *inputs: Any) -> Any:
+        return jax.eval_shape(functools.partial(module.init, train=False), key, *inputs)
+
+    return {
+        "encoder": init(networks.encoder, image, features),
+        "segmenter": init(networks.segmenter, image, image),
+        "albedo_mean": jax.ShapeDtypeStruct(np.shape(face_model.albedo_mean), jnp.float32),
+    }
 
 
 def _tuples(tree: Any) -> Any:
@@ -145,31 +197,3 @@ def crop_size(config: Config) -> int:
     """Pixels of the crop that a model looks at first."""
     data = config.data
     return data.record_size if config.encoder.kind == "recognizer" else data.size
-
-
-def align(photo: np.ndarray, landmarks: np.ndarray, config: Config) -> dict[str, Any]:
-    """A photo as a record for `record_batches`."""
-    fix = config.data.get("fix_y_offset", True)
-    aligned = align_face(photo, landmarks, crop_size(config), fix_y_offset=fix)
-    return {"image": aligned.image, "landmarks": aligned.landmarks}
-
-
-def record_batches(
-    records: Sequence[dict[str, Any]], config: Config, recognizer: Any
-) -> Iterator[tuple[Batch, int]]:
-    """Batches of crops with what the model's encoder needs, and how many of each count."""
-    if config.encoder.kind == "recognizer":
-        records = list(
-            recognized(
-                records,
-                recognizer,
-                kind=config.recognizer.kind,
-                record_size=config.data.record_size,
-                size=config.data.size,
-                versions=0,
-                paste=0.0,
-                seed=0,
-                detail=config.encoder.get("detail", False),
-            )
-        )
-    return evaluation_batches(records, batch_size=config.data.batch_size, size=config.data.size)

@@ -7,7 +7,7 @@ from focus_jax.data.features import recognized, shrink
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
-from focus_jax.networks.recognizer import load_recognizer
+from focus_jax.weights.recognizer import load_recognizer
 from tests.training.train_test import load_config
 
 

@@ -15,7 +15,7 @@ from focus_jax.data.features import recognized
 from focus_jax.data.synthetic import synthesize
 from focus_jax.data.workers import LEAST, spread
 from focus_jax.face_models import load_face_model
-from focus_jax.networks.recognizer import load_recognizer
+from focus_jax.weights.recognizer import load_recognizer
 
 
 def squares(number):

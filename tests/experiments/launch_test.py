@@ -140,7 +140,7 @@ from tests.experiments.launch_test import waiting
 from experiments import launch
 from focus_jax.system.command import in_one_sentence
 chosen = [waiting(Path(sys.argv[1]), name) for name in "ab"]
-in_one_sentence(lambda _: launch.run_here(chosen, 2, 1))([])
+sys.exit(in_one_sentence(lambda _: launch.run_here(chosen, 2, 1))([]))
 """
     launcher = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     logs = [tmp_path / name / "log.txt" for name in "ab"]

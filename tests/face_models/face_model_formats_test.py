@@ -27,15 +27,15 @@ from face_model_files import (
 from scipy.spatial import KDTree
 
 from focus_jax import forward
+from focus_jax.commands.face_model import main as face_models_main
 from focus_jax.face_models import fitting, load_face_model, npz
-from focus_jax.face_models.__main__ import main as face_models_main
-from focus_jax.networks import recognizer
 from focus_jax.networks.encoder import Encoder
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.training import updates
 from focus_jax.training.schedule import Schedule, terms_at
 from focus_jax.training.train import initial_state, make_method, train
 from focus_jax.types import REGIONS, Batch
+from focus_jax.weights import recognizer
 from tests.training.train_test import load_config, one_device
 
 __all__ = ["one_device"]  # a fixture that every test here uses
@@ -177,8 +177,9 @@ def training():
     config = load_config("em", "smoke")
     config.encoder.kind = "small"  # needs no features of a recognizer's large pictures
     model = load_face_model("builtin", identity=4, expression=3, albedo=3)
-    method = dataclasses.replace(
-        make_method(config, model),
+    method = make_method(config, model)
+    networks = dataclasses.replace(
+        method.networks,
         encoder=Encoder(
             forward.widths(model).outputs,
             stage_sizes=(1,),
@@ -188,6 +189,7 @@ def training():
         ),
         segmenter=Segmenter(width=4, stem="space_to_depth"),
     )
+    method = dataclasses.replace(method, networks=networks)
     rng = np.random.default_rng(0)
     points = SIZE * (0.5 + fitting.landmark_points(model)[None, :, :2] * [1, -1] / 200)
     batch = Batch(
@@ -261,7 +263,7 @@ def test_show_says_what_a_model_has_and_draws_it(tmp_path, capsys):
 
 def test_the_command_says_what_is_wrong_in_one_sentence(tmp_path):
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({"v_template": slice(3)}))
-    command = [sys.executable, "-m", "focus_jax.face_models", "show", str(tmp_path / "model.pkl")]
+    command = [sys.executable, "-m", "focus_jax", "face-model", "show", str(tmp_path / "model.pkl")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

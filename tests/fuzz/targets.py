@@ -273,8 +273,8 @@ def config(folder: Path) -> Target:
 
 def export(folder: Path) -> Target:
     """Results of photos with any name, in an output folder that links lead out of."""
+    from focus_jax.data.faces import find_photos
     from focus_jax.photos.process import check_inside
-    from focus_jax.photos.reconstruct import find_photos
     from focus_jax.photos.results import write_text
 
     piece = st.text(max_size=6) | st.sampled_from(

@@ -106,7 +106,7 @@ def test_the_authors_crop_belongs_to_the_head(model, tmp_path):
 
 
 def test_a_face_is_written_with_its_head(model, found, tmp_path, monkeypatch):
-    """Of all that is written of a face, the head: the rest is in tests/photos/reconstruct_test.py."""
+    """Of all that is written of a face, the head: the rest is in reconstruct_test.py."""
     shared = results.share(model)
     count = len(model.face_model.shape_mean)
     given = types.SimpleNamespace(

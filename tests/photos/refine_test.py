@@ -6,9 +6,9 @@ import pytest
 
 from focus_jax import forward
 from focus_jax.face_models import load_face_model
-from focus_jax.networks import recognizer
 from focus_jax.photos.refine import freed, refine, start, threshold_mask, write_freed
 from focus_jax.photos.trained import UNTRAINED
+from focus_jax.weights import recognizer
 
 SIZE, STEPS = 32, 24
 

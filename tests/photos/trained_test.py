@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -6,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
+from ml_collections import ConfigDict
 
+from focus_jax.commands.weights import main as weights_main
 from focus_jax.data.features import shrink
 from focus_jax.photos import inference, trained
 from focus_jax.photos.trained import load_model, make_batch
 from focus_jax.training import misfit, train, updates
 from focus_jax.types import Batch
 from focus_jax.weights import checkpoint
-from focus_jax.weights.__main__ import main as weights_main
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_batches_are_those_of_training(model, crops, monkeypatch):
     np.testing.assert_allclose(batch.image, [s["image"] / 255 for s in small], atol=1e-6)
 
 
-def test_faces_and_masks_are_those_of_training(model, crops):
+def test_faces_and_masks_are_those_of_training(workdir, model, crops):
     rng = np.random.default_rng(1)
     batch = Batch(
         image=rng.random((2, 32, 32, 3), np.float32),
@@ -64,10 +66,12 @@ def test_faces_and_masks_are_those_of_training(model, crops):
         index=np.arange(2, dtype=np.int32),
         features=rng.random((2, 4224), np.float32),
     )
-    constants = updates.Constants(model.face_model, model.recognizer, jax.random.key(0))
+    config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+    method = train.make_method(config, model.face_model)
     seed = 3  # of the run
-    state = train.initial_state(model.method, model.face_model, batch, seed)
-    expected = updates.predict(state, batch, constants, method=model.method)
+    state = train.initial_state(method, model.face_model, batch, seed)
+    constants = updates.Constants(model.face_model, model.recognizer, jax.random.key(0))
+    expected = updates.predict(state, batch, constants, method=method)
     code, errors, _ = inference.find_codes(model, batch)
     assert errors is None
     np.testing.assert_allclose(code.pose, expected.face.code.pose, atol=1e-6)

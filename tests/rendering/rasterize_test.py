@@ -111,7 +111,8 @@ def test_backends_see_the_same_triangles(kind):
 def test_backends_see_the_same_triangles_when_optimized():
     """The 300 scenes again as users compile them: tests turn XLA's optimizations off."""
     code = (
-        "import sys; sys.path[:0] = ['.', 'tests']; from tests.rendering import rasterize_test as tests\n"
+        "import sys; sys.path[:0] = ['.', 'tests']\n"
+        "from tests.rendering import rasterize_test as tests\n"
         "for kind in tests.scenes.KINDS: tests.test_backends_see_the_same_triangles(kind)"
     )
     environment = {**os.environ, "XLA_FLAGS": ""}
@@ -292,7 +293,7 @@ def test_order_of_cuda_threads_does_not_matter():
 
 
 def test_cuda_gives_what_the_cpu_gives():
-    """`JAX_PLATFORMS=cuda,cpu python -m pytest tests/rendering/rasterize_test.py -k cuda` where a GPU is."""
+    """Where a GPU is: `JAX_PLATFORMS=cuda,cpu python -m pytest -k cuda` with this file."""
     try:
         devices = jax.devices("cuda")[0], jax.devices("cpu")[0]
     except RuntimeError as error:

@@ -16,6 +16,8 @@ from focus_jax import forward, weights
 from focus_jax.data import source
 from focus_jax.data.align import align_face, transform_points
 from focus_jax.data.augment import MARGIN
+from focus_jax.data.detect import Detection
+from focus_jax.data.faces import align_faces
 from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
 from focus_jax.networks import recognizer
@@ -25,7 +27,6 @@ from focus_jax.training import settings
 from focus_jax.training import train as train_module
 from focus_jax.training.schedule import Schedule, phase_at, terms_at
 from focus_jax.training.train import make_method, train
-from focus_jax.weights import run as workdir
 from tests.data import photos_test
 from tests.training.train_test import (
     CONFIGS,
@@ -158,7 +159,7 @@ def test_first_steps_at_full_size(photos, tmp_path, record_property, capsys):
     assert peak < 16
 
 
-# --- paper and release; rows as in tests/training/presets_test.py ------------------------------------------
+# --- paper and release; rows as in presets_test.py --------------------------------------------
 
 
 def test_rates_and_periods_of_the_two_readings():
@@ -206,7 +207,7 @@ def test_the_settings_that_both_readings_share():
         assert sizes.outputs == 257
         assert forward.Decoding(**config.decoding) == forward.Decoding(3.0, 0.3, 0.005, 1.0)
         # Row 22; row 16 has no field: the encoder's last layer begins at zero, and its input is
-        # the image in [0, 1] (tests/networks/encoder_test.py, parity in tests/weights/torch_test.py).
+        # the image in [0, 1] (networks/encoder_test.py, parity in weights/torch_test.py).
         assert config.encoder.kind == "resnet50"
         assert dict(config.segmenter) == {"width": 64, "stem": "authors", "dropout": 0.5}
         # Row 32, without clipping or decay; rows 18, 20 and 49.
@@ -262,5 +263,6 @@ def test_photos_can_be_cut_as_the_release_does(tmp_path):
         np.testing.assert_allclose(record["landmarks"] - margin, row.landmarks, atol=1e-3)
     assert np.abs(moved["ours"]).max() < 1e-3 < 0.2 < np.abs(moved["theirs"]).max() < 2
     # What a finished model is shown is cut as its training photos were.
-    shown = workdir.align(photos_test.photo(), photos_test.face(), config)
-    np.testing.assert_allclose(shown["landmarks"], row.landmarks, atol=1e-4)
+    detection = Detection(photos_test.face(), 1.0, "csv")
+    (shown,) = align_faces(photos_test.photo(), [detection], 64, fix_y_offset=False)
+    np.testing.assert_allclose(shown.landmarks, row.landmarks, atol=1e-4)

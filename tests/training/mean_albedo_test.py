@@ -9,7 +9,6 @@ import pytest
 
 from focus_jax import forward
 from focus_jax.face_models import load_face_model
-from focus_jax.networks import recognizer
 from focus_jax.networks.encoder import Encoder
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.training import updates
@@ -17,6 +16,7 @@ from focus_jax.training.mean_albedo import correct_mean_albedo
 from focus_jax.training.optim import make_optimizer
 from focus_jax.training.train import initial_state
 from focus_jax.types import Batch
+from focus_jax.weights import recognizer
 
 SIZE, COUNT = 64, 40
 
@@ -27,15 +27,17 @@ def setting():
     true = jax.tree.map(jnp.asarray, load_face_model("builtin", identity=2, expression=2, albedo=2))
     sizes = forward.widths(true)
     method = updates.Method(
-        encoder=Encoder(
-            sizes.outputs, stage_sizes=(1,), width=4, bottleneck=False, large_stem=False
+        forward.Networks(
+            encoder=Encoder(
+                sizes.outputs, stage_sizes=(1,), width=4, bottleneck=False, large_stem=False
+            ),
+            segmenter=Segmenter(width=4, stem="space_to_depth", dropout=0.0),
         ),
-        segmenter=Segmenter(width=4, stem="space_to_depth", dropout=0.0),
         encoder_optimizer=make_optimizer("adam"),
         segmenter_optimizer=make_optimizer("adam"),
     )
     # The encoder begins with zeros: the mean face under the default light.
-    code = forward.decode(jnp.zeros((1, sizes.outputs)), sizes, method.decoding)
+    code = forward.decode(jnp.zeros((1, sizes.outputs)), sizes, method.networks.decoding)
     face = forward.reconstruct(code, true, SIZE, SIZE)
     photo = np.asarray(face.rendering.image)[0]
     photos = np.repeat(photo[None], COUNT, axis=0)

@@ -4,8 +4,8 @@ import pytest
 import scipy.stats
 
 from focus_jax.face_models import load_face_model
+from focus_jax.forward import Prediction
 from focus_jax.training import misfit
-from focus_jax.training.updates import Prediction
 from tests.training.train_test import load_config, one_device
 
 __all__ = ["one_device"]  # a fixture
@@ -32,13 +32,13 @@ def biased(monkeypatch):
     noise = rng.normal(0, 0.3, true.shape).astype(np.float32)
     noise -= noise[:10].mean(axis=0)
 
-    def predict(state, batch, constants, *, method):
-        del state, constants, method
+    def predict(trained, batch):
+        del trained
         start = int(np.flatnonzero((true == np.asarray(batch.neutral)[0]).all((1, 2)))[0])
         found = (true + bias + noise)[start : start + len(batch.neutral)]
         return Prediction(Face(jnp.asarray(found)), None, None)
 
-    monkeypatch.setattr(misfit.updates, "predict", predict)
+    monkeypatch.setattr(misfit, "_predict", predict)
     return true, bias
 
 
@@ -46,7 +46,7 @@ def test_the_prior_is_the_mean_signed_deviation_of_those_that_count(biased):
     true, bias = biased
     # The last two of the second batch only fill it up.
     batches = [(Faces(true[:6]), 6), (Faces(true[6:]), 4)]
-    prior, faces = misfit.build(batches, None, None, None)
+    prior, faces = misfit.build(batches, None)
     assert faces == 10
     np.testing.assert_allclose(prior, bias, atol=1e-4)
     np.testing.assert_allclose(misfit.correct(true + prior, prior), true, atol=1e-5)
@@ -54,7 +54,7 @@ def test_the_prior_is_the_mean_signed_deviation_of_those_that_count(biased):
 
 def test_a_constant_misfit_is_removed_significantly(biased):
     true, bias = biased
-    found = misfit.compare([(Faces(true), 12)], None, None, None, bias)
+    found = misfit.compare([(Faces(true), 12)], None, bias)
     assert found.faces == 12 and found.corrected < 0.6 * found.without and found.p < 1e-6
 
 
@@ -87,7 +87,7 @@ def test_the_whole_job_leaves_prior_picture_and_test(tmp_path):
     config = load_config("misfit_prior", "smoke")
     assert config.data.occluded == 0
     config.data.cache = str(tmp_path / "cache")
-    tests = misfit.run(config, tmp_path / "run", apply=tmp_path / "run")
+    tests = misfit.run(config, tmp_path / "run", apply=str(tmp_path / "run"))
     assert tests["own"] == tests[str(tmp_path / "run")] and tests["own"].faces == 8
     model = load_face_model("builtin")
     assert np.abs(misfit.load(tmp_path / "run" / "misfit.npz", model)).max() > 0

@@ -14,7 +14,6 @@ import pytest
 from experiments import ablation
 from focus_jax import forward
 from focus_jax.face_models import load_face_model
-from focus_jax.networks import recognizer
 from focus_jax.networks.encoder import small_encoder
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.rendering.render import Drawing
@@ -24,6 +23,7 @@ from focus_jax.training.presets import PAPER, RELEASE
 from focus_jax.training.schedule import Schedule, phase_at, terms_at
 from focus_jax.training.train import fresh_optimizers, initial_state
 from focus_jax.types import Batch
+from focus_jax.weights import recognizer
 
 SIZE = 48
 RATE = {"rate": 1.0, "decay": 1.0, "every": 1}
@@ -85,11 +85,13 @@ def face_model():
 @pytest.fixture(scope="module")
 def method(face_model):
     return updates.Method(
-        encoder=small_encoder(forward.widths(face_model).outputs),
-        segmenter=Segmenter(width=2, stem="space_to_depth", dropout=0.0),
+        forward.Networks(
+            encoder=small_encoder(forward.widths(face_model).outputs),
+            segmenter=Segmenter(width=2, stem="space_to_depth", dropout=0.0),
+            decoding=forward.Decoding(albedo_scale=1.0, depth_scale=30.0, translation_scale=10.0),
+        ),
         encoder_optimizer=make_optimizer("adadelta"),
         segmenter_optimizer=make_optimizer("adadelta"),
-        decoding=forward.Decoding(albedo_scale=1.0, depth_scale=30.0, translation_scale=10.0),
     )
 
 
@@ -100,7 +102,7 @@ def scene(face_model, method):
     raw = 0.3 * jax.random.normal(jax.random.key(1), (2, sizes.outputs))
     reconstruct = jax.jit(
         lambda raw, model: forward.reconstruct(
-            forward.decode(raw, sizes, method.decoding), model, SIZE, SIZE
+            forward.decode(raw, sizes, method.networks.decoding), model, SIZE, SIZE
         )
     )
     face = reconstruct(raw, face_model)
@@ -113,17 +115,22 @@ def scene(face_model, method):
         index=jnp.arange(2),
     )
     constants = updates.Constants(face_model, recognizer.load_recognizer("dlib"), jax.random.key(0))
-    network = method.segmenter.init(jax.random.key(2), batch.image, batch.image)
+    network = method.networks.segmenter.init(jax.random.key(2), batch.image, batch.image)
     head = network["params"]["head"]  # as if it had learnt: what it sees decides
     head["kernel"] = 50 * head["kernel"]
     return face, batch, constants, network
+
+
+# Choices among formulas that concern what a finished model does, too.
+OF_NETWORKS = ("composited", "robust_sigma", "robust_deviations")
 
 
 def results(table, method, scene):
     """Weighted terms of every stage."""
     face, batch, constants, network = scene
     forms = {f.name: table[f.name] for f in dataclasses.fields(updates.LossForms)}
-    method = dataclasses.replace(method, forms=updates.LossForms(**forms))
+    networks = dataclasses.replace(method.networks, **{name: table[name] for name in OF_NETWORKS})
+    method = dataclasses.replace(method, networks=networks, forms=updates.LossForms(**forms))
     found = {}
     for step in range(SCHEDULE.total):
         phase, wanted = phase_at(step, SCHEDULE), terms_at(step, SCHEDULE, table, RATES)
@@ -131,12 +138,14 @@ def results(table, method, scene):
             terms, _ = updates.autoencoder_terms(method, constants, batch, face, network, wanted)
         else:
             pictures = updates.shown(
-                method.forms,
+                method,
                 face.rendering,
                 batch.image,
                 pretraining=phase.stage == "pre-training",
             )
-            mask, logits, _ = forward.segment(method.segmenter, network, *pictures, train=False)
+            mask, logits, _ = forward.segment(
+                method.networks.segmenter, network, *pictures, train=False
+            )
             terms = updates.segmenter_terms(
                 method, constants, batch, face, mask, logits, wanted.weights
             )
@@ -173,7 +182,7 @@ def test_every_field_that_differs_has_a_row_below():
     # Choices that neither preset takes: the later container's, mistakes mended, and a costly term.
     extra = {"perceptual_features", "composited", "double_sigmoid", "pretraining_bgr"}
     extra |= {"initial_perceptual"}
-    # Row 8, the detached mask, changes no value but a gradient: tests/training/updates_test.py has it.
+    # Row 8, the detached mask, changes no value but a gradient: updates_test.py has it.
     assert set(ROWS) == (fields | extra) - {"detach_mask"}
     for name in fields - {"detach_mask"}:
         assert PAPER[name] == ROWS[name][1]

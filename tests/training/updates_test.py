@@ -12,16 +12,16 @@ from jax.sharding import Mesh
 
 from focus_jax import forward, losses
 from focus_jax.face_models import load_face_model
-from focus_jax.networks import recognizer
 from focus_jax.networks.encoder import Encoder
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.system import sharding
-from focus_jax.training import updates
+from focus_jax.training import renderings, updates
 from focus_jax.training.optim import make_optimizer
 from focus_jax.training.presets import RELEASE
 from focus_jax.training.schedule import Schedule, terms_at
 from focus_jax.training.train import initial_state, new_state
 from focus_jax.types import Batch
+from focus_jax.weights import recognizer
 
 SCHEDULE = Schedule(warmup=1, initialisation=1, pretraining=1, joint=4, period=4, segmenter_steps=2)
 RATE = {"rate": 1e-2, "decay": 1.0, "every": 10}
@@ -39,14 +39,16 @@ def face_model():
 @pytest.fixture(scope="module")
 def method(face_model):
     return updates.Method(
-        encoder=Encoder(
-            forward.widths(face_model).outputs,
-            stage_sizes=(1,),
-            width=8,
-            bottleneck=False,
-            large_stem=False,
+        forward.Networks(
+            encoder=Encoder(
+                forward.widths(face_model).outputs,
+                stage_sizes=(1,),
+                width=8,
+                bottleneck=False,
+                large_stem=False,
+            ),
+            segmenter=Segmenter(width=4, stem="space_to_depth", dropout=0.2),
         ),
-        segmenter=Segmenter(width=4, stem="space_to_depth", dropout=0.2),
         encoder_optimizer=make_optimizer("adam"),
         segmenter_optimizer=make_optimizer("adam"),
         forms=updates.LossForms(perceptual_features="shallow"),
@@ -207,8 +209,11 @@ def test_an_update_takes_over_the_memory_of_the_old_state(number, state, batch, 
 def test_computing_maps_anew_changes_nothing(number, state, batch, constants, method, face_model):
     remat = dataclasses.replace(
         method,
-        encoder=method.encoder.clone(remat=True),
-        segmenter=method.segmenter.clone(remat=True),
+        networks=dataclasses.replace(
+            method.networks,
+            encoder=method.networks.encoder.clone(remat=True),
+            segmenter=method.networks.segmenter.clone(remat=True),
+        ),
         remat=True,
     )
     again = initial_state(remat, face_model, batch, 0)
@@ -276,7 +281,7 @@ def told(batch):
 
 
 def test_the_encoder_learns_the_coefficients_of_renderings(state, told, constants, method):
-    seen = updates._with_renderings(told).image.reshape(4, 3, SIZE, SIZE, 3)
+    seen = renderings.with_renderings(told).image.reshape(4, 3, SIZE, SIZE, 3)
     np.testing.assert_array_equal(seen[:, 0], told.image)
     np.testing.assert_array_equal(seen[:, 1:].reshape(8, SIZE, SIZE, 3), told.renderings.image)
     errors = []
@@ -288,7 +293,7 @@ def test_the_encoder_learns_the_coefficients_of_renderings(state, told, constant
     terms = terms_at(0, schedule, TOLD, RATES)
     alone = initial_state(method, constants.face_model, told, 0)
     for _ in range(20):
-        alone, values = updates.update_on_renderings(
+        alone, values = renderings.update_on_renderings(
             alone, told.renderings, constants, terms, method=method
         )
     assert int(alone.step) == 20 and values["coefficients"] < 0.8 * errors[0]
@@ -311,7 +316,7 @@ def test_the_mask_carries_a_gradient_to_the_encoder_unless_detached(
     @jax.grad
     def area(raw, detach):
         forms = dataclasses.replace(method.forms, detach_mask=detach)
-        code = forward.decode(raw, forward.widths(face_model), method.decoding)
+        code = forward.decode(raw, forward.widths(face_model), method.networks.decoding)
         face = forward.reconstruct(code, face_model, SIZE, SIZE)
         terms, _ = updates.autoencoder_terms(
             dataclasses.replace(method, forms=forms),
@@ -333,7 +338,7 @@ def test_a_pasted_occluder_is_shown_but_not_fitted(state, batch, constants, meth
     code = forward.decode(
         jnp.zeros((4, forward.widths(constants.face_model).outputs)),
         forward.widths(constants.face_model),
-        method.decoding,
+        method.networks.decoding,
     )
     face = forward.reconstruct(code, constants.face_model, SIZE, SIZE)
     wanted = terms_at(0, SCHEDULE, RELEASE, RATES)
@@ -348,7 +353,7 @@ def test_a_pasted_occluder_is_shown_but_not_fitted(state, batch, constants, meth
 def test_the_segmenter_is_told_of_pasted_occluders_only_on_request(batch, constants, method):
     sizes = forward.widths(constants.face_model)
     raw = jnp.zeros((4, sizes.outputs))
-    code = forward.decode(raw, sizes, method.decoding)
+    code = forward.decode(raw, sizes, method.networks.decoding)
     face = forward.reconstruct(code, constants.face_model, SIZE, SIZE)
     logits = jnp.zeros((4, SIZE, SIZE, 1))
     mask = 0.5 * face.rendering.coverage

@@ -18,8 +18,8 @@ import torch_files
 from torch_files import Call, zip_checkpoint
 
 from focus_jax import weights
+from focus_jax.commands import weights as command
 from focus_jax.networks import encoder, recognizer, segmenter
-from focus_jax.weights import __main__ as command
 from focus_jax.weights.torch import RELEASE_OUTPUTS, convert, convert_back, read_checkpoint
 
 TOLERANCE = 1e-3  # relative, of the reference README; the differences seen are below 1e-5

@@ -63,7 +63,7 @@ def test_a_file_of_another_network_is_refused_with_all_names(variables, tmp_path
 
 def test_load_refuses_other_files(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"focus_jax\.weights import"):
+    with pytest.raises(ValueError, match="focus-jax weights import"):
         weights.load(tmp_path / "a.safetensors")
     with pytest.raises(FileNotFoundError):
         weights.load(tmp_path / "none.safetensors")

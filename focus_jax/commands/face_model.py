@@ -1,4 +1,4 @@
-"""`python -m focus_jax.face_models convert IN OUT.npz` and `... show MODEL [PICTURE.png]`"""
+"""Face models: `focus-jax face-model show MODEL [PICTURE.png]`, `... convert MODEL OUT.npz`."""
 
 import argparse
 import logging
@@ -8,11 +8,12 @@ from pathlib import Path
 
 from focus_jax.face_models import load_face_model, npz, show
 from focus_jax.rendering import pictures
+from focus_jax.system.command import in_one_sentence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert or show a face model; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m focus_jax.face_models", description=__doc__)
+    parser = argparse.ArgumentParser(prog="focus-jax face-model", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     convert = commands.add_parser("convert", help="write any face model as this project's npz")
     convert.add_argument("model", help="'builtin', or the face model's file or folder")
@@ -26,15 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)
-    try:
-        if options.command == "convert":
-            _convert(options)
-        else:
-            _show(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return in_one_sentence(_convert if options.command == "convert" else _show)(options)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -60,7 +53,3 @@ def _show(options: argparse.Namespace) -> None:
     print(show.describe(cropped, full))
     pictures.write_png(options.picture, show.picture(cropped, full))
     print(f"picture: {options.picture}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,12 +12,13 @@ import pytest
 import skimage.data
 import trimesh
 
+from focus_jax.commands import arguments as common
+from focus_jax.commands import reconstruct, segment
 from focus_jax.face_models import load_face_model
-from focus_jax.photos import inference, process, reconstruct, results, segment
+from focus_jax.photos import inference, process, results
 from focus_jax.photos import trained as trained_module
+from focus_jax.photos.segment import mask_names
 from focus_jax.rendering import camera, morphable
-
-pytest.importorskip("dlib")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,9 +29,9 @@ def small():
         patch.setattr(trained_module, "UNTRAINED_MODES", modes)
         patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
         patch.setattr(inference, "START_STEPS", 40)
-        patch.setattr(reconstruct, "STEPS", 10)
+        patch.setattr(trained_module, "UNTRAINED_STEPS", 10)
         # A test's cache of compiled programs would outlive it.
-        patch.setattr(reconstruct, "keep_programs", lambda: None)
+        patch.setattr(common, "keep_programs", lambda: None)
         yield
 
 
@@ -173,7 +174,7 @@ def test_a_photo_that_cannot_be_drawn_stops_nothing(photos, tmp_path, monkeypatc
     def fails(folder, name, *rest):
         raise cv2.error("too (wide)\n")
 
-    monkeypatch.setattr(reconstruct.results, "write_face", fails)
+    monkeypatch.setattr(results, "write_face", fails)
     arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
     assert reconstruct.main(arguments) == 0
     line = capsys.readouterr().out.strip().splitlines()[-1]
@@ -186,10 +187,8 @@ def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
     shutil.copytree(ran[0], out)
     (out / "one.png" / "done.json").unlink()
     done = []
-    write = reconstruct.results.write_face
-    monkeypatch.setattr(
-        reconstruct.results, "write_face", lambda *a: done.append(a[1]) or write(*a)
-    )
+    write = results.write_face
+    monkeypatch.setattr(results, "write_face", lambda *a: done.append(a[1]) or write(*a))
     arguments = [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none", "--resume"]
     assert reconstruct.main([*arguments, "--strict"]) == 1
     assert done == ["one.png"]
@@ -203,7 +202,7 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
     def full(*arguments):
         raise OSError(28, "No space left on device", "mask.png")
 
-    monkeypatch.setattr(reconstruct.results, "write_face", full)
+    monkeypatch.setattr(results, "write_face", full)
     arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
     assert reconstruct.main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -251,8 +250,8 @@ def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
 
 
 def test_mask_names():
-    assert segment.mask_names("a/b.c.jpg", visible_skin=True) == ["a/b.c_visible_skin_mask.png"]
-    assert segment.mask_names("b.jpg", visible_skin=False) == ["b_mask.png", "b_occlusion.png"]
+    assert mask_names("a/b.c.jpg", visible_skin=True) == ["a/b.c_visible_skin_mask.png"]
+    assert mask_names("b.jpg", visible_skin=False) == ["b_mask.png", "b_occlusion.png"]
 
 
 def test_masks_that_would_share_a_name_are_refused(tmp_path, capsys):

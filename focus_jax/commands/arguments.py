@@ -1,0 +1,98 @@
+"""Arguments that several commands have, and how those that look at photos run."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from focus_jax.data.detect import DEFAULT
+from focus_jax.data.faces import Found, check_path, find_photos
+from focus_jax.photos import process, trained
+from focus_jax.system import cpu
+from focus_jax.system.command import keep_programs, quiet
+
+Job = Callable[[argparse.Namespace, Path, Found], process.Summary]
+
+
+def add_landmarks(parser: argparse.ArgumentParser) -> None:
+    """`--landmarks`, as `data.detect.landmark_source` understands it."""
+    parser.add_argument(
+        "--landmarks",
+        default=DEFAULT,
+        help="mediapipe (the default); dlib; mediapipe+dlib: dlib where the other finds no face; "
+        "files: NAME.pts or NAME.npz beside a photo; or a .csv",
+    )
+
+
+def of_photos(program: str, description: str | None) -> argparse.ArgumentParser:
+    """What `reconstruct` and `segment` have in common."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="photos, videos, or folders of them"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
+    parser.add_argument(
+        "--model",
+        help="shipped (the default), the model of this package; the folder of a training run or of "
+        "an exported model; or none, which fits each face by gradient descent",
+    )
+    add_landmarks(parser)
+    parser.add_argument("--batch-size", type=int, default=8, help="faces at a time (default: 8)")
+    parser.add_argument("--resume", action="store_true", help="pass over photos already done")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1 if a photo was skipped or has no face"
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace, job: Job) -> int:
+    """Run a job on photos: errors as one sentence, an exit status at the end."""
+    quiet()
+    cpu.prepare()
+    keep_programs()
+    out = Path(arguments.out)
+    try:
+        check_path(arguments.out, "a folder as --out")
+        summary = job(arguments, out, _photos(arguments))
+        (out / "skipped.txt").write_text("".join(process.listed(summary)))
+    except KeyboardInterrupt:
+        print("stopped; run the same command with --resume to go on", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"error: {process.explain(error, out)}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(summary.line())
+    return int(arguments.strict and bool(summary.skipped))
+
+
+def _photos(arguments: argparse.Namespace) -> Found:
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
+    found = find_photos(arguments.paths, Path(arguments.out))
+    for problem in found.problems:
+        print(f"skipped {problem}", file=sys.stderr)
+    if not found.photos and not found.videos:
+        why = f": {'; '.join(found.problems)}" if found.problems else ""
+        raise ValueError(f"no photos in {', '.join(arguments.paths)}{why}")
+    if found.others:
+        print(f"{found.others} other files left alone", file=sys.stderr)
+    return found
+
+
+def model_and_steps(arguments: argparse.Namespace) -> tuple[trained.Model, int]:
+    """The model, and the steps of refinement."""
+    # A face model of the user's own goes with no trained one.
+    name = arguments.model or ("none" if arguments.face_model else "shipped")
+    steps = arguments.refine
+    if steps is None:
+        steps = trained.UNTRAINED_STEPS if name == "none" else 0
+    if steps < 0:
+        raise ValueError(f"--refine must be 0 or more, not {steps}")
+    return trained.load_model(name, arguments.face_model), steps

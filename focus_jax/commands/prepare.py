@@ -1,0 +1,52 @@
+"""A folder of photos made ready for training: `focus-jax prepare FOLDER OUT`.
+
+OUT becomes what `--config.data.root` reads: crops around each face in Dataset/, and their landmarks
+in train_landmarks.csv and val_landmarks.csv. Beside them: the same faces aligned as ArrayRecord in
+records/train and records/validation (`data.records.open_records`), report.txt with all that was
+dropped and why, and contact.jpg, a sheet of faces with their landmarks to look over.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from focus_jax.commands.arguments import add_landmarks
+from focus_jax.data.detect import landmark_source
+from focus_jax.data.faces import check_path, find_photos
+from focus_jax.data.prepare import prepare
+from focus_jax.system.command import in_one_sentence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="focus-jax prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("out", metavar="OUT")
+    add_landmarks(parser)
+    parser.add_argument(
+        "--size", type=int, default=224, help="pixels of the records (default: 224)"
+    )
+    return in_one_sentence(_prepare)(parser.parse_args(argv))
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    check_path(arguments.out, "a folder as OUT")
+    found = find_photos([arguments.folder])
+    if not found.photos:
+        raise ValueError(f"no photos in {arguments.folder}")
+    source, out = landmark_source(arguments.landmarks), Path(arguments.out)
+    try:
+        counts, dropped = prepare(found, source, out, size=arguments.size)
+    except OSError as error:
+        raise OSError(
+            f"{error.strerror or error}: {error.filename or out}; when that is mended, remove "
+            f"{out} and begin again"
+        ) from error
+    print(
+        f"{counts['train']} faces to train, {counts['validation']} to validate, {dropped} dropped "
+        f"({out / 'report.txt'}); train with --config.data.root={out}"
+    )

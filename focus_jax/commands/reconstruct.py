@@ -1,0 +1,54 @@
+"""Faces of photos: `focus-jax reconstruct PATH... --out DIR`; PATHs are photos, folders, videos.
+
+Finds every face, fits the face model and the mask, and writes for each face meshes, masks,
+pictures and numbers into DIR/PHOTO/NUMBER/, and DIR/index.html to look at them. Of a video it
+follows one person: DIR/VIDEO/overlay.mp4, track.jsonl, and the best frame's face in DIR/VIDEO/0/.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from focus_jax.commands import arguments as common
+from focus_jax.data.detect import landmark_source
+from focus_jax.data.faces import Found
+from focus_jax.photos import process
+from focus_jax.photos.reconstruct import check_names, reconstruct_files
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct") -> int:
+    """The command; returns its exit status."""
+    parser = common.of_photos(program, __doc__)
+    parser.add_argument(
+        "--refine",
+        type=int,
+        metavar="N",
+        help="steps of gradient descent on each face (default: 0, without a model 100)",
+    )
+    parser.add_argument(
+        "--face-model", help="without a trained model (--model none): builtin, or a file"
+    )
+    return common.run(parser.parse_args(argv), _job)
+
+
+def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summary:
+    check_names(found, out)
+    model, steps = common.model_and_steps(arguments)
+    if model.networks is None:
+        print(
+            "without a model each face is fitted from nothing and its mask is a threshold: slower "
+            "and rougher than with one",
+            file=sys.stderr,
+        )
+    settings = process.settings(model, steps, arguments.landmarks)
+    process.claim_folder(out, settings, resume=arguments.resume)
+    return reconstruct_files(
+        found,
+        out,
+        model,
+        landmark_source(arguments.landmarks),
+        steps=steps,
+        batch_size=arguments.batch_size,
+        resume=arguments.resume,
+    )

@@ -1,0 +1,245 @@
+"""Three lines of Python for what the commands do: `focus_jax.reconstruct`, `focus_jax.segment`.
+
+faces = focus_jax.reconstruct("photo.jpg", refine=60)
+faces[0].mask, faces[0].vertices, faces[0].landmarks
+masks = focus_jax.segment(["one.jpg", "two.jpg"])
+"""
+
+import dataclasses
+import functools
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import trimesh
+from jaxtyping import Bool, Float, Int
+
+from focus_jax.data.detect import DEFAULT, Detection, landmark_source
+from focus_jax.data.faces import Face, Photo
+from focus_jax.photos import export, process, results, trained
+from focus_jax.photos.inference import Inference
+from focus_jax.photos.segment import joined_masks
+from focus_jax.photos.trained import Model, load_model
+from focus_jax.system.command import keep_programs
+from focus_jax.types import FaceCode
+
+PhotoLike = str | os.PathLike[str] | np.ndarray
+Pairs = list[tuple[Face, Inference]]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class FittedFace:
+    """A face of a photo: what was found, in the photo's pixels and in millimetres.
+
+    `vertices` and `neutral` are in the face model's coordinates (y up, the face looks along +z);
+    `camera.project(vertices, R, t, K)` with `numbers["camera"]` gives pixels of the photo.
+    """
+
+    photo: int  # which of the photos that were given
+    name: str  # of the photo: its file's, or its number
+    number: int  # of the face within the photo, from 0
+    mask: Bool[np.ndarray, "h w"]  # where the face is seen, at the photo's size
+    occlusion: Bool[np.ndarray, "h w"]  # where something hides it
+    vertices: Float[np.ndarray, "v 3"]  # with expression, without pose
+    neutral: Float[np.ndarray, "v 3"]  # without expression
+    triangles: Int[np.ndarray, "t 3"]
+    landmarks: Float[np.ndarray, "68 2"]  # of the fitted face, iBUG order, pixels of the photo
+    code: FaceCode  # identity, expression, albedo, pose, light, each without batch axis
+    numbers: dict[str, Any]  # as in face.json: camera, crop, confidence, hidden shares, ...
+    _image: np.ndarray
+    _face: Face
+    _inference: Inference
+    _shared: Callable[[], results.Shared]
+
+    def __repr__(self) -> str:
+        hidden = self.numbers["occlusion"]["total"]
+        return f"FittedFace({self.name!r}, number={self.number}, hidden={hidden:.0%})"
+
+    def mesh(self, *, neutral: bool = False) -> trimesh.Trimesh:
+        """The face as a mesh whose vertices have the photo's colours, millimetres, y up.
+
+        As the photo shows it, turned as its pose says; or without expression and pose.
+        """
+        _, colours = results.skin(self._image, self.numbers, self._inference, self._shared())
+        vertices = self.neutral
+        if not neutral:
+            vertices = export.posed(self.vertices, self._inference.rotation)
+        rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
+        return trimesh.Trimesh(vertices, self.triangles, vertex_colors=rgb, process=False)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write what `focus-jax reconstruct` writes of a face: FOLDER/NAME/NUMBER, returned.
+
+        OSError where that fails.
+        """
+        where = Path(folder) / self.name / str(self.number)
+        shared = self._shared()
+        results.write_face(where, self.name, self._image, self._face, self._inference, shared)
+        return where
+
+
+def reconstruct(
+    photos: PhotoLike | Sequence[PhotoLike],
+    *,
+    model: str | os.PathLike[str] | Model = "shipped",
+    refine: int | None = None,
+    landmarks: str = DEFAULT,
+    batch_size: int = 8,
+) -> list[FittedFace]:
+    """All faces of a photo or of several, in the order of the photos, the largest face first.
+
+    A photo is a path or an array uint8 `[h w 3]`, RGB. `model` is "shipped", the folder of a
+    training run, "none" (no network: each face is fitted by 100 steps unless told otherwise), or
+    what `load_model` gave, which saves loading it again. `refine` is the
+    number of steps of gradient descent on each face, `landmarks` as for the commands.
+
+    A photo without a face gives none. ValueError, in one sentence, for settings that cannot work
+    and for a photo that cannot be read; of several photos those are left out, with a warning.
+    """
+    given, found = _several(photos), []
+    loaded = model if isinstance(model, Model) else load_model(os.fspath(model))
+    shared = functools.cache(lambda: results.share(loaded))
+
+    def take(number: int, image: np.ndarray, pairs: Pairs) -> None:
+        name = given[number].name
+        found.extend(_fitted(number, name, image, *pair, loaded, shared) for pair in pairs)
+
+    _process(given, loaded, take, refine=refine, landmarks=landmarks, batch_size=batch_size)
+    return sorted(found, key=lambda face: (face.photo, face.number))
+
+
+def _fitted(
+    photo: int,
+    name: str,
+    image: np.ndarray,
+    face: Face,
+    found: Inference,
+    loaded: Model,
+    shared: Callable[[], results.Shared],
+) -> FittedFace:
+    numbers = results.describe(name, face, found, loaded, image.shape)
+    seen, hidden = results.photo_masks(face, found, image.shape)
+    vertices, neutral = results.shapes(found, loaded)
+    return FittedFace(
+        photo,
+        name,
+        face.number,
+        seen > 0,
+        hidden > 0,
+        vertices,
+        neutral,
+        np.asarray(loaded.face_model.triangles),
+        np.asarray(numbers["landmarks"], np.float32),
+        found.code,
+        numbers,
+        image,
+        face,
+        found,
+        shared,
+    )
+
+
+def segment(
+    photos: PhotoLike | Sequence[PhotoLike],
+    *,
+    model: str | os.PathLike[str] | Model = "shipped",
+    per_face: bool = False,
+    refine: int | None = None,
+    landmarks: str = DEFAULT,
+    batch_size: int = 8,
+) -> list[Any]:
+    """Where faces are seen: a mask bool `[h w]` at its size for each photo, also for a single one.
+
+    With `per_face` a list of masks, one a face, for each photo. A photo without a face is False
+    everywhere. One that cannot be read is None, with a warning; ValueError where it is the only
+    one. Arguments are as for `reconstruct`.
+    """
+    given = _several(photos)
+    loaded = model if isinstance(model, Model) else load_model(os.fspath(model))
+    masks: list[Any] = [None] * len(given)
+
+    def take(number: int, image: np.ndarray, pairs: Pairs) -> None:
+        if per_face:
+            masks[number] = [results.photo_masks(*pair, image.shape)[0] > 0 for pair in pairs]
+        else:
+            masks[number] = joined_masks(image, pairs)[0] > 0
+
+    options = {"refine": refine, "landmarks": landmarks, "batch_size": batch_size}
+    for number, size in _process(given, loaded, take, **options).items():
+        masks[number] = [] if per_face else np.zeros(size, bool)
+    return masks
+
+
+class _Given(NamedTuple):
+    photo: Photo  # for `process`, by its number
+    name: str
+
+
+def _several(photos: PhotoLike | Sequence[PhotoLike]) -> list[_Given]:
+    one = isinstance(photos, str | os.PathLike) or getattr(photos, "ndim", 0) == 3
+    listed: Any = [photos] if one else photos
+    return [_given(number, photo) for number, photo in enumerate(listed)]
+
+
+def _given(number: int, photo: PhotoLike) -> _Given:
+    if not isinstance(photo, np.ndarray):
+        path = Path(photo).expanduser()
+        if not path.is_file():
+            raise ValueError(f"there is no photo {path}")
+        return _Given(Photo(path, str(number)), path.name)
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or 0 in photo.shape:
+        raise ValueError(
+            f"photo {number} is an array {photo.dtype} {photo.shape}; give uint8 [h w 3], RGB"
+        )
+    name = f"{number:04d}"
+    return _Given(Photo(Path(name), str(number), np.ascontiguousarray(photo)), name)
+
+
+def _process(
+    given: list[_Given],
+    model: Model,
+    take: Callable[[int, np.ndarray, Pairs], None],
+    *,
+    refine: int | None,
+    landmarks: str,
+    batch_size: int,
+) -> dict[int, tuple[int, ...]]:
+    """Give each photo with faces to `take`; sizes of the others that can be read. ValueError."""
+    if (refine or 0) < 0 or batch_size < 1:
+        raise ValueError(f"refine={refine} must be 0 or more, batch_size={batch_size} 1 or more")
+    find = landmark_source(landmarks)
+    keep_programs()
+    sizes: dict[Path, tuple[int, ...]] = {}
+
+    def source(image: np.ndarray, path: Path) -> list[Detection]:
+        sizes[path] = image.shape[:2]
+        return find(image, path)
+
+    if refine is None:
+        refine = trained.UNTRAINED_STEPS if model.networks is None else 0
+    skipped = process.process(
+        [g.photo for g in given],
+        model,
+        source,
+        lambda photo, image, pairs: take(int(photo.name), image, pairs),
+        steps=refine,
+        batch_size=batch_size,
+        progress=False,
+    ).skipped
+    problems, empty = [], {}
+    for text in skipped:
+        number, _, reason = text.partition(" (")
+        one = given[int(number)]
+        if reason == "no face found)":
+            empty[int(number)] = sizes[one.photo.path]
+        else:
+            problems.append(f"{one.name} ({reason}")
+    if problems and len(given) == 1:
+        raise ValueError(problems[0])
+    if problems:
+        listed = "; ".join(problems)
+        warnings.warn(f"{len(problems)} of {len(given)} photos left out: {listed}", stacklevel=3)
+    return empty
