@@ -24,7 +24,10 @@ from focus_jax.rendering.rasterize_jnp import (
     MIN_DEPTH,
     TINY_OFFSET,
 )
+from focus_jax.system.caches import warp_folder
 
+if wp.config.kernel_cache_dir is None:
+    wp.config.kernel_cache_dir = warp_folder()
 if wp.config.log_level == wp.LOG_INFO:  # its default; no banner, no line for each loaded kernel
     wp.config.log_level = wp.LOG_WARNING
 # Fused multiply-adds would break the agreement of neighbours about their common edge.
