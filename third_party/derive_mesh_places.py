@@ -36,17 +36,19 @@ SIDE = 512  # pixels of a rendering
 BACK = 150.0  # millimetres further away than in training, so that the whole face is in view
 FACES = 60
 SPREAD = 0.7  # deviations of a random face's coefficients
+CALM = 0.5  # of them that expressions keep: points of moving skin slide over a mesh
 FRONT = 0.4  # least cosine between a normal and the line of sight
 YAW, PITCH = 0.5, 0.2  # radians, at most
 
 
 def random_face(model, rng):
-    """Vertices and albedo, [v 3] each; the first of all is the mean."""
+    """Vertices and albedo, [v 3] each."""
     identity, expression, albedo = (
         jnp.asarray(rng.normal(size=basis.shape[-1]) * SPREAD, jnp.float32)
-        for basis in (model.identity_basis, 0.5 * model.expression_basis, model.albedo_basis)
+        for basis in (model.identity_basis, model.expression_basis, model.albedo_basis)
     )
-    return morphable.vertices(model, identity, 0.5 * expression), morphable.albedo(model, albedo)
+    shape = morphable.vertices(model, identity, CALM * expression)
+    return shape, morphable.albedo(model, albedo)
 
 
 def random_view(rng):
@@ -87,7 +89,7 @@ def look(find, model, vertices, albedo, pose, light):
 
 def derive(model, find):
     """The four arrays, and the picture of the mean with its points."""
-    rng, places = np.random.default_rng(0), []
+    rng, places = np.random.default_rng(0), []  # the first face is the mean, from the front
     mean, triangles = np.asarray(model.shape_mean, float), np.asarray(model.triangles)
     front = None
     for number in tqdm(range(FACES), unit="face"):
@@ -107,7 +109,8 @@ def derive(model, find):
         raise ValueError(f"a face was found in {len(places)} of {FACES} renderings only")
     places = np.array(places)
     seen = np.isfinite(places[..., 0]).mean(0)
-    middle = np.where(seen[:, None] > 0, np.nanmedian(places, axis=0), mean.mean(0))
+    places[:, seen == 0] = mean.mean(0)  # anywhere: `seen` says that they are not known
+    middle = np.nanmedian(places, axis=0)
     _, triangle, nearest = igl.point_mesh_squared_distance(middle, mean, triangles)
     weights = trimesh.triangles.points_to_barycentric(mean[triangles[triangle]], nearest)
     spread = np.nanmedian(np.linalg.norm(places - nearest, axis=-1), axis=0)
