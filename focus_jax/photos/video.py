@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax.data.align import invert_transform
+from focus_jax.data.align import invert_transform, turn_needed
 from focus_jax.data.faces import Face, align_faces
 from focus_jax.data.landmark_files import FileSource
 from focus_jax.data.landmarks import Detection, Source
@@ -41,6 +41,10 @@ class Clip(NamedTuple):
         """What of the video is not in the results, or nothing."""
         total, read = self.frames
         return f"{total - read} of {total} frames cannot be read" if read < total else ""
+
+    def numbers(self) -> dict[str, int]:
+        """For a file."""
+        return {**self.frames._asdict(), "tracked": self.tracked, "others": self.others}
 
 
 def find_track(path: Path, source: Source, model: Model) -> tuple[Track, Clip]:
@@ -92,8 +96,11 @@ def _seen(path: Path, source: Source, model: Model) -> tuple[dict[int, Detection
     return {face.frame: face.detection for face in person}, numbers, others
 
 
-def _align(model: Model, frame: np.ndarray, found: list[Detection]) -> list[Face]:
-    return align_faces(frame, found, model.record_size, fix_y_offset=model.fix_y_offset)
+def _align(
+    model: Model, frame: np.ndarray, found: list[Detection], turn: float | None = None
+) -> list[Face]:
+    options = {"fix_y_offset": model.fix_y_offset, "turn": turn}
+    return align_faces(frame, found, model.record_size, **options)
 
 
 def _features(model: Model, face: Face) -> np.ndarray:
@@ -110,13 +117,15 @@ def _batches(
     """Places in the track, frames, faces, and the batch that they fill, padded at the end."""
     where = {int(n): i for i, n in enumerate(track.frames)}
     shown = ((where[n], f) for n, f in frames(path) if n in where)
+    # All are turned alike, since codes are smoothed over time: by the middle face of the film.
+    turn = turn_needed(np.median(track.landmarks - track.landmarks.mean(1, keepdims=True), axis=0))
     while chunk := list(islice(shown, batch_size)):
         places, pictures = [i for i, _ in chunk], [f for _, f in chunk]
         faces = []
         for i, picture in chunk:
             score = float(track.scores[i])
             detection = Detection(track.landmarks[i].astype(np.float32), score, "track")
-            faces += _align(model, picture, [detection])
+            faces += _align(model, picture, [detection], turn)
         full = faces + [faces[-1]] * (batch_size - len(faces))
         crops = np.stack([f.crop for f in full])
         yield (
