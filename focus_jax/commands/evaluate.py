@@ -12,10 +12,10 @@ settings, curves, tables and pictures in one file, also of a run that has not en
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from focus_jax.system import cpu
 from focus_jax.system.command import in_one_sentence, keep_programs, quiet
+from focus_jax.system.files import user_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,12 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = commands.add_parser("tables", help="masks, colours, shapes, by subset")
     tables.add_argument("--workdir", required=True, help="of a training run, or shipped")
     tables.add_argument("--split", choices=("validation", "test"), default="test")
-    tables.add_argument("--subsets", type=Path, help="csv with the columns filename and --column")
+    tables.add_argument(
+        "--subsets", type=user_path, help="csv with the columns filename and --column"
+    )
     tables.add_argument("--column", default="subset", help="the csv's column that names subsets")
-    tables.add_argument("--misfit", type=Path, help="misfit prior to subtract")
+    tables.add_argument("--misfit", type=user_path, help="misfit prior to subtract")
     page = commands.add_parser("page", help="the whole run as one HTML page")
-    page.add_argument("--workdir", type=Path, required=True, help="of a training run")
-    page.add_argument("--out", type=Path, help="the page; by default WORKDIR/report.html")
+    page.add_argument("--workdir", type=user_path, required=True, help="of a training run")
+    page.add_argument("--out", type=user_path, help="the page; by default WORKDIR/report.html")
     options = parser.parse_args(argv)
     quiet()
     return in_one_sentence(_tables if options.command == "tables" else _page)(options)

@@ -11,6 +11,7 @@ import jax
 from absl import app, flags
 
 from focus_jax.system import cpu
+from focus_jax.system.files import user_path
 from focus_jax.system.preemption import EXIT_CODE, Interrupted
 
 Options = TypeVar("Options")
@@ -61,7 +62,7 @@ def share_configs(argv: Sequence[str]) -> None:
     for flag, value in zip(argv, [*argv[1:], ""], strict=True):
         name, _, given = flag.partition("=")
         if name in ("--config", "-config"):
-            path = Path((given or value).partition(":")[0])
+            path = user_path((given or value).partition(":")[0])
             sys.path.append(str(path.resolve().parents[1]))
 
 

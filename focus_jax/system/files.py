@@ -8,6 +8,11 @@ from pathlib import Path
 _SUFFIX = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{1,5}$")
 
 
+def user_path(text: str | Path) -> Path:
+    """A path as people type it, for every command: `~` is their home, also in `--out=~/x`."""
+    return Path(text).expanduser()
+
+
 def bare(path: Path) -> Path:
     """The path without its suffix; dots within a name are part of it, a number is no suffix."""
     return path.with_name(_SUFFIX.sub("", path.name) or path.name)
