@@ -199,8 +199,8 @@ def refine(
     """Codes after `steps` of descent, and their errors before and after.
 
     Of the codes on the way each face keeps the one of the lowest weighted sum of errors among those
-    whose landmark error is at most `LEEWAY` times that of the start, or `FLOOR`. `decoding` is that of `raw`
-    and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
+    whose landmark error is at most `LEEWAY` times that of the start, or `FLOOR`. `decoding` is that
+    of `raw` and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
     """
     found = _descend(
         raw,
