@@ -74,7 +74,7 @@ def astronaut(workdir: str) -> np.ndarray:
         rng = np.random.default_rng(number)
         images.append(paste_occluder(crop.image, crop.landmarks, rng, kind).image)
     batch = make_batch(model, np.stack(images), np.stack([crop.landmarks] * len(images)))
-    code, _, _ = inference.find_codes(model, batch)
+    code = inference.find_codes(model, batch).code
     face = forward.reconstruct(code, model.face_model, *batch.image.shape[1:3])
     rendering, mask = face.rendering, inference.show(model, batch, code).coarse_mask
     return pictures.grid(

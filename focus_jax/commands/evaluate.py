@@ -23,13 +23,13 @@ beside mean faces that saw no picture.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from focus_jax.commands.arguments import add_landmarks
 from focus_jax.evaluation.people import SPLITS
 from focus_jax.system import cpu
 from focus_jax.system.command import in_one_sentence, keep_programs, quiet
+from focus_jax.system.files import user_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,12 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = commands.add_parser("tables", help="masks, colours, shapes, by subset")
     tables.add_argument("--workdir", required=True, help="of a training run, or shipped")
     tables.add_argument("--split", choices=("validation", "test"), default="test")
-    tables.add_argument("--subsets", type=Path, help="csv with the columns filename and --column")
+    tables.add_argument(
+        "--subsets", type=user_path, help="csv with the columns filename and --column"
+    )
     tables.add_argument("--column", default="subset", help="the csv's column that names subsets")
-    tables.add_argument("--misfit", type=Path, help="misfit prior to subtract")
+    tables.add_argument("--misfit", type=user_path, help="misfit prior to subtract")
     page = commands.add_parser("page", help="the whole run as one HTML page")
-    page.add_argument("--workdir", type=Path, required=True, help="of a training run")
-    page.add_argument("--out", type=Path, help="the page; by default WORKDIR/report.html")
+    page.add_argument("--workdir", type=user_path, required=True, help="of a training run")
+    page.add_argument("--out", type=user_path, help="the page; by default WORKDIR/report.html")
     _add_landmarks(commands)
     _add_scans(commands)
     options = parser.parse_args(argv)
@@ -59,12 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _add_landmarks(commands: Any) -> None:
     people = commands.add_parser("landmarks", help="against points that people placed by hand")
-    people.add_argument("folder", type=Path, metavar="PEOPLE", help="split.csv, neutral_front/ ...")
+    people.add_argument("folder", type=user_path, metavar="PEOPLE", help="split.csv, neutral_front/ ...")
     _add_model(people)
     people.add_argument("--split", choices=SPLITS, default="train", help="default: train")
     people.add_argument(
         "--trained-on",
-        type=Path,
+        type=user_path,
         help="csv whose first column names the crops that were trained on, of those of "
         "crops_in_photos.csv; by default all of them",
     )
@@ -72,14 +74,14 @@ def _add_landmarks(commands: Any) -> None:
 
 def _add_scans(commands: Any) -> None:
     shapes = commands.add_parser("scans", help="against scans, and people drawn from statistics")
-    shapes.add_argument("scan", type=Path, nargs="?", help="glb, obj or ply that looks along +z")
-    shapes.add_argument("--texture", type=Path, help="its colours, where the file has none")
+    shapes.add_argument("scan", type=user_path, nargs="?", help="glb, obj or ply that looks along +z")
+    shapes.add_argument("--texture", type=user_path, help="its colours, where the file has none")
     shapes.add_argument("--flip-texture", action="store_true", help="which is upside down")
     shapes.add_argument(
         "--unit", type=float, help="mm in the scan's unit; by default the eyes say how large it is"
     )
-    shapes.add_argument("--ict", type=Path, help="ICT-FaceKit, npz or folder, to draw people from")
-    shapes.add_argument("--skins", type=Path, help="folder of MakeHuman's skins, for them")
+    shapes.add_argument("--ict", type=user_path, help="ICT-FaceKit, npz or folder, to draw people from")
+    shapes.add_argument("--skins", type=user_path, help="folder of MakeHuman's skins, for them")
     shapes.add_argument("--people", type=int, default=100, help="drawn (default: 100)")
     shapes.add_argument(
         "--fewer",

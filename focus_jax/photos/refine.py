@@ -28,6 +28,9 @@ WEIGHTS = {"photometric": 18.0, "landmark": 800.0, "likeness": 4.0, "prior": 1e-
 # By how much a face's landmark error may rise for the sake of the rest: a tenth of the distance. A
 # face fitted to landmarks alone could not change at all without it.
 LEEWAY = 1.1**2
+# And to what it may rise in any case, a hundredth of the crop's width on average: detectors differ
+# by more. A face that the encoder put right upon its landmarks could not change otherwise.
+FLOOR = 0.01**2 / 2
 # Of `freed`: units that make a step of Adam as long as light and tone need. Albedo in deviations.
 LIGHT_SCALE, ALBEDO_SCALE, ALBEDO_LIMIT = 3.0, 2.0, 3.0
 # Of the light's departure from grey: where a mask misses an occluder, free light takes its colour.
@@ -135,7 +138,7 @@ def _step(
 
     (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(now.raw)
     start = jax.tree.map(lambda s, e: jnp.where(part == 0, e, s), now.start, errors)
-    better = (errors.landmark <= LEEWAY * start.landmark) & (
+    better = (errors.landmark <= jnp.maximum(LEEWAY * start.landmark, FLOOR)) & (
         _score(errors, weights) < _score(now.lowest, weights)
     )
     change, moments = _ADAM.update(gradient, now.moments)
@@ -196,8 +199,8 @@ def refine(
     """Codes after `steps` of descent, and their errors before and after.
 
     Of the codes on the way each face keeps the one of the lowest weighted sum of errors among those
-    whose landmark error is at most `LEEWAY` times that of the start. `decoding` is that of `raw`
-    and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
+    whose landmark error is at most `LEEWAY` times that of the start, or `FLOOR`. `decoding` is that
+    of `raw` and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
     """
     found = _descend(
         raw,

@@ -5,13 +5,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 from absl import app, flags
 
 from focus_jax.system import caches, cpu
+from focus_jax.system.files import user_path
 from focus_jax.system.preemption import EXIT_CODE, Interrupted
 
 Options = TypeVar("Options")
@@ -65,7 +65,7 @@ def share_configs(argv: Sequence[str]) -> None:
     for flag, value in zip(argv, [*argv[1:], ""], strict=True):
         name, _, given = flag.partition("=")
         if name in ("--config", "-config"):
-            path = Path((given or value).partition(":")[0])
+            path = user_path((given or value).partition(":")[0])
             sys.path.append(str(path.resolve().parents[1]))
 
 
