@@ -454,8 +454,9 @@ def backward_triangles(
                 grad_corners[image, i, j, k] = 0.0
         if corners[0] >= 0:
             p = _points(screen[image], corners)
-            if _usable(p):
-                box = _box(p, triangle_id.shape[2], triangle_id.shape[1])
+            box = _box(p, triangle_id.shape[2], triangle_id.shape[1])
+            # Compared as floats: those of a triangle far outside are no int32.
+            if _usable(p) and box[0] <= box[1] and box[2] <= box[3]:
                 for y in range(wp.int32(box[2]), wp.int32(box[3]) + 1):
                     for x in range(wp.int32(box[0]), wp.int32(box[1]) + 1):
                         if triangle_id[image, y, x] == i:
