@@ -18,10 +18,10 @@ from pathlib import Path
 
 from benchmarks import measure
 
-COMMANDS = {  # module and options, and batches enough to tell the pace from the noise
-    "segment": (["focus_jax.commands.segment"], 60),
-    "reconstruct": (["focus_jax.commands.reconstruct"], 15),
-    "reconstruct --refine 60": (["focus_jax.commands.reconstruct", "--refine", "60"], 4),
+COMMANDS = {  # words and options, and batches enough to tell the pace from the noise
+    "segment": (["segment"], 60),
+    "reconstruct": (["reconstruct"], 15),
+    "reconstruct --refine 60": (["reconstruct", "--refine", "60"], 4),
 }
 BATCH = 8  # what the commands take at a time
 
@@ -29,14 +29,14 @@ BATCH = 8  # what the commands take at a time
 def run(command: list[str], photos: Path, cores: int, cache: Path) -> tuple[float, float]:
     """Seconds and peak gigabytes of one command on a folder of photos."""
     allowed = sorted(os.sched_getaffinity(0))[:cores]
-    module, *options = command
+    word, *options = command
     with tempfile.TemporaryDirectory() as out:
         # A process for one of another number of cores: the affinity must be there when JAX starts.
         code = (
-            f"import os, runpy, sys; os.sched_setaffinity(0, {allowed}); sys.argv[0] = {module!r}; "
+            f"import os, sys; os.sched_setaffinity(0, {allowed}); "
+            "from focus_jax.commands import main; sys.exit(main())"
         )
-        code += f"runpy.run_module({module!r}, run_name='__main__')"
-        line = [sys.executable, "-c", code, str(photos), "--out", f"{out}/found", *options]
+        line = [sys.executable, "-c", code, word, str(photos), "--out", f"{out}/found", *options]
         kept = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
         messages = Path(out) / "messages"
         begun = time.monotonic()

@@ -1,5 +1,6 @@
 """Train FOCUS: `python -m focus_jax.main --config=configs/em.py [--workdir=DIR]`.
 
+`focus-jax train` is the same command.
 Fields of the config are overridden by `--config.some.field=value`. Interrupt it and repeat the
 command to go on from where it was; interrupted by SIGINT or SIGTERM it exits with status 75.
 Several machines: `docs/scaling.md`.

@@ -61,6 +61,10 @@ def contents() -> str:
 
 def _run_absl(word: str, rest: list[str]) -> int:
     sys.argv = [f"focus-jax {word}", *rest]
-    module = "focus_jax.main" if word == "train" else f"focus_jax.commands.{word}"
-    importlib.import_module(module).run()
+    where = "focus_jax.main" if word == "train" else f"focus_jax.commands.{word}"
+    module = importlib.import_module(where)
+    if {"-h", "--help"} & set(rest):  # absl's help is of the program's first file
+        print(module.__doc__)
+        return 0
+    module.run()
     return 0

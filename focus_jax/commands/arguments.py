@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from focus_jax.data.detect import DEFAULT
 from focus_jax.data.faces import Found, check_path, find_photos
 from focus_jax.photos import process, trained
 from focus_jax.system import cpu
@@ -17,9 +18,9 @@ def add_landmarks(parser: argparse.ArgumentParser) -> None:
     """`--landmarks`, as `data.detect.landmark_source` understands it."""
     parser.add_argument(
         "--landmarks",
-        default="dlib",
-        help="dlib (the default); files: NAME.pts or NAME.npz beside a photo; a .csv; or "
-        "mediapipe's face_landmarker.task",
+        default=DEFAULT,
+        help="mediapipe (the default); dlib; mediapipe+dlib: dlib where the other finds no face; "
+        "files: NAME.pts or NAME.npz beside a photo; or a .csv",
     )
 
 

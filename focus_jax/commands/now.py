@@ -61,7 +61,7 @@ def _predict(options: argparse.Namespace) -> None:
     cpu.prepare()
     keep_programs()
     model = load_model(options.workdir)
-    find = now_predict.from_dlib() if options.landmarks is None else None
+    find = now_predict.from_photos() if options.landmarks is None else None
     find = find or now_predict.from_csv(options.landmarks)
     prior = misfit.load(options.misfit, model.face_model) if options.misfit else None
     whole = None

@@ -1,7 +1,8 @@
-"""68 landmarks of each photo, from a csv in the layout of the authors' release."""
+"""68 landmarks of each face: what a detector gives, and a csv in the layout of the authors."""
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -11,6 +12,21 @@ POINTS = 68
 # A detector may place the jaw of a cut-off face outside the photo, but not far outside.
 MARGIN = 0.25  # of the photo's width or height
 LAYOUT = "filename,x0,y0,...,x67,y67, without a header"
+
+
+class Detection(NamedTuple):
+    """A face: 68 points in the iBUG order, pixels of the photo, and the detector's own score."""
+
+    landmarks: np.ndarray  # [68 2] float32
+    score: float  # not comparable between sources; 1.0 for landmarks from files
+    source: str
+    mesh: np.ndarray | None = None  # [478 3] float32, of MediaPipe's networks only
+    blendshapes: np.ndarray | None = None  # [52] float32, in face_landmarker.BLENDSHAPES' order
+
+
+# The photo as uint8 RGB [h w 3], and its path, by which files of landmarks are found. Raises
+# ValueError, in one sentence, for landmarks that cannot be used. Called by several threads at once.
+Source = Callable[[np.ndarray, Path], list[Detection]]
 
 
 class LandmarkRow(NamedTuple):

@@ -1,4 +1,9 @@
-"""Face models: the built-in one, and those that people bring."""
+"""Face models: the built-in one, and those that people bring.
+
+Imports `types`, `system` and `rendering`. Read this module, `npz` (the project's own format), then
+a reader (`bfm`, `bfm2009`, `flame`, `ict`) with what they share: `meshes`, `crop`, `fitting`,
+`skinning`, `pickles`. `show` describes and draws a model; `misfit` reads priors to subtract.
+"""
 
 import dataclasses
 from pathlib import Path

@@ -17,7 +17,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Int
 
-from focus_jax.data.detect import Detection, landmark_source
+from focus_jax.data.detect import DEFAULT, Detection, landmark_source
 from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import export, process, results, trained
 from focus_jax.photos.inference import Inference
@@ -86,7 +86,7 @@ def reconstruct(
     *,
     model: str | os.PathLike[str] | Model = "shipped",
     refine: int | None = None,
-    landmarks: str = "dlib",
+    landmarks: str = DEFAULT,
     batch_size: int = 8,
 ) -> list[FittedFace]:
     """All faces of a photo or of several, in the order of the photos, the largest face first.
@@ -148,7 +148,7 @@ def segment(
     model: str | os.PathLike[str] | Model = "shipped",
     per_face: bool = False,
     refine: int | None = None,
-    landmarks: str = "dlib",
+    landmarks: str = DEFAULT,
     batch_size: int = 8,
 ) -> list[Any]:
     """Where faces are seen: a mask bool `[h w]` at its size for each photo, also for a single one.

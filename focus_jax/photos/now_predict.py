@@ -13,7 +13,7 @@ import trimesh
 from tqdm import tqdm
 
 from focus_jax.data.align import Aligned, align_face
-from focus_jax.data.detect import dlib_source
+from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.landmarks import check_inside, read_landmarks
 from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.evaluation.scans import SEVEN
@@ -140,9 +140,9 @@ def from_csv(path: Path) -> FindLandmarks:
     return find
 
 
-def from_dlib() -> FindLandmarks:
-    """Landmarks that dlib finds in the largest face of the photo."""
-    source = dlib_source()
+def from_photos() -> FindLandmarks:
+    """Landmarks of the largest face that is found in the photo."""
+    source = landmark_source(DEFAULT)
 
     def find(name: str, photo: np.ndarray) -> np.ndarray | None:
         faces = source(photo, Path(name))

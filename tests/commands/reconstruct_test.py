@@ -20,8 +20,6 @@ from focus_jax.photos import trained as trained_module
 from focus_jax.photos.segment import mask_names
 from focus_jax.rendering import camera, morphable
 
-pytest.importorskip("dlib")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def small():

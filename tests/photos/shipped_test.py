@@ -11,8 +11,9 @@ from experiments import shipped_photos
 from focus_jax.data.align import align_face
 from focus_jax.data.occluders import paste_occluder
 from focus_jax.photos import inference
-from focus_jax.photos.trained import SHIPPED, load_model, make_batch
+from focus_jax.photos.trained import load_model, make_batch
 from focus_jax.rendering import camera
+from focus_jax.weights.run import SHIPPED
 
 # What dlib's detector finds in the photo, so that the test needs no detector.
 LANDMARKS = Path(__file__).parents[1] / "astronaut_landmarks.json"
