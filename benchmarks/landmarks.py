@@ -5,8 +5,9 @@
 FOLDER has the layout of the README: photos in Dataset/, one labelled face in each, its landmarks in
 train_landmarks.csv and val_landmarks.csv. Photos are grouped by their names up to the first
 underscore. A labelled face is found where some face's points have a box that overlaps its box by
-0.3 (intersection over union). Prints a table in Markdown: of the photos of each group the share with
-any face, and with the labelled one, and seconds for a photo, read beforehand, one after the other.
+0.3 (intersection over union). Prints a table in Markdown: of the photos of each group the share
+with any face, and with the labelled one, and the seconds of a photo, one after the other, without
+reading it. A source that made the labels finds all of them.
 """
 
 import argparse

@@ -160,7 +160,11 @@ def _fingerprint(tree: Any) -> str:
     """Digest of all arrays and strings in a tree."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
-        digest.update(leaf.encode() if isinstance(leaf, str) else np.asarray(leaf).tobytes())
+        digest.update(
+            leaf.encode("utf-8", "surrogateescape")
+            if isinstance(leaf, str)
+            else np.asarray(leaf).tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -204,7 +208,7 @@ def _photos(config: Config) -> Splits:
         )
     fix = data.get("fix_y_offset", True)
     key = (fingerprint(root), _side(config))
-    key += () if fix else ("release",)
+    key += ("rolled faces upright",) if fix else ("release",)
 
     def split(name: str, count: int) -> Records:
         records = cached(

@@ -87,7 +87,7 @@ def test_what_was_skipped_is_listed_with_the_reason(ran):
     lines = (ran[0] / "skipped.txt").read_text().splitlines()
     assert lines == [
         "dark.png (no face found)",
-        "text.jpg (not a whole image that OpenCV can read)",
+        "text.jpg (no picture: text)",
     ]
 
 
