@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
     try:
         check_path(arguments.out, "a folder as --out")
         summary = job(arguments, out, _photos(arguments))
-        (out / "skipped.txt").write_text("".join(process.listed(summary)))
+        listed = "".join(process.listed(summary))
+        (out / "skipped.txt").write_text(listed, encoding="utf-8", errors="surrogateescape")
     except KeyboardInterrupt:
         print("stopped; run the same command with --resume to go on", file=sys.stderr)
         return 130
@@ -82,7 +83,8 @@ def _photos(arguments: argparse.Namespace) -> Found:
         why = f": {'; '.join(found.problems)}" if found.problems else ""
         raise ValueError(f"no photos in {', '.join(arguments.paths)}{why}")
     if found.others:
-        print(f"{found.others} other files left alone", file=sys.stderr)
+        listed = "".join(f"\n  {name}" for name in found.others)
+        print(f"{len(found.others)} other files left alone:{listed}", file=sys.stderr)
     return found
 
 

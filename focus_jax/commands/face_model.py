@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from focus_jax.face_models import load_face_model, npz, show
+from focus_jax.face_models import describe_companions, load_face_model, npz, show
 from focus_jax.rendering import pictures
 from focus_jax.system.command import in_one_sentence
 
@@ -51,5 +51,7 @@ def _show(options: argparse.Namespace) -> None:
     cropped = load_face_model(options.model, identity=every, expression=every, albedo=every)
     full = load_face_model(options.model, identity=1, expression=1, albedo=1, mesh="full")
     print(show.describe(cropped, full))
+    if beside := describe_companions(options.model):
+        print(beside)
     pictures.write_png(options.picture, show.picture(cropped, full))
     print(f"picture: {options.picture}")

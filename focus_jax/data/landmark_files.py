@@ -1,29 +1,64 @@
 """Landmarks that files hold: a csv, or .pts and .npz files beside the photos."""
 
-from pathlib import Path
-from typing import Any
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from focus_jax.data.landmarks import POINTS, Detection, Source, check_inside, read_landmarks
+from focus_jax.data.landmarks import (
+    POINTS,
+    Detection,
+    LandmarkRow,
+    Source,
+    check_inside,
+    check_turned,
+    read_landmarks,
+)
 from focus_jax.system.damage import DAMAGED
 
 
 def csv_source(path: Path) -> Source:
-    """Landmarks of a csv, `filename,x0,y0,...,x67,y67`: a face a photo, found by its file name."""
-    rows = {row.filename: row for row in read_landmarks(path)}
-    short: dict[str, Any] = {}
-    for name, row in rows.items():
-        short[Path(name).name] = None if Path(name).name in short else row  # None: ambiguous
+    """Landmarks of a csv, `filename,x0,y0,...,x67,y67`: a face a photo.
+
+    `filename` is the photo's path below the folder that is given; other photos of the same name
+    elsewhere in it have other rows, or none.
+    """
+    rows: dict[str, list[LandmarkRow]] = {}
+    for row in read_landmarks(path):
+        rows.setdefault(PurePosixPath(row.filename).name, []).append(row)
 
     def find(photo: np.ndarray, photo_path: Path) -> list[Detection]:
-        row = rows.get(str(photo_path)) or short.get(photo_path.name)
+        row = _row_of(rows.get(photo_path.name, []), photo_path)
         if row is None:
-            raise ValueError(f"{path} has no row for {photo_path.name}")
-        check_inside(row, path, *photo.shape[:2])
+            there = ", ".join(r.filename for r in rows.get(photo_path.name, [])[:3])
+            other = f"; of that name it has {there}" if there else ""
+            raise ValueError(f"{path} has no row for {photo_path}{other}")
+        check_inside(row, path, *photo.shape[:2], photo=photo_path)
         return [Detection(row.landmarks, 1.0, path.name)]
 
     return find
+
+
+def _row_of(rows: Sequence[LandmarkRow], photo: Path) -> LandmarkRow | None:
+    """The row of a photo among those of its base name.
+
+    One whose path the photo's ends with; the longest, whose folder is the innermost. All rows begin
+    at one folder: where the longest begins at one below which another row's photo is, which it
+    should not, the photo is neither's.
+    """
+    parts = Path(os.path.abspath(photo)).parts
+    tails = {row.filename: PurePosixPath(row.filename).parts for row in rows}
+    ends = [row for row in rows if parts[-len(tails[row.filename]) :] == tails[row.filename]]
+    if not ends:
+        return None
+    best = max(ends, key=lambda row: len(tails[row.filename]))
+    root = Path(*parts[: -len(tails[best.filename])])
+    longer = [r.filename for r in rows if len(tails[r.filename]) > len(tails[best.filename])]
+    for above in (root, *root.parents):
+        if any((above / name).is_file() for name in longer):
+            return best if above == root else None
+    return best
 
 
 def beside_photo(photo: np.ndarray, path: Path) -> list[Detection]:
@@ -38,6 +73,8 @@ def beside_photo(photo: np.ndarray, path: Path) -> list[Detection]:
     if not np.isfinite(faces).all():
         raise ValueError(f"{found} holds coordinates that are not finite; they are pixels")
     height, width = photo.shape[:2]
+    for face in faces:
+        check_turned(face, path, str(found), height, width)
     if (np.abs((faces + 0.5) / (width, height) - 0.5) > 0.75).any():
         raise ValueError(f"{found} has points outside the {width} x {height} photo {path.name}")
     return [Detection(face.astype(np.float32), 1.0, found.name) for face in faces]

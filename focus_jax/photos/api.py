@@ -66,7 +66,8 @@ class FittedFace:
         _, colours = results.skin(self._image, self.numbers, self._inference, self._shared())
         vertices = self.neutral
         if not neutral:
-            vertices = export.posed(self.vertices, self._inference.rotation)
+            rotation = np.array(self.numbers["camera"]["R"], np.float32)
+            vertices = export.posed(self.vertices, rotation)
         rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
         return trimesh.Trimesh(vertices, self.triangles, vertex_colors=rgb, process=False)
 

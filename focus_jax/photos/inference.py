@@ -50,7 +50,10 @@ def infer(model: Model, batch: Batch, steps: int = 0) -> Inference:
 def find_codes(
     model: Model, batch: Batch, steps: int = 0
 ) -> tuple[FaceCode, Errors | None, Errors | None]:
-    """Codes, and the errors before and after their refinement."""
+    """Codes in the photos' colours, and the errors before and after their refinement.
+
+    The networks and the refinement see the photos after `white_balance`.
+    """
     image, landmarks = jnp.asarray(batch.image), jnp.asarray(batch.landmarks)
     face_model, decoding = model.face_model, model.decoding
     widths = forward.widths(face_model)
@@ -60,7 +63,7 @@ def find_codes(
         raw = _encode(model.variables, batch, networks=model.networks)
     code = _decode(raw, widths, decoding)
     if not steps:
-        return code, None, None
+        return relit(code, batch.gains, -1), None, None
     mask, _ = _mask(model, code, image)
     if model.networks is not None:  # a threshold finds what the bounds leave unexplained
         decoding = freed(decoding)
@@ -77,12 +80,24 @@ def find_codes(
         kind=model.networks.recognizer if model.networks else "dlib",
         drawing=_drawing(model.networks),
     )
-    return _decode(raw, widths, decoding), before, after
+    return relit(_decode(raw, widths, decoding), batch.gains, -1), before, after
+
+
+def relit(code: FaceCode, gains: Float[Array, "b 3"] | None, sign: int) -> FaceCode:
+    """The code in a light whose channels are `gains` times as strong; with the sign -1, over them.
+
+    A cast is the light's: tone and albedo stay, and the rendering has the photo's colours.
+    """
+    if gains is None:
+        return code
+    light = code.light.reshape(-1, 3, 9) * jnp.asarray(gains)[..., None] ** sign
+    return code.replace(light=light.reshape(code.light.shape))
 
 
 def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
-    """Faces and masks of codes; without the errors of a refinement."""
-    mask, coverage = _mask(model, code, jnp.asarray(batch.image))
+    """Faces and masks of codes in the photos' colours; without the errors of a refinement."""
+    balanced = relit(code, batch.gains, 1)
+    mask, coverage = _mask(model, balanced, jnp.asarray(batch.image))
     return _draw(
         code,
         mask,

@@ -58,7 +58,7 @@ def predict(
     less = [] if prior is None else [prior]
     if not mean_expression and face_model.expression_mean is not None:
         less.append(np.asarray(face_model.expression_mean))
-    with (out / "poses.csv").open("w", newline="") as file:
+    with (out / "poses.csv").open("w", newline="", errors="surrogateescape") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "yaw"])
         bar = tqdm(images, desc="photos", unit="photo")

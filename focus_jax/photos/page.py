@@ -8,6 +8,7 @@ import functools
 import html
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,13 +44,14 @@ def faces(out: Path) -> Iterator[tuple[dict[str, Any], Path]]:
 
 
 def _card(numbers: dict[str, Any], folder: str) -> str:
-    occlusion, place = numbers["occlusion"], quote(folder)
+    occlusion, place = numbers["occlusion"], quote(os.fsencode(folder))
     parts = ", ".join(
         f"{name} {value:.0%}"
         for name, value in occlusion.items()
         if name != "total" and value is not None
     )
-    name = html.escape(f"{numbers['photo']}, face {numbers['face']}")
+    photo = os.fsencode(numbers["photo"]).decode("utf-8", "replace")
+    name = html.escape(f"{photo}, face {numbers['face']}")
     links = " ".join(
         f'<a href="{place}/{file}">{file}</a>'
         for file in (

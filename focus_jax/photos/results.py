@@ -117,8 +117,7 @@ def describe(
     """The numbers of a face, ready for JSON. Lengths in the face model's units, radians."""
     fine = fine_transform(face)
     back = invert_transform(fine)
-    # The crop is a scaled and shifted part of the photo, so that the photo has a camera, too.
-    matrix = np.vstack([back, [0, 0, 1]]) @ np.asarray(camera.intrinsics(FINE, FINE), np.float64)
+    matrix, turn = photo_camera(back)
     total, parts = occlusion(found)
     detected = transform_points(fine, face.detection.landmarks)
     distances = np.linalg.norm(found.landmarks - detected, axis=-1)
@@ -142,8 +141,8 @@ def describe(
         },
         "camera": {
             "K": matrix.tolist(),
-            "R": found.rotation.tolist(),
-            "t": found.translation.tolist(),
+            "R": (turn @ found.rotation).tolist(),
+            "t": (turn @ found.translation).tolist(),
             "units": model.face_model.units,
         },
         "crop": {
@@ -164,6 +163,22 @@ def describe(
         "confidence": float(visible / (1 + (nme / 0.1) ** 2)),
         "refinement": _refinement(found),
     }
+
+
+def photo_camera(to_photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intrinsics `[3 3]` of the photo, and the turn `[3 3]` from the crop's camera to the photo's.
+
+    The crop is a scaled, shifted and turned part of the photo, `to_photo` the map `[2 3]` from the
+    fine crop. Its turn about the line of sight is the camera's: intrinsics have none.
+    """
+    scale = np.hypot(*to_photo[:, 0])
+    turn = np.eye(3)
+    turn[:2, :2] = to_photo[:, :2] / scale
+    matrix = np.asarray(camera.intrinsics(FINE, FINE), np.float64)
+    centre = to_photo @ np.array([*matrix[:2, 2], 1.0])
+    matrix[:2, :2] *= scale
+    matrix[:2, 2] = centre
+    return matrix, turn
 
 
 def _refinement(found: Inference) -> dict[str, list[float]] | None:
@@ -194,13 +209,14 @@ def write_face(
 
     picture, colours = skin(photo, numbers, found, shared)
     fitted, neutral = shapes(found, shared.model)
-    meshes = {"fitted": export.posed(fitted, found.rotation), "neutral": neutral}
+    rotation = np.array(numbers["camera"]["R"], np.float32)
+    meshes = {"fitted": export.posed(fitted, rotation), "neutral": neutral}
     units = shared.model.face_model.units
     export.write_meshes(
         folder, meshes, shared.atlas, picture, colours, shared.triangles, units=units
     )
     if shared.head is not None:
-        write_head(folder, shared.head, found, colours)
+        write_head(folder, shared.head, found, colours, rotation)
     glb = base64.b64encode((folder / "fitted.glb").read_bytes()).decode()
     (folder / "fitted.glb.js").write_text(f'showFace("{glb}");\n')  # for index.html, see page.py
     write_text(folder / "face.json", json.dumps(numbers) + "\n")
@@ -290,5 +306,5 @@ def write_image(path: Path, picture: np.ndarray) -> None:
 def write_text(path: Path, text: str) -> None:
     """Written whole or not at all: a run that stops in between leaves no half file."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8", errors="surrogateescape")
     part.replace(path)

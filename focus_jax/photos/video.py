@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
-from focus_jax.data.align import invert_transform
+from focus_jax.data.align import invert_transform, turn_needed
 from focus_jax.data.detect import Detection, Source
 from focus_jax.data.faces import Face, align_faces
 from focus_jax.photos import results
@@ -113,6 +113,8 @@ def _batches(
     """Places in the track, frames, faces, and the batch that they fill, padded at the end."""
     where = {int(n): i for i, n in enumerate(track.frames)}
     shown = ((where[n], f) for n, f in enumerate(frames(path)) if n in where)
+    # All are turned alike, since codes are smoothed over time: by the middle face of the film.
+    turn = turn_needed(np.median(track.landmarks - track.landmarks.mean(1, keepdims=True), axis=0))
     while chunk := list(islice(shown, batch_size)):
         places, pictures = [i for i, _ in chunk], [f for _, f in chunk]
         faces = []
@@ -120,7 +122,7 @@ def _batches(
             score = float(track.scores[i])
             detection = Detection(track.landmarks[i].astype(np.float32), score, "track")
             faces += align_faces(
-                picture, [detection], model.record_size, fix_y_offset=model.fix_y_offset
+                picture, [detection], model.record_size, fix_y_offset=model.fix_y_offset, turn=turn
             )
         full = faces + [faces[-1]] * (batch_size - len(faces))
         crops = np.stack([f.crop for f in full])

@@ -17,13 +17,17 @@ indices [h w], values and cotangents [h w c]. Triangles are [t] of vec3i.
 import warp as wp
 
 from focus_jax.rendering.rasterize_jnp import (
+    LEAST_INVERSE,
     MAX_COORDINATE,
     MAX_DEPTH,
     MIN_AREA,
     MIN_DEPTH,
     TINY_OFFSET,
 )
+from focus_jax.system.caches import warp_folder
 
+if wp.config.kernel_cache_dir is None:
+    wp.config.kernel_cache_dir = warp_folder()
 if wp.config.log_level == wp.LOG_INFO:  # its default; no banner, no line for each loaded kernel
     wp.config.log_level = wp.LOG_WARNING
 # Fused multiply-adds would break the agreement of neighbours about their common edge.
@@ -33,6 +37,7 @@ _TINY = wp.constant(wp.float32(TINY_OFFSET))
 _FAR = wp.constant(wp.float32(MAX_COORDINATE))
 _MIN_DEPTH = wp.constant(wp.float32(MIN_DEPTH))
 _MAX_DEPTH = wp.constant(wp.float32(MAX_DEPTH))
+_LEAST_INVERSE = wp.constant(wp.float32(LEAST_INVERSE))
 _MIN_AREA = wp.constant(wp.float32(MIN_AREA))
 _EMPTY = wp.constant(wp.int64(0x7F800000FFFFFFFF))  # infinitely far, index -1
 
@@ -119,6 +124,7 @@ def _box(p: wp.mat33, width: wp.int32, height: wp.int32) -> wp.vec4:
 def _draw(
     screen: wp.array(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
+    perspective: wp.int32,
     start: wp.int32,
     stop: wp.int32,
     nearest: wp.array2d(dtype=wp.int64),
@@ -140,6 +146,10 @@ def _draw(
             ccw -= (p[1, 0] - p[0, 0]) * (p[2, 1] - p[0, 1])
             filled = wp.int32(box[0] <= box[1]) & wp.int32(box[2] <= box[3])
             if filled & wp.int32(ccw > 0.0) != 0 and _usable(p):
+                # With perspective the inverse depth is affine on the screen.
+                z = wp.vec3(p[0, 2], p[1, 2], p[2, 2])
+                if perspective != 0:
+                    z = wp.vec3(1.0 / z[0], 1.0 / z[1], 1.0 / z[2])
                 left = wp.int32(box[0])
                 right = wp.int32(box[1])
                 x = left
@@ -151,9 +161,11 @@ def _draw(
                     inside = wp.int32(w[0] >= 0.0) & wp.int32(w[1] >= 0.0) & wp.int32(w[2] >= 0.0)
                     inside = inside & wp.int32(total > _MIN_AREA)
                     # From differences: exact where the triangle is flat, or the pixel on a corner.
-                    tilt = w[1] / total * (p[1, 2] - p[0, 2])
-                    tilt += w[2] / total * (p[2, 2] - p[0, 2])
-                    depth = _max(p[0, 2] + tilt, 0.0)
+                    tilt = w[1] / total * (z[1] - z[0])
+                    tilt += w[2] / total * (z[2] - z[0])
+                    depth = _max(z[0] + tilt, 0.0)
+                    if perspective != 0:
+                        depth = 1.0 / _max(depth, _LEAST_INVERSE)
                     key = wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32) | wp.int64(i)
                     key = wp.where(inside != 0, key, _EMPTY)
                     # On CUDA (one by one) looking first saves atomics; on CPU it costs a branch.
@@ -171,13 +183,14 @@ def _draw(
 def _find(
     screen: wp.array(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
+    perspective: wp.int32,
     nearest: wp.array2d(dtype=wp.int64),
 ):
     """All triangles of an image, by one thread."""
     for y in range(nearest.shape[0]):
         for x in range(nearest.shape[1]):
             nearest[y, x] = _EMPTY
-    _draw(screen, triangles, 0, triangles.shape[0], nearest)
+    _draw(screen, triangles, perspective, 0, triangles.shape[0], nearest)
 
 
 @wp.kernel
@@ -190,10 +203,11 @@ def clear_nearest(nearest: wp.array3d(dtype=wp.int64)):
 def draw_triangles(
     screen: wp.array2d(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
+    perspective: wp.int32,
     nearest: wp.array3d(dtype=wp.int64),
 ):
     image, i = wp.tid()
-    _draw(screen[image], triangles, i, i + 1, nearest[image])
+    _draw(screen[image], triangles, perspective, i, i + 1, nearest[image])
 
 
 @wp.kernel
@@ -206,13 +220,14 @@ def index_pixels(nearest: wp.array3d(dtype=wp.int64), triangle_id: wp.array3d(dt
 def index_images(
     screen: wp.array2d(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
+    perspective: wp.int32,
     nearest: wp.array3d(dtype=wp.int64),
     triangle_id: wp.array3d(dtype=wp.int32),
 ):
     """On CPU: the three kernels above. All images use the keys of the first, which stay cached."""
     image = wp.tid()
     keys = nearest[0]
-    _find(screen[image], triangles, keys)
+    _find(screen[image], triangles, perspective, keys)
     for y in range(keys.shape[0]):
         for x in range(keys.shape[1]):
             triangle_id[image, y, x] = wp.int32(keys[y, x])
@@ -340,7 +355,7 @@ def render_images(
     """On CPU: one image after the other, from triangles to values, while it is in the cache."""
     image = wp.tid()
     width = values.shape[2]
-    _find(screen[image], triangles, nearest[0])
+    _find(screen[image], triangles, perspective, nearest[0])
     for y in range(values.shape[1]):
         for x in range(width):
             triangle_id[image, y, x] = wp.int32(nearest[0, y, x])

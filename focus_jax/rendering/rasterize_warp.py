@@ -76,14 +76,16 @@ def _as_keys(scratch: wp.array) -> wp.array:
     )
 
 
-def _find(screen, triangles, nearest) -> None:
+def _find(screen, triangles, perspective, nearest) -> None:
     _each(kernels.clear_nearest, nearest.shape, [], [nearest])
-    _each(kernels.draw_triangles, (len(screen), len(triangles)), [screen, triangles], [nearest])
+    inputs = [screen, triangles, perspective]
+    _each(kernels.draw_triangles, (len(screen), len(triangles)), inputs, [nearest])
 
 
 def _index_steps(
     screen: wp.array2d(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
+    perspective: wp.int32,
     scratch: wp.array4d(dtype=wp.int32),
     triangle_id: wp.array3d(dtype=wp.int32),
 ):
@@ -91,9 +93,9 @@ def _index_steps(
         nearest = _as_keys(scratch)
         if device.is_cpu:
             outputs = [nearest, triangle_id]
-            _each(kernels.index_images, len(screen), [screen, triangles], outputs)
+            _each(kernels.index_images, len(screen), [screen, triangles, perspective], outputs)
         else:
-            _find(screen, triangles, nearest)
+            _find(screen, triangles, perspective, nearest)
             _each(kernels.index_pixels, nearest.shape, [nearest], [triangle_id])
 
     _launch(steps, screen.shape[0], screen.device, screen, scratch, triangle_id)
@@ -115,7 +117,7 @@ def _image_steps(
             outputs = [nearest, triangle_id, values]
             _each(kernels.render_images, len(screen), [*inputs, perspective], outputs)
         else:
-            _find(screen, triangles, nearest)
+            _find(screen, triangles, perspective, nearest)
             inputs = [*inputs, nearest, perspective]
             _each(kernels.shade_nearest, nearest.shape, inputs, [triangle_id, values])
 
@@ -216,11 +218,11 @@ _ordered_backward_call = _callable(_ordered_backward_steps, 3)
 # --- The backend's five functions, as in `rasterize_jnp` -----------------------------------------
 
 
-def index_map(screen, triangles, height: int, width: int) -> jax.Array:
+def index_map(screen, triangles, height: int, width: int, perspective: bool) -> jax.Array:
     """Nearest triangle of each pixel, [b h w] int32, -1 outside."""
     pixels = (screen.shape[0], height, width)
     dims = {"scratch": (*pixels, 2), "triangle_id": pixels}
-    return _index_call(screen, triangles, output_dims=dims)[1]
+    return _index_call(screen, triangles, int(perspective), output_dims=dims)[1]
 
 
 def image(screen, triangles, attributes, height: int, width: int, perspective: bool):

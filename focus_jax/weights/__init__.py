@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
+from focus_jax.system import content
+
 __all__ = ["check_shapes", "flatten", "load", "load_like", "save", "unflatten"]
 
 
@@ -63,8 +65,10 @@ def load(path: str | Path) -> dict:
     try:
         return unflatten(load_file(str(path)))
     except SafetensorError as error:
+        what = content.of_file(Path(path)).name
+        detail = error if what == content.UNKNOWN else f"it is {what}"
         raise ValueError(
-            f"{path} is not a safetensors file ({error}); a PyTorch checkpoint becomes one by "
+            f"{path} is not a safetensors file ({detail}); a PyTorch checkpoint becomes one by "
             "`focus-jax weights import`"
         ) from error
 
