@@ -38,7 +38,7 @@ from focus_jax.photos.trained import UNTRAINED, Model, load_model, make_batch
 from focus_jax.rendering import pictures
 from focus_jax.types import FaceModel
 
-BATCH = 4
+BATCH = 8
 # Of the 189 points, those that are iBUG points without doubt: corners of eyes and mouth, the middle
 # of each lip's outer and inner line, base of the nose.
 IBUG = np.array([36, 39, 42, 45, 48, 54, 51, 57, 62, 66, 33])
