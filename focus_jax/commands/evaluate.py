@@ -23,6 +23,7 @@ beside mean faces that saw no picture.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from focus_jax.commands.arguments import add_landmarks
@@ -61,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _add_landmarks(commands: Any) -> None:
     people = commands.add_parser("landmarks", help="against points that people placed by hand")
-    people.add_argument("folder", type=user_path, metavar="PEOPLE", help="split.csv, neutral_front/ ...")
+    people.add_argument(
+        "folder", type=user_path, metavar="PEOPLE", help="split.csv, neutral_front/ ..."
+    )
     _add_model(people)
     people.add_argument("--split", choices=SPLITS, default="train", help="default: train")
     people.add_argument(
@@ -74,13 +77,17 @@ def _add_landmarks(commands: Any) -> None:
 
 def _add_scans(commands: Any) -> None:
     shapes = commands.add_parser("scans", help="against scans, and people drawn from statistics")
-    shapes.add_argument("scan", type=user_path, nargs="?", help="glb, obj or ply that looks along +z")
+    shapes.add_argument(
+        "scan", type=user_path, nargs="?", help="glb, obj or ply that looks along +z"
+    )
     shapes.add_argument("--texture", type=user_path, help="its colours, where the file has none")
     shapes.add_argument("--flip-texture", action="store_true", help="which is upside down")
     shapes.add_argument(
         "--unit", type=float, help="mm in the scan's unit; by default the eyes say how large it is"
     )
-    shapes.add_argument("--ict", type=user_path, help="ICT-FaceKit, npz or folder, to draw people from")
+    shapes.add_argument(
+        "--ict", type=user_path, help="ICT-FaceKit, npz or folder, to draw people from"
+    )
     shapes.add_argument("--skins", type=user_path, help="folder of MakeHuman's skins, for them")
     shapes.add_argument("--people", type=int, default=100, help="drawn (default: 100)")
     shapes.add_argument(

@@ -244,8 +244,9 @@ def test_the_chips_corners_are_a_choice(method, scene):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recognizer, "features", lambda variables, chips, **_: chips)
         for aligned in (True, False):
+            networks = dataclasses.replace(method.networks, recognizer="arcface_r50")
             changed = dataclasses.replace(
-                method, recognizer="arcface_r50", chip_size=-1, chip_align_corners=aligned
+                method, networks=networks, chip_size=-1, chip_align_corners=aligned
             )
             seen[aligned] = updates._recognize(
                 changed, constants, batch.image, face.landmarks, shallow=True
