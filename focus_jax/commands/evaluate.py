@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables.add_argument("--workdir", required=True, help="of a training run, or shipped")
     tables.add_argument("--split", choices=("validation", "test"), default="test")
     tables.add_argument(
+        "--root", type=user_path, help="folder of photos to measure on; by default the run's own"
+    )
+    tables.add_argument(
         "--subsets", type=user_path, help="csv with the columns filename and --column"
     )
     tables.add_argument("--column", default="subset", help="the csv's column that names subsets")
@@ -117,6 +120,8 @@ def _tables(options: argparse.Namespace) -> None:
     cpu.prepare()
     keep_programs()
     trained = load_trained(options.workdir)
+    if options.root:
+        trained.config.data.root = str(options.root)
     prior = misfit.load(options.misfit, trained.face_model) if options.misfit else None
     subsets = {"subsets": options.subsets, "column": options.column}
     print(tables(trained, options.split, **subsets, prior=prior))

@@ -61,12 +61,22 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def share_configs(argv: Sequence[str]) -> None:
-    """Let the file that `--config` names import its neighbours: `from configs import em`."""
-    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
-        name, _, given = flag.partition("=")
-        if name in ("--config", "-config"):
-            path = user_path((given or value).partition(":")[0])
-            sys.path.append(str(path.resolve().parents[1]))
+    """Let the file that `--config` names import its neighbours: `from configs import em`.
+
+    Ends the process with one sentence where it names none.
+    """
+    named = [
+        user_path((given or value).partition(":")[0])
+        for flag, value in zip(argv, [*argv[1:], ""], strict=True)
+        for name, _, given in [flag.partition("=")]
+        if name in ("--config", "-config")
+    ]
+    if not named:
+        sys.exit("error: give the settings, as --config=configs/em.py")
+    for path in named:
+        if not path.is_file():
+            sys.exit(f"error: there is no config file {path}")
+        sys.path.append(str(path.resolve().parents[1]))
 
 
 def keep_programs() -> None:

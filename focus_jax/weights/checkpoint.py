@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from focus_jax.system.files import write_whole
@@ -271,8 +270,3 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= _flatten(value, f"{prefix}.{key}" if prefix else key)
     return flat
-
-
-def parameter_count(variables: dict[str, Any]) -> int:
-    """Number of trained parameters of a network."""
-    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(variables["params"]))

@@ -31,6 +31,16 @@ def test_commands_of_a_config_have_help(word):
     assert "--config" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--config=nowhere.py"], "no config file nowhere.py"), ([], "give the settings")],
+)
+def test_a_training_without_settings_is_one_sentence(arguments, said, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["focus-jax"])
+    with pytest.raises(SystemExit, match=f"error: .*{said}"):
+        commands.main(["train", *arguments])
+
+
 def test_an_unknown_word_is_one_sentence(capsys):
     assert commands.main(["recontruct"]) == 2
     said = capsys.readouterr().err
