@@ -7,6 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from focus_jax.system.names import in_utf8
+
 # Codec: suffix of its container, and OpenCV's four letters. The first is of what every wheel of
 # OpenCV writes and every browser plays; H.264 is in few wheels, MPEG-4 in no browser.
 CODECS = {
@@ -26,12 +28,17 @@ class Count(NamedTuple):
     read: int
 
 
+def _open(path: Path) -> cv2.VideoCapture:
+    with in_utf8(path) as name:
+        return cv2.VideoCapture(name)
+
+
 def frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
     """The frames of a video, RGB uint8, with their numbers from 0; unreadable ones are passed over.
 
     ValueError for a file that is no video.
     """
-    capture = cv2.VideoCapture(str(path))
+    capture = _open(path)
     try:
         if not capture.isOpened():
             raise ValueError(f"{path} is not a video that OpenCV can read")
@@ -49,7 +56,7 @@ def frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
 
 def count_frames(path: Path, numbers: list[int]) -> Count:
     """The count, where `frames` gave frames of these numbers."""
-    capture = cv2.VideoCapture(str(path))
+    capture = _open(path)
     said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
     last = numbers[-1] + 1 if numbers else 0
@@ -59,7 +66,7 @@ def count_frames(path: Path, numbers: list[int]) -> Count:
 
 def frame_rate(path: Path) -> float:
     """Frames per second, 25 where the file does not say."""
-    capture = cv2.VideoCapture(str(path))
+    capture = _open(path)
     rate = capture.get(cv2.CAP_PROP_FPS)
     capture.release()
     return rate if 1 <= rate <= 1000 else 25.0
@@ -87,7 +94,8 @@ class Writer:
         """Append a frame, RGB uint8 of the size of the first."""
         if self._writer is None:
             code, size = cv2.VideoWriter.fourcc(*self._letters), frame.shape[1::-1]
-            self._writer = cv2.VideoWriter(str(self.path), code, self._rate, size)
+            with in_utf8(self.path) as name:
+                self._writer = cv2.VideoWriter(name, code, self._rate, size)
             if not self._writer.isOpened():
                 others = ", ".join(name for name in CODECS if name != self._codec)
                 raise OSError(

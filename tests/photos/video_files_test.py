@@ -1,6 +1,7 @@
 """Frames of whole and of damaged videos, and overlays that browsers play."""
 
 import functools
+import os
 import shutil
 import subprocess
 
@@ -118,3 +119,14 @@ v.onerror = () => document.body.dataset.state = "error";</script>""")
             break
     assert ('data-state="64 wide"' in shown) == plays, shown
     capfd.readouterr()
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    """At which OpenCV ends the process."""
+    path = write(tmp_path / "a.mp4", 5).rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    stem = tmp_path / os.fsdecode(b"over\xe9")
+    with Writer(stem, "vp9", path) as writer:
+        for _, frame in frames(path):
+            writer.write(frame)
+    assert count_frames(writer.path, [n for n, _ in frames(writer.path)]) == Count(5, 5)
+    assert sorted(os.listdir(os.fsencode(tmp_path))) == [b"caf\xe9.mp4", b"over\xe9.webm"]
