@@ -15,7 +15,7 @@ from absl import app, flags
 
 from focus_jax import forward
 from focus_jax.data.align import align_face
-from focus_jax.data.detect import dlib_source
+from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.occluders import paste_occluder
 from focus_jax.face_models import load_face_model
 from focus_jax.photos import inference
@@ -67,7 +67,7 @@ def astronaut(workdir: str) -> np.ndarray:
     """The photo, plain and with occluders pasted on, as a trained model sees it."""
     model = load_model(workdir)
     photo = skimage.data.astronaut()
-    (face, *_) = dlib_source()(photo, Path())
+    (face, *_) = landmark_source(DEFAULT)(photo, Path())
     crop = align_face(photo, face.landmarks, model.record_size)
     images = []
     for number, kind in enumerate(OCCLUDERS):

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax.data.detect import csv_source
 from focus_jax.data.faces import Face, Photo, read_faces
+from focus_jax.data.landmark_files import csv_source
 from focus_jax.data.landmarks import read_landmarks
 from focus_jax.data.photos import CSV, UnreadablePhoto
 from focus_jax.photos.inference import find_codes

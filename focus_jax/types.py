@@ -48,7 +48,10 @@ class FaceModel:
     licence: str = struct.field(pytree_node=False, default="")
 
 
-REGIONS = ("skin", "eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "ears", "neck")
+REGIONS = (
+    *("skin", "eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "ears", "neck"),
+    *("teeth", "gums", "mouth"),  # mouth: all else inside it
+)
 
 
 @struct.dataclass

@@ -82,9 +82,7 @@ def _score(errors: Errors, weights: dict[str, float]) -> Float[Array, "b"]:
 
 def _descend(
     raw: Float[Array, "b n"],
-    image: Float[Array, "b h w 3"],
-    landmarks: Float[Array, "b 68 2"],
-    mask: Float[Array, "b h w 1"],
+    photo: tuple[jax.Array, jax.Array, jax.Array],  # image, landmarks and mask, as in `refine`
     face_model: FaceModel,
     frozen: dict,
     steps: int,
@@ -97,7 +95,7 @@ def _descend(
     # step: in a loop of XLA's the convolutions of a CPU take several times as long.
     for number in range(steps + 1):
         part = np.float32(number / max(steps, 1))
-        found = _step(found, part, image, landmarks, mask, face_model, frozen, **fixed)
+        found = _step(found, part, *photo, face_model, frozen, **fixed)
     return found
 
 
@@ -202,20 +200,10 @@ def refine(
     whose landmark error is at most `LEEWAY` times that of the start, or `FLOOR`. `decoding` is that
     of `raw` and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
     """
-    found = _descend(
-        raw,
-        image,
-        landmarks,
-        mask,
-        face_model,
-        frozen,
-        steps,
-        weights=WEIGHTS,
-        seen=_embed(frozen, image * mask, landmarks, kind=kind),
-        decoding=decoding,
-        kind=kind,
-        drawing=drawing,
-    )
+    seen = _embed(frozen, image * mask, landmarks, kind=kind)
+    fixed = {"decoding": decoding, "kind": kind, "drawing": drawing}
+    photo = image, landmarks, mask
+    found = _descend(raw, photo, face_model, frozen, steps, weights=WEIGHTS, seen=seen, **fixed)
     return found.best, found.start, found.lowest
 
 
@@ -229,19 +217,9 @@ def start(
 ) -> Float[Array, "b n"]:
     """A first code without any network: the mean face moved to the landmarks, roughly coloured."""
     raw = jnp.zeros((len(image), forward.widths(face_model).outputs), image.dtype)
-    everywhere = jnp.ones_like(image[..., :1])
-    found = _descend(
-        raw,
-        image,
-        landmarks,
-        everywhere,
-        face_model,
-        {},
-        steps,
-        weights=START_WEIGHTS,
-        seen=None,
-        decoding=decoding,
-    )
+    photo = image, landmarks, jnp.ones_like(image[..., :1])
+    fixed = {"weights": START_WEIGHTS, "seen": None, "decoding": decoding}
+    found = _descend(raw, photo, face_model, {}, steps, **fixed)
     return found.raw
 
 
