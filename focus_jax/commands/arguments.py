@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from focus_jax.data.detect import DEFAULT
 from focus_jax.data.faces import Found, check_path, find_photos
 from focus_jax.photos import process, trained
 from focus_jax.system import cpu
 from focus_jax.system.command import keep_programs, quiet
+from focus_jax.system.files import user_path
 
 Job = Callable[[argparse.Namespace, Path, Found], process.Summary]
 
@@ -17,9 +19,9 @@ def add_landmarks(parser: argparse.ArgumentParser) -> None:
     """`--landmarks`, as `data.detect.landmark_source` understands it."""
     parser.add_argument(
         "--landmarks",
-        default="dlib",
-        help="dlib (the default); files: NAME.pts or NAME.npz beside a photo; a .csv; or "
-        "mediapipe's face_landmarker.task",
+        default=DEFAULT,
+        help="mediapipe (the default); dlib; mediapipe+dlib: dlib where the other finds no face; "
+        "files: NAME.pts or NAME.npz beside a photo; or a .csv",
     )
 
 
@@ -43,7 +45,12 @@ def of_photos(program: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=8, help="faces at a time (default: 8)")
     parser.add_argument("--resume", action="store_true", help="pass over photos already done")
     parser.add_argument(
-        "--strict", action="store_true", help="exit with 1 if a photo was skipped or has no face"
+        "--overwrite", action="store_true", help="remove first what another run wrote into DIR"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 if a photo was skipped, has no face, or a video is damaged",
     )
     return parser
 
@@ -53,11 +60,12 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
     quiet()
     cpu.prepare()
     keep_programs()
-    out = Path(arguments.out)
+    out = user_path(arguments.out)
     try:
         check_path(arguments.out, "a folder as --out")
         summary = job(arguments, out, _photos(arguments))
-        (out / "skipped.txt").write_text("".join(process.listed(summary)))
+        listed = "".join(process.listed(summary))
+        (out / "skipped.txt").write_text(listed, encoding="utf-8", errors="surrogateescape")
     except KeyboardInterrupt:
         print("stopped; run the same command with --resume to go on", file=sys.stderr)
         return 130
@@ -68,20 +76,23 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(summary.line())
-    return int(arguments.strict and bool(summary.skipped))
+    if summary.empty():
+        print("no face was found in any of them", file=sys.stderr)
+    return int(summary.empty() or (arguments.strict and bool(summary.skipped or summary.notes)))
 
 
 def _photos(arguments: argparse.Namespace) -> Found:
     if arguments.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
-    found = find_photos(arguments.paths, Path(arguments.out))
+    found = find_photos(arguments.paths, user_path(arguments.out))
     for problem in found.problems:
         print(f"skipped {problem}", file=sys.stderr)
     if not found.photos and not found.videos:
         why = f": {'; '.join(found.problems)}" if found.problems else ""
         raise ValueError(f"no photos in {', '.join(arguments.paths)}{why}")
     if found.others:
-        print(f"{found.others} other files left alone", file=sys.stderr)
+        listed = "".join(f"\n  {name}" for name in found.others)
+        print(f"{len(found.others)} other files left alone:{listed}", file=sys.stderr)
     return found
 
 

@@ -1,12 +1,14 @@
 """Cut the face out of a photo: size and place given by five points.
 
 The alignment of Deep3DFaceReconstruction, which the authors use: a scaled orthographic camera is
-fitted to five points of a standard face, and the crop has that face at a fixed size. It never
-rotates; the encoder finds the roll.
+fitted to five points of a standard face, and the crop has that face at a fixed size. Theirs never
+rotates; the encoder finds the roll. A face that is rolled further than encoders are trained on is
+turned upright first.
 """
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 # Eye centres (of the subject's right, left), nose tip, mouth corners, from the 68 points of the
@@ -23,12 +25,13 @@ STANDARD = np.array(
 )
 RESCALE = 102.0  # scale of the standard face in a 224-pixel crop
 REFERENCE_SIZE = 224
+TURNED = np.radians(15.0)  # roll from which a face is turned upright; augmentation rolls by 10
 
 
 class Aligned(NamedTuple):
     image: np.ndarray  # [size size 3], dtype of the photo; black outside the photo
     landmarks: np.ndarray  # [68 2] float32, pixels of the crop
-    transform: np.ndarray  # [2 3]: crop pixel = transform @ (photo x, photo y, 1)
+    transform: np.ndarray  # [2 3], a similarity: crop pixel = transform @ (photo x, photo y, 1)
 
 
 def five_points(landmarks: np.ndarray) -> np.ndarray:
@@ -55,18 +58,35 @@ def fit_camera(points: np.ndarray) -> tuple[float, np.ndarray]:
     return float(scale), np.array([solution[3], -solution[7]])
 
 
-def crop_transform(landmarks: np.ndarray, size: int = REFERENCE_SIZE) -> np.ndarray:
-    """Affine map `[2 3]` from photo pixels to crop pixels; pixel centres are integers in both.
+def roll(landmarks: np.ndarray) -> float:
+    """Radians by which the line from the right eye to the left is turned, clockwise as one sees."""
+    right, left, *_ = five_points(np.asarray(landmarks, np.float64))
+    return float(np.arctan2(left[1] - right[1], left[0] - right[0]))
 
-    Raises ValueError when the five points have no extent.
+
+def turn_needed(landmarks: np.ndarray) -> float:
+    """The roll of faces that are turned upright before they are cropped, 0 for others; radians."""
+    angle = roll(landmarks)
+    return angle if abs(angle) >= TURNED else 0.0
+
+
+def crop_transform(
+    landmarks: np.ndarray, size: int = REFERENCE_SIZE, *, turn: float = 0.0
+) -> np.ndarray:
+    """Similarity `[2 3]` from photo pixels to crop pixels; pixel centres are integers in both.
+
+    `turn` radians of roll are taken off the face. ValueError when the five points have no extent.
     """
-    scale, centre = fit_camera(five_points(np.asarray(landmarks, np.float64)))
+    cos, sin = np.cos(turn), np.sin(turn)
+    upright = np.array([[cos, sin, 0], [-sin, cos, 0]])  # about the photo's corner
+    turned = np.asarray(landmarks, np.float64) @ upright[:, :2].T
+    scale, centre = fit_camera(five_points(turned))
     if not np.isfinite(scale) or scale < 1e-3:
         raise ValueError("the landmarks of eyes, nose and mouth coincide; they cannot be aligned")
     factor = RESCALE / scale * size / REFERENCE_SIZE
     # The camera's principal point is the middle of the crop, (size - 1) / 2.
     offset = (size - 1) / 2 - factor * centre
-    return np.array([[factor, 0, offset[0]], [0, factor, offset[1]]])
+    return compose(np.array([[factor, 0, offset[0]], [0, factor, offset[1]]]), upright)
 
 
 def invert_transform(transform: np.ndarray) -> np.ndarray:
@@ -93,13 +113,16 @@ def align_face(
     *,
     margin: int = 0,
     fix_y_offset: bool = True,
+    turn: float | None = None,
 ) -> Aligned:
     """Crop of a photo `[h w 3]`, uint8 or float in [0, 1], by its 68 landmarks in photo pixels.
 
     `margin` adds that many pixels on every side, for augmentation to move into; the crop is then
     `size + 2 * margin` wide. Without `fix_y_offset` the crop is the release's: its window starts at
     a whole pixel, and its landmarks, which count y from `h` instead of `h - 1`, are up to a pixel
-    off the picture and off `transform`. Raises ValueError for landmarks that cannot be aligned.
+    off the picture and off `transform`. `turn` radians of roll are taken off; unless given, those
+    of `turn_needed`, and none without `fix_y_offset`. Raises ValueError for landmarks that cannot
+    be aligned.
     """
     landmarks = np.asarray(landmarks, np.float64)
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
@@ -109,14 +132,14 @@ def align_face(
             f"68 finite landmarks (x, y) are needed, not an array of {landmarks.shape}"
         )
     if fix_y_offset:
-        transform = crop_transform(landmarks, size)
+        turn = turn_needed(landmarks) if turn is None else turn
+        transform = crop_transform(landmarks, size, turn=turn)
         moved = transform_points(transform, landmarks)
     else:
         transform, moved = _release_crop(landmarks, photo.shape[0], photo.shape[1], size)
     transform[:, 2] += margin
-    image = _resample_rows(photo, transform[1, 1], transform[1, 2], size + 2 * margin)
-    image = _resample_rows(image.swapaxes(0, 1), transform[0, 0], transform[0, 2], len(image))
-    image = image.swapaxes(0, 1)
+    resample = _resample_turned if transform[0, 1] or transform[1, 0] else _resample
+    image = resample(photo, transform, size + 2 * margin)
     image = np.rint(image).clip(0, 255) if photo.dtype == np.uint8 else image.clip(0, 1)
     return Aligned(np.ascontiguousarray(image, photo.dtype), moved + np.float32(margin), transform)
 
@@ -138,6 +161,31 @@ def _release_crop(
     rounding = (shape * factor - resized) / 2 * np.array([1, -1])
     moved = (landmarks - centre) * factor + size / 2 + rounding
     return np.concatenate([np.diag(linear), offset[:, None]], axis=1), moved.astype(np.float32)
+
+
+def _resample(photo: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+    """A crop `[size size 3]` float32 of a photo, by a map that scales and shifts."""
+    image = _resample_rows(photo, transform[1, 1], transform[1, 2], size)
+    image = _resample_rows(image.swapaxes(0, 1), transform[0, 0], transform[0, 2], size)
+    return image.swapaxes(0, 1)
+
+
+def _resample_turned(photo: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+    """A crop `[size size 3]` float32 by a similarity: first as above at twice its size, and turned.
+
+    The larger picture holds the crop's corners however it is turned.
+    """
+    large = 2 * int(np.ceil(1.5 * size))
+    scale = np.hypot(*transform[:, 0])
+    linear = transform[:, :2] / scale
+    middle = invert_transform(transform) @ np.array([(size - 1) / 2, (size - 1) / 2, 1])
+    offset = (large - 1) / 2 - 2 * scale * middle
+    whole = _resample(
+        photo, np.array([[2 * scale, 0, offset[0]], [0, 2 * scale, offset[1]]]), large
+    )
+    shift = (size - 1) / 2 - linear @ np.full(2, (large - 1) / 4)
+    turn = np.concatenate([linear / 2, shift[:, None]], axis=1)
+    return cv2.warpAffine(whole, turn, (size, size), flags=cv2.INTER_LINEAR)
 
 
 def _resample_rows(image: np.ndarray, factor: float, offset: float, size: int) -> np.ndarray:

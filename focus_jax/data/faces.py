@@ -12,10 +12,12 @@ import numpy as np
 from focus_jax.data.align import align_face
 from focus_jax.data.detect import Detection, Source
 from focus_jax.data.photos import UnreadablePhoto, read_photo
+from focus_jax.system import content
+from focus_jax.system.files import user_path
 
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
-    *(".gif", ".jp2", ".avif", ".heic", ".heif"),  # those that OpenCV cannot read are counted
+    *(".gif", ".jp2", ".avif", ".heic", ".heif", ".tga"),  # what cannot be read is counted
 )
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
@@ -37,7 +39,7 @@ class Found(NamedTuple):
     photos: list[Photo]
     videos: list[Photo]
     problems: list[str]  # folders and files that cannot be read, and why
-    others: int  # files of other kinds, left alone
+    others: list[str]  # names of files of other kinds, left alone
 
 
 class Face(NamedTuple):
@@ -59,48 +61,78 @@ def check_path(given: str, wanted: str) -> None:
 def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
     """The photos and videos among files and, recursively, folders; sorted within a folder.
 
+    Their names or their first bytes tell. Links are followed, and each folder is looked at once.
     The folder `out`, which holds the pictures that a run wrote, is passed over. Raises
     ValueError for an empty path and when two photos would carry the same name.
     """
     for given in paths:
         check_path(given, "a photo, a video or a folder")
-    photos: list[Photo] = []
-    videos: list[Photo] = []
-    problems: list[str] = []
-    others = 0
+    found = Found([], [], [], [])
     results = out.resolve() if out is not None else None
-    for given in map(Path, paths):
+    for given in map(user_path, paths):
         if given.is_dir():
-
-            def unreadable(error: OSError) -> None:
-                problems.append(f"{error.filename} ({error.strerror})")
-
-            for folder, folders, files in os.walk(given, onerror=unreadable):
-                folders[:] = sorted(f for f in folders if (Path(folder) / f).resolve() != results)
-                for file in sorted(files):
-                    path = Path(folder) / file
-                    named = Photo(path, path.relative_to(given).as_posix())
-                    if path.suffix.lower() in PHOTO_SUFFIXES:
-                        photos.append(named)
-                    elif path.suffix.lower() in VIDEO_SUFFIXES:
-                        videos.append(named)
-                    else:
-                        others += 1
-        elif given.suffix.lower() in VIDEO_SUFFIXES and given.is_file():
-            videos.append(Photo(given, given.name))
+            for path in _files(given, results, found.problems):
+                _sort_in(found, Photo(path, path.relative_to(given).as_posix()))
         elif given.is_file():
-            photos.append(Photo(given, given.name))  # whatever its name ends on: it was asked for
+            _sort_in(found, Photo(given, given.name), asked=True)
         else:
-            problems.append(f"{given} (no such file or folder)")
+            found.problems.append(f"{given} (no such file or folder)")
+    _refuse_clashes(found.photos + found.videos)
+    return found
+
+
+def _files(root: Path, out: Path | None, problems: list[str]) -> Iterator[Path]:
+    """The files below a folder: first those really there, then what links lead to."""
+    seen: set[tuple[int, int]] = set()
+    waiting = deque([root])
+    while waiting:
+        for folder, folders, files in os.walk(
+            waiting.popleft(), onerror=lambda e: _tell(e, problems)
+        ):
+            about = os.stat(folder)
+            if (about.st_dev, about.st_ino) in seen or Path(folder).resolve() == out:
+                folders.clear()
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            links = sorted(f for f in folders if (Path(folder) / f).is_symlink())
+            waiting.extend(Path(folder) / f for f in links)
+            folders[:] = sorted(set(folders) - set(links))
+            yield from (Path(folder) / file for file in sorted(files))
+
+
+def _tell(error: OSError, problems: list[str]) -> None:
+    problems.append(f"{error.filename} ({error.strerror})")
+
+
+def _sort_in(found: Found, file: Photo, *, asked: bool = False) -> None:
+    """Put a file where it belongs; one that was `asked` for by its name is no less than a photo."""
+    suffix = file.path.suffix.lower()
+    try:
+        # Pipes and the like, reading from which would not end, are no files.
+        kind = "other" if file.path.exists() and not file.path.is_file() else None
+        if suffix in PHOTO_SUFFIXES + VIDEO_SUFFIXES:
+            kind = kind or ("picture" if suffix in PHOTO_SUFFIXES else "video")
+        kind = kind or content.of_file(file.path).kind
+    except OSError as error:
+        _tell(error, found.problems)
+        return
+    if kind == "video":
+        found.videos.append(file)
+    elif kind == "picture" or asked:
+        found.photos.append(file)
+    else:
+        found.others.append(file.name)
+
+
+def _refuse_clashes(photos: Sequence[Photo]) -> None:
     seen: dict[str, Path] = {}
-    for photo in photos + videos:
+    for photo in photos:
         if photo.name in seen:
             raise ValueError(
                 f"{photo.path} and {seen[photo.name]} would write the same results; give their "
                 "common folder instead, or run them one after the other into two folders"
             )
         seen[photo.name] = photo.path
-    return Found(photos, videos, problems, others)
 
 
 def read_faces(
@@ -119,12 +151,17 @@ def read_faces(
 
 
 def align_faces(
-    image: np.ndarray, detections: Sequence[Detection], size: int, *, fix_y_offset: bool = True
+    image: np.ndarray,
+    detections: Sequence[Detection],
+    size: int,
+    *,
+    fix_y_offset: bool = True,
+    turn: float | None = None,
 ) -> list[Face]:
-    """The detected faces as crops of `size` pixels, as training aligned them."""
+    """The detected faces as crops of `size` pixels, as training aligned them (`align_face`)."""
     faces = []
     for detection in detections:
-        aligned = align_face(image, detection.landmarks, size, fix_y_offset=fix_y_offset)
+        aligned = align_face(image, detection.landmarks, size, fix_y_offset=fix_y_offset, turn=turn)
         faces.append(
             Face(len(faces), detection, aligned.image, aligned.landmarks, aligned.transform)
         )

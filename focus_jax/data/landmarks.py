@@ -1,16 +1,34 @@
-"""68 landmarks of each photo, from a csv in the layout of the authors' release."""
+"""68 landmarks of each face: what a detector gives, and a csv in the layout of the authors."""
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
 
+from focus_jax.data.decode import orientation_of, turn_points
+
 POINTS = 68
 # A detector may place the jaw of a cut-off face outside the photo, but not far outside.
 MARGIN = 0.25  # of the photo's width or height
 LAYOUT = "filename,x0,y0,...,x67,y67, without a header"
+
+
+class Detection(NamedTuple):
+    """A face: 68 points in the iBUG order, pixels of the photo, and the detector's own score."""
+
+    landmarks: np.ndarray  # [68 2] float32
+    score: float  # not comparable between sources; 1.0 for landmarks from files
+    source: str
+    mesh: np.ndarray | None = None  # [478 3] float32, of MediaPipe's networks only
+    blendshapes: np.ndarray | None = None  # [52] float32, in face_landmarker.BLENDSHAPES' order
+
+
+# The photo as uint8 RGB [h w 3], and its path, by which files of landmarks are found. Raises
+# ValueError, in one sentence, for landmarks that cannot be used. Called by several threads at once.
+Source = Callable[[np.ndarray, Path], list[Detection]]
 
 
 class LandmarkRow(NamedTuple):
@@ -31,8 +49,9 @@ def read_landmarks(path: Path) -> list[LandmarkRow]:
         raise ValueError(f"{path} does not exist; write one row per photo: {LAYOUT}")
     rows: list[LandmarkRow] = []
     seen: dict[str, int] = {}
-    # Spreadsheets put a byte-order mark before the first name: utf-8-sig drops it.
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    # Spreadsheets put a byte-order mark before the first name: utf-8-sig drops it. Names need not
+    # be UTF-8; the system's own way with them keeps them as they are.
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             fields = next(csv.reader([line]), [])
             if not any(field.strip() for field in fields):
@@ -69,11 +88,16 @@ def _row(path: Path, number: int, fields: list[str]) -> LandmarkRow:
     return LandmarkRow(filename, np.array(numbers, np.float32).reshape(POINTS, 2), number)
 
 
-def check_inside(row: LandmarkRow, path: Path, height: int, width: int) -> None:
-    """Raise ValueError, naming file and row, when a point lies far outside its photo."""
-    # From the middle of the photo, in widths and heights.
-    away = np.abs((row.landmarks + 0.5) / np.array([width, height]) - 0.5)
-    outside = (away > 0.5 + MARGIN).any(axis=1)
+def check_inside(
+    row: LandmarkRow, path: Path, height: int, width: int, photo: Path | None = None
+) -> None:
+    """Raise ValueError, naming file and row, when a point lies far outside its photo.
+
+    With the photo's file, also when they can only be of the photo before it was turned upright.
+    """
+    if photo is not None:
+        check_turned(row.landmarks, photo, f"{path}, row {row.row}", height, width)
+    outside = _outside(row.landmarks, height, width)
     if outside.any():
         point = int(np.argmax(outside))
         x, y = row.landmarks[point]
@@ -81,3 +105,31 @@ def check_inside(row: LandmarkRow, path: Path, height: int, width: int) -> None:
             f"{path}, row {row.row} ({row.filename}): point {point} at ({x:g}, {y:g}) lies outside "
             f"the {width} x {height} photo; coordinates are pixels of the photo itself"
         )
+
+
+def check_turned(landmarks: np.ndarray, photo: Path, where: str, height: int, width: int) -> None:
+    """Raise ValueError when landmarks `[68 2]` can only be of the photo as it is stored.
+
+    That is when they lie outside the upright photo, `height` x `width`, or their face does not
+    stand upright in it, and the turn that its EXIF orientation asks for mends both.
+    """
+
+    def fits(points: np.ndarray) -> bool:
+        across, down = points[48:].mean(axis=0) - points[36:48].mean(axis=0)  # from eyes to mouth
+        return not _outside(points, height, width).any() and down > abs(across)
+
+    if fits(landmarks):
+        return
+    how = orientation_of(photo)
+    if how != 1 and fits(turn_points(landmarks, how, height, width)):
+        raise ValueError(
+            f"{where}: the landmarks are of {photo.name} before its EXIF orientation ({how}) turns "
+            f"it upright; give them in pixels of the upright photo, {width} x {height}"
+        )
+
+
+def _outside(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Which points lie far outside, [n]."""
+    # From the middle of the photo, in widths and heights.
+    away = np.abs((points + 0.5) / np.array([width, height]) - 0.5)
+    return np.any(away > 0.5 + MARGIN, axis=1)

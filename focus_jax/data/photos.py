@@ -6,18 +6,19 @@ FOLDER/train_landmarks.csv and FOLDER/val_landmarks.csv, the photos in FOLDER/Da
 import functools
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
 import loky
 import numpy as np
 from tqdm import tqdm
 
 from focus_jax.data.align import align_face
 from focus_jax.data.augment import MARGIN
+from focus_jax.data.decode import decode
 from focus_jax.data.landmarks import LandmarkRow, check_inside, read_landmarks
 
 log = logging.getLogger(__name__)
@@ -31,28 +32,18 @@ class UnreadablePhoto(Exception):  # noqa: N818  (counted and listed, not raised
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """The photo as uint8 RGB `[h w 3]`, turned upright by its EXIF tag, whatever its depth was.
+    """The photo as uint8 RGB `[h w 3]`, turned upright by its EXIF tag: see `decode.decode`.
 
-    Transparency is dropped. Raises UnreadablePhoto with the reason.
+    Raises UnreadablePhoto with the reason.
     """
     try:
         encoded = path.read_bytes()
     except OSError as error:
         raise UnreadablePhoto(f"{path.name} ({error.strerror})") from None
-    # Some JPEG decoders fill up a truncated file with grey; the missing end marker tells. A
-    # thumbnail at the file's beginning has one too, and some phones append a film.
-    tail = encoded[min(1 << 17, max(0, len(encoded) - 4096)) :]
-    if encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail:
-        raise UnreadablePhoto(f"{path.name} (truncated)")
     try:
-        pixels = np.frombuffer(encoded, np.uint8)
-        image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if encoded else None
-    except cv2.error as error:
-        # Pictures of more than 2^30 pixels, unless the environment variable of its message says so.
-        raise UnreadablePhoto(f"{path.name} (too large for OpenCV: {error.err})") from None
-    if image is None:
-        raise UnreadablePhoto(f"{path.name} (not a whole image that OpenCV can read)")
-    return np.ascontiguousarray(image[..., ::-1])
+        return decode(encoded)
+    except ValueError as problem:
+        raise UnreadablePhoto(f"{path.name} ({problem})") from None
 
 
 def fingerprint(root: Path) -> str:
@@ -65,7 +56,8 @@ def fingerprint(root: Path) -> str:
         digest.update((root / name).read_bytes() if (root / name).is_file() else b"")
     for path in sorted(p for p in _folder(root).rglob("*") if p.is_file()):
         about = path.stat()
-        digest.update(f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n".encode())
+        line = f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n"
+        digest.update(os.fsencode(line))
     return digest.hexdigest()
 
 
@@ -121,7 +113,7 @@ def _crop(
         photo = read_photo(folder / row.filename)
     except UnreadablePhoto as problem:
         return str(problem)
-    check_inside(row, csv, *photo.shape[:2])
+    check_inside(row, csv, *photo.shape[:2], photo=folder / row.filename)
     try:
         aligned = align_face(
             photo,

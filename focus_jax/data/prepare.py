@@ -7,18 +7,25 @@ dropped and why, and contact.jpg, a sheet of faces with their landmarks to look 
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import cv2
 import loky
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax.data.align import crop_transform, invert_transform, transform_points
+from focus_jax.data.align import (
+    crop_transform,
+    invert_transform,
+    transform_points,
+    turn_needed,
+)
 from focus_jax.data.augment import MARGIN
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Found, Photo, ahead
@@ -30,6 +37,8 @@ CROP = 400  # pixels of a crop's longer side, at most
 AROUND = MARGIN + 0.1  # of the aligned crop's width, on every side of it
 SMALLEST = 24.0  # pixels between the outer corners of the eyes
 VALIDATION = 0.1  # of the photos
+RESERVED = '%/\\,"'  # of names of crops
+LONGEST = 240  # bytes of a name; with the number of a face, 255 are the most that systems take
 THUMBNAIL, COLUMNS, ROWS = 80, 20, 20  # of the contact sheet
 
 
@@ -47,12 +56,12 @@ def crop_face(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.
     eyes = float(np.linalg.norm(landmarks[36] - landmarks[45]))
     if eyes < SMALLEST:
         raise ValueError(f"the face is too small: {eyes:.0f} pixels between the eyes")
-    back = invert_transform(crop_transform(landmarks, 100))
-    corners = 100 * np.array([[-AROUND, -AROUND], [1 + AROUND, 1 + AROUND]])
-    corners = transform_points(back, corners)
+    back = invert_transform(crop_transform(landmarks, 100, turn=turn_needed(landmarks)))
+    near, far = -100 * AROUND, 100 * (1 + AROUND)
+    corners = transform_points(back, np.array([(near, near), (far, near), (near, far), (far, far)]))
     size = np.array(photo.shape[1::-1])
-    low = np.clip(np.floor(corners[0]).astype(int), 0, size)
-    high = np.clip(np.ceil(corners[1]).astype(int), 0, size)
+    low = np.clip(np.floor(corners.min(0)).astype(int), 0, size)
+    high = np.clip(np.ceil(corners.max(0)).astype(int), 0, size)
     if (high - low < 16).any():
         raise ValueError("the face lies outside the photo")
     piece = photo[low[1] : high[1], low[0] : high[0]]
@@ -66,7 +75,7 @@ def crop_face(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.
 
 def split_of(name: str) -> str:
     """The split of a photo, by its name alone, so that adding photos moves none."""
-    number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
+    number = int(hashlib.sha256(os.fsencode(name)).hexdigest()[:8], 16) / 16**8
     return "validation" if number < VALIDATION else "train"
 
 
@@ -77,12 +86,13 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
     """
     if any((out / name).exists() for name in (*CSV.values(), "Dataset")):
         raise ValueError(f"{out} holds a data set already; choose another folder")
+    names = crop_names(found.photos)
     (out / "Dataset").mkdir(parents=True)
     dropped: list[str] = list(found.problems)
     rows: dict[str, list[LandmarkRow]] = {name: [] for name in CSV}
     sheet: list[np.ndarray] = []
     total = 0
-    for kept in _faces(found.photos, source, out / "Dataset", dropped):
+    for kept in _faces(found.photos, names, source, out / "Dataset", dropped):
         rows[kept.split].append(kept.row)
         total += 1
         # A fixed number of them, spread over all that come: the sheet's memory does not grow.
@@ -93,7 +103,7 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
             if place < len(sheet):
                 sheet[place] = kept.thumbnail
     _fill_splits(rows)
-    (out / "report.txt").write_text(_report(rows, dropped, found))
+    _write_text(out / "report.txt", _report(rows, dropped, found))
     if not total:
         raise ValueError(f"no faces to train on; {out / 'report.txt'} says why for each photo")
     for split, name in CSV.items():
@@ -101,12 +111,45 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
             ",".join([row.filename, *(f"{v:.2f}" for v in row.landmarks.ravel())])
             for row in rows[split]
         )
-        (out / name).write_text("\n".join(lines) + "\n")
+        _write_text(out / name, "\n".join(lines) + "\n")
     (out / "contact.jpg").write_bytes(_jpeg(contact_sheet(sheet)))
     for split in CSV:
         if rows[split]:
             write_records(out / "records" / split, photo_records(out, split, size))
     return {split: len(found) for split, found in rows.items()}, len(dropped)
+
+
+def crop_names(photos: Sequence[Photo]) -> dict[str, str]:
+    """By the names of photos, what their crops are called, without the faces' numbers.
+
+    That of the photo, in which `/`, what a csv cannot hold, and bytes that are no UTF-8 are written
+    as in addresses of pages. ValueError where two photos have one name nevertheless.
+    """
+    names = {photo.name: _flat(photo.name) for photo in photos}
+    owners: dict[str, str] = {}
+    for photo, name in names.items():
+        if owners.setdefault(name, photo) != photo:
+            raise ValueError(f"{owners[name]} and {photo} would have one name; rename one")
+    return names
+
+
+def _flat(name: str) -> str:
+    flat = "".join(
+        c if c.isprintable() and c not in RESERVED else quote(c, "", errors="surrogateescape")
+        for c in name
+    )
+    if flat.startswith(" "):  # which readers of a csv drop
+        flat = quote(" ") + flat[1:]
+    encoded = flat.encode()
+    if len(encoded) <= LONGEST:
+        return flat
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f"{encoded[: LONGEST - 17].decode(errors='ignore')}%{digest}"
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Names of files as they are, whether they are UTF-8 or not."""
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def _fill_splits(rows: dict[str, list[LandmarkRow]]) -> None:
@@ -117,7 +160,11 @@ def _fill_splits(rows: dict[str, list[LandmarkRow]]) -> None:
 
 
 def _faces(
-    photos: Sequence[Photo], source: Source, folder: Path, dropped: list[str]
+    photos: Sequence[Photo],
+    names: dict[str, str],
+    source: Source,
+    folder: Path,
+    dropped: list[str],
 ) -> Iterator[Kept]:
     """The faces of the photos, written into `folder`; what is not usable goes into `dropped`."""
 
@@ -152,7 +199,7 @@ def _faces(
                 except ValueError as problem:
                     dropped.append(f"{photo.name}, face {number}: {problem}")
                     continue
-                name = f"{photo.name.replace('/', '_').replace(',', '_')}_{number}.jpg"
+                name = f"{names[photo.name]}_{number}.jpg"
                 (folder / name).write_bytes(_jpeg(crop))
                 row = LandmarkRow(name, landmarks.astype(np.float32), 0)
                 yield Kept(row, split_of(photo.name), _thumbnail(crop, landmarks))
@@ -187,8 +234,10 @@ def _report(rows: dict[str, list[LandmarkRow]], dropped: list[str], found: Found
         f"{len(found.photos)} photos; {len(rows['train'])} faces to train, "
         f"{len(rows['validation'])} to validate; {len(dropped)} dropped",
         *(f"{count} {reason}" for reason, count in counts.most_common()),
-        f"{found.others} files that are no photos left alone; {len(found.videos)} videos too",
+        f"{len(found.others)} files that are no photos left alone; {len(found.videos)} videos too",
         "",
         *dropped,
+        "",
+        *(f"{name}: left alone" for name in [*found.others, *(v.name for v in found.videos)]),
     ]
     return "\n".join(lines) + "\n"

@@ -37,6 +37,8 @@ def _feature(name: str, value: Any) -> Any:
 
 
 def _encoded(name: str, value: Any) -> Any:
+    if isinstance(value, str):  # names of files need not be UTF-8
+        return value.encode("utf-8", "surrogateescape")
     if name not in PICTURES:
         return value
     # Encoded here: tensorflow-datasets would ask TensorFlow to encode an array.
@@ -139,7 +141,10 @@ class _OnDisk(Sequence):
 
 
 def _decoded(record: Record) -> Record:
-    decoded: Record = {k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()}
+    decoded: Record = {
+        k: v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v
+        for k, v in record.items()
+    }
     for name in ("mask", "pasted"):
         if name in decoded:
             decoded[name] = decoded[name][..., 0]

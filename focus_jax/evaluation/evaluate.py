@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from focus_jax.evaluation.masks import image_iou, mask_scores
+from focus_jax.evaluation.masks import boundary_iou, calibration_error, image_iou, mask_scores
 from focus_jax.evaluation.photometric import landmark_error, mae, rmse
 from focus_jax.evaluation.shape import by_region, coefficients_of, shape_error, vertex_errors
 from focus_jax.forward import Networks, Prediction, predict
@@ -24,7 +24,8 @@ def score(batch: Batch, found: Prediction) -> dict[str, jax.Array]:
     """Scores of each photo of a batch; those without their truth are left out.
 
     Masks are rounded, as the paper reports them; `soft_` are those of the mask as it is, which the
-    release scores. `hidden` is the part of the rendered face that the true mask calls occluded.
+    release scores; `segmenter_ece` is the calibration error of the latter. `hidden` is the part of
+    the rendered face that the true mask calls occluded.
     Photometric errors count the visible part of the rendered face: by the true mask where there is
     one, else by the predicted one.
     """
@@ -43,9 +44,11 @@ def score(batch: Batch, found: Prediction) -> dict[str, jax.Array]:
         for name, predicted in zip(PREDICTORS, (coverage, found.robust_mask, mask), strict=True):
             scores = mask_scores(batch.mask, predicted, coverage)
             scores |= image_iou(batch.mask, predicted * coverage)
+            scores["boundary_iou"] = boundary_iou(jnp.round(batch.mask), predicted, coverage)
             columns |= {f"{name}_{metric}": value for metric, value in scores.items()}
         soft = mask_scores(batch.mask, found.mask, coverage)
         columns |= {f"soft_{metric}": value for metric, value in soft.items()}
+        columns["segmenter_ece"] = calibration_error(batch.mask, found.mask, coverage)
     if batch.neutral is not None:
         columns["shape"] = shape_error(found.face.neutral, batch.neutral)
         columns["shape_scaled"] = shape_error(found.face.neutral, batch.neutral, scale=True)

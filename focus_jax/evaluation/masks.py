@@ -1,5 +1,7 @@
 """How well a mask separates face from occluder."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -55,3 +57,60 @@ def image_iou(
 
     face, rest = iou(true, predicted), iou(1 - true, 1 - predicted)
     return {"image_iou": face, "image_rest_iou": rest, "image_miou": (face + rest) / 2}
+
+
+def boundary_iou(
+    true: Float[Array, "b h w 1"],
+    predicted: Float[Array, "b h w 1"],
+    region: Float[Array, "b h w 1"],
+    ratio: float = 0.02,
+) -> Float[Array, "b"]:
+    """Boundary IoU (Cheng et al. 2021) of the face class inside `region`, for each image.
+
+    The IoU of the two bands of face that lie within a distance of what is not face: `ratio` of the
+    image's diagonal, rounded, at least one pixel, measured as the larger of its two coordinates (a
+    square to erode with, as in the authors' code). Neither the border of `region` nor that of the
+    image is a boundary, so that only the places where face meets occluder count. One where neither
+    mask has a boundary. Masks and region are binary; round a soft mask first.
+    """
+    if not true.shape == predicted.shape == region.shape:
+        raise ValueError(
+            f"masks and region must have one shape: {true.shape}, {predicted.shape}, {region.shape}"
+        )
+    reach = max(1, round(ratio * math.hypot(*true.shape[-3:-1])))
+
+    def band(face: jax.Array) -> jax.Array:
+        rest = (1 - face) * region
+        window = (1, 2 * reach + 1, 2 * reach + 1, 1)
+        near = jax.lax.reduce_window(rest, -jnp.inf, jax.lax.max, window, (1, 1, 1, 1), "SAME")
+        return face * near * region
+
+    a, b = band(jnp.asarray(true)), band(jnp.asarray(predicted))
+    both, either = (jnp.sum(x, axis=(-3, -2, -1)) for x in (a * b, jnp.maximum(a, b)))
+    return jnp.where(either > 0, both / jnp.maximum(either, 1.0), 1.0)
+
+
+def calibration_error(
+    true: Float[Array, "b h w 1"],
+    predicted: Float[Array, "b h w 1"],
+    region: Float[Array, "b h w 1"],
+    bins: int = 15,
+) -> Float[Array, "b"]:
+    """Expected calibration error of a soft mask inside `region`, for each image.
+
+    Pixels are sorted into `bins` equal bins of their predicted probability of being face; the error
+    is the mean over pixels of how far their bin's mean prediction is from the part of it that is
+    face (Guo et al. 2017, Eq. 3, for the probability of one class). Zero for an empty region.
+    """
+    if not true.shape == predicted.shape == region.shape:
+        raise ValueError(
+            f"masks and region must have one shape: {true.shape}, {predicted.shape}, {region.shape}"
+        )
+    bin_of = jnp.clip(jnp.floor(jnp.asarray(predicted) * bins), 0, bins - 1)
+    gap = (predicted - true) * region
+
+    def total(x: jax.Array) -> jax.Array:
+        return jnp.sum(x, axis=(-3, -2, -1))
+
+    gaps = jnp.stack([jnp.abs(total(gap * (bin_of == i))) for i in range(bins)])
+    return jnp.sum(gaps, axis=0) / jnp.maximum(total(jnp.asarray(region)), 1.0)

@@ -7,6 +7,7 @@ pooled over all vertices of all photos, as the benchmark does.
 """
 
 import csv
+import itertools
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from focus_jax.evaluation import report
 from focus_jax.evaluation.scans import RADIUS, scan_errors
+from focus_jax.system.files import bare
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
 
@@ -36,7 +38,8 @@ def read_images(path: Path) -> list[str]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the benchmark's list of photos")
     images = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    for number, line in enumerate(text.splitlines(), start=1):
         parts = Path(line.strip()).parts
         if not parts:
             continue
@@ -51,16 +54,41 @@ def read_images(path: Path) -> list[str]:
 
 
 def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices `[v 3]` and triangles `[t 3]` of an obj or ply, with colours or without."""
-    options = {"skip_materials": True} if path.suffix == ".obj" else {}
+    """Vertices `[v 3]` and triangles `[t 3]` of an obj or ply, with colours or without.
+
+    The vertices are those of the file, each once and in its order, as the benchmark counts them:
+    neither doubled along the seams of a texture nor left out where no triangle has them.
+    """
     try:
-        mesh = trimesh.load_mesh(path, process=False, **options)
-        vertices, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
+        if path.suffix == ".obj":
+            vertices, triangles = _read_obj(path)
+        else:
+            mesh = trimesh.load_mesh(path, process=False, fix_texture=False)
+            vertices, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
     except Exception as problem:  # whatever a parser makes of a broken file
         raise ValueError(f"{path} is not a mesh that can be read: {problem}") from None
     if not len(vertices) or not len(triangles) or not np.isfinite(vertices).all():
         raise ValueError(f"{path}: a mesh needs triangles and finite vertices")
     return vertices, triangles
+
+
+def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The `v` and `f` lines; polygons become fans of triangles, all else is passed over."""
+    vertices: list[list[str]] = []
+    triangles: list[tuple[int, int, int]] = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith(("v ", "v\t")):
+                vertices.append(line.split()[1:4])
+            elif line.startswith(("f ", "f\t")):
+                corners = [int(c.partition("/")[0]) for c in line.split()[1:]]
+                # Counted from 1, or backwards from the newest vertex.
+                a, *rest = (n - 1 if n > 0 else len(vertices) + n for n in corners)
+                triangles += [(a, b, c) for b, c in itertools.pairwise(rest)]
+    faces = np.array(triangles, np.int64).reshape(-1, 3)
+    if len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices):
+        raise ValueError(f"a triangle names a vertex that is not among the {len(vertices)}")
+    return np.array(vertices, np.float64).reshape(-1, 3), faces
 
 
 def read_landmarks(path: Path) -> np.ndarray:
@@ -101,7 +129,7 @@ def _scan(dataset: Path, subject: str) -> tuple[np.ndarray, np.ndarray]:
 
 def read_yaws(path: Path) -> dict[str, float]:
     """Yaw in degrees of each photo, from rows `image,yaw` below such a header."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.DictReader(file)
         if not {"image", "yaw"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{path} needs the header image,yaw")
@@ -130,7 +158,7 @@ def evaluate(
     scans: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for image in tqdm(images, desc="NoW", unit="photo", disable=not progress):
         subject, challenge, name = image.split("/")
-        folder, stem = predictions / subject / challenge, Path(name).stem
+        folder, stem = predictions / subject / challenge, bare(Path(name)).name
         mesh = _first(folder, stem, (".obj", ".ply"))
         points = _first(folder, stem, (".npy", ".txt"))
         if mesh is None or points is None:

@@ -80,7 +80,10 @@ def subset_table(summary: Summary, predictors: Sequence[str]) -> str:
 
     RMSE and MAE (which the release prints) are in grey levels inside the visible true mask.
     """
-    metrics = ("accuracy", "precision", "recall", "f1", "iou", "image_miou")
+    metrics = (
+        *("accuracy", "precision", "recall", "f1", "iou", "image_miou"),
+        *("boundary_iou", "ece"),  # the latter of the segmenter's soft mask alone
+    )
     header = ["subset", "photos", "mask", *metrics, "RMSE", "MAE"]
     rows = []
     for subset, means in summary.items():
@@ -128,10 +131,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def mask_table(results: Sequence[tuple[str, Summary, str]]) -> str:
     """Rows of (label, summary, predictor): mask scores of the occluded and unoccluded photos."""
-    metrics = ("accuracy", "precision", "recall", "f1", "iou")
+    metrics = ("accuracy", "precision", "recall", "f1", "iou", "boundary_iou", "ece")
     header = [
         "inside the rendered face",
-        *(f"occluded {m}" for m in metrics),
+        *(f"occluded {m.replace('_', ' ')}" for m in metrics),
         "unoccluded f1",
         "unoccluded iou",
     ]
@@ -147,8 +150,12 @@ def mask_table(results: Sequence[tuple[str, Summary, str]]) -> str:
 
 
 def kind_table(summary: Summary, occluders: Sequence[str]) -> str:
-    """F1 and IoU of the segmenter and of everything-face for each kind of occluder."""
+    """F1 and IoU of the segmenter and of everything-face for each kind of occluder.
+
+    And the segmenter's Boundary IoU and the calibration error of its soft mask.
+    """
     header = ["occluder", "photos", "f1", "everything f1", "iou", "everything iou"]
+    header += ["boundary iou", "ece"]
     rows = [
         [
             kind,
@@ -158,6 +165,7 @@ def kind_table(summary: Summary, occluders: Sequence[str]) -> str:
                 for m in ("f1", "iou")
                 for p in ("segmenter", "everything")
             ),
+            *(summary[kind].get(f"segmenter_{m}") for m in ("boundary_iou", "ece")),
         ]
         for kind in occluders[1:]
         if kind in summary

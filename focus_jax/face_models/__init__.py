@@ -1,10 +1,17 @@
-"""Face models: the built-in one, and those that people bring."""
+"""Face models: the built-in one, and those that people bring.
+
+Imports `types`, `system` and `rendering`. Read this module, `npz` (the project's own format), then
+a reader (`bfm`, `bfm2009`, `flame`, `ict`) with what they share: `meshes`, `crop`, `fitting`,
+`skinning`, `pickles`, `companions`. `show` describes and draws a model; `misfit` reads priors to
+subtract.
+"""
 
 import dataclasses
 from pathlib import Path
 
-from focus_jax.face_models import bfm, bfm2009, flame, ict, npz
+from focus_jax.face_models import bfm, bfm2009, companions, flame, ict, npz
 from focus_jax.face_models.meshes import Mesh, check_mesh
+from focus_jax.system import content
 from focus_jax.types import FaceModel
 
 BUILTIN = Path(__file__).parent / "builtin.npz"
@@ -39,6 +46,7 @@ def load_face_model(
         raise ValueError(f"{path} is a folder, but not ICT-FaceKit's; name the face model's file")
     if not path.is_file():
         raise ValueError(f"the face model {path} does not exist; give 'builtin' or a file's path")
+    _check_content(path)
     for reader in (bfm, bfm2009, flame):
         if reader.recognizes(path):
             return reader.read(path, _builtin(), modes=modes, mesh=mesh)
@@ -46,6 +54,25 @@ def load_face_model(
     if ict.is_ict(arrays):
         return ict.from_arrays(arrays, path, _builtin(), modes=modes, mesh=mesh)
     return _first_modes(npz.from_arrays(arrays, path), modes)
+
+
+def describe_companions(name_or_path: str | Path) -> str:
+    """Which files beside a face model's own are read, and which were looked for; "" for none."""
+    path = Path(name_or_path).expanduser()
+    if name_or_path == "builtin" or not path.is_file():
+        return ""
+    for reader in (bfm, bfm2009, flame):
+        if reader.recognizes(path):
+            return companions.describe(reader.companions(path), path.parent)
+    return ""
+
+
+def _check_content(path: Path) -> None:
+    """ValueError for a file that no reader can read, whatever its name."""
+    name = content.of_file(path).name
+    readable = name in ("HDF5", "a MATLAB file", "a pickle", "a zip archive")
+    if not readable and not (path.suffix == ".pkl" and name in ("text", content.UNKNOWN)):
+        raise ValueError(f"{path} is not a face model: it is {name}")
 
 
 def _first_modes(model: FaceModel, modes: tuple[int, int, int]) -> FaceModel:

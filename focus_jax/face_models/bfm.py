@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from focus_jax.face_models import fitting, meshes, npz, pickles
+from focus_jax.face_models.companions import Companion, first_of
 from focus_jax.face_models.meshes import Mesh
 from focus_jax.types import FaceModel
 
@@ -173,6 +174,11 @@ def _basis(
 
 
 # --- which part of the mesh, and its landmarks ---------------------------------------------------
+
+
+def companions(path: Path) -> list[Companion]:
+    """What is looked for beside the model, and what of it is read."""
+    return [first_of(path.parent, "the authors' crop", (CROP_FILE,), "the face is cut out here")]
 
 
 def _choose(

@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 
 from focus_jax.face_models import fitting, meshes, npz
 from focus_jax.face_models.bfm import LICENCE
+from focus_jax.face_models.companions import Companion, together
 from focus_jax.face_models.meshes import Mesh
 from focus_jax.types import FaceModel
 
@@ -98,6 +99,16 @@ def read(
         units="mm",
         licence=LICENCE,
     )
+
+
+def companions(path: Path) -> list[Companion]:
+    """What is looked for beside the model, and what of it is read."""
+    if "shapeMU" not in _names(path):
+        return []
+    return [
+        together(path.parent, "expressions", EXPRESSION_FILES, "without which it cannot be used"),
+        together(path.parent, "the front", FRONT_FILES, "the face is cut out here"),
+    ]
 
 
 # --- MATLAB files --------------------------------------------------------------------------------
@@ -239,7 +250,7 @@ def _read_original(path: Path, modes: tuple[int, int, int], mesh: Mesh) -> tuple
         None,
         MICROMETRE,
     )
-    if not all((path.parent / name).is_file() for name in FRONT_FILES):
+    if not companions(path)[1].read:
         return parts, True
     return _front(path.parent, parts, mesh), False
 

@@ -7,21 +7,23 @@ What lies in the same folder is used, by name:
 - landmarks: `flame_static_embedding_68.pkl`, `flame_static_embedding_68_v4.npz` or
   `landmark_embedding.npy` (68 triangles and barycentric weights), or `flame_static_embedding.pkl`
   (51: without the jaw line, which is then found on the geometry); without any all are found so.
-- albedo: `FLAME_albedo_from_BFM.npz` (`MU`, `PC`) or `FLAME_texture.npz` (`mean`, `tex_dir`), whose
-  coordinates are the `vt`, `ft` of `FLAME_texture.npz` or of `head_template.obj`; without
-  them the built-in model's albedo is laid over the face.
+- albedo: `FLAME_albedo_from_BFM.npz` or `albedoModel2020_FLAME_albedoPart.npz` (`MU`, `PC`; the
+  latter, Smith et al. 2020, in linear sRGB, of which its `specMU` tells), or `FLAME_texture.npz`
+  (`mean`, `tex_dir`), whose coordinates are the `vt`, `ft` of one of them or of
+  `head_template.obj`; without them the built-in model's albedo is laid over the face.
 """
 
 import logging
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from focus_jax.face_models import fitting, meshes, npz, pickles
+from focus_jax.face_models import fitting, flame_albedo, meshes, npz, pickles
+from focus_jax.face_models.companions import Companion, first_of
 from focus_jax.face_models.meshes import Landmarks, Mesh
 from focus_jax.face_models.skinning import SkinnedModel, posed
 from focus_jax.system.damage import DAMAGED
@@ -48,7 +50,6 @@ EMBEDDING_KEYS = (
     ("lmk_face_idx", "lmk_b_coords"),
     ("lmk_faces_idx", "lmk_bary_coords"),
 )
-TEXTURES = (("FLAME_albedo_from_BFM.npz", "MU", "PC"), ("FLAME_texture.npz", "mean", "tex_dir"))
 
 
 def recognizes(path: Path) -> bool:
@@ -76,7 +77,10 @@ def read(
     head = read_head(path)
     mean, triangles = np.asarray(head.template, np.float64), np.asarray(head.triangles)
     placed, landmarks = _landmarks(path, mean, triangles, builtin)
-    albedo_file, coordinates = _albedo_file(path.parent), _coordinates(path.parent, triangles)
+    albedo_file, coordinates = (
+        flame_albedo.albedo_file(path.parent),
+        flame_albedo.coordinates(path.parent, triangles),
+    )
     has_albedo = albedo_file is not None and coordinates is not None
     if albedo_file is not None and coordinates is None:
         log.info("%s is not used: no file beside it has the texture coordinates", albedo_file.path)
@@ -86,7 +90,7 @@ def read(
     if coordinates is not None:
         uv = coordinates[kept]
     if has_albedo:
-        colour, albedo = _albedo(albedo_file, uv, modes[2], colour)
+        colour, albedo = flame_albedo.albedo(albedo_file, uv, modes[2], colour)
     expression = np.asarray(head.expression_basis)[kept]
     jaw = jaw_mode(head)
     if jaw is not None:
@@ -106,7 +110,7 @@ def read(
         uv=uv.astype(np.float32),
         name=path.stem,
         units="mm",
-        licence=LICENCE if has_albedo else f"{LICENCE}; albedo CC0",
+        licence=f"{LICENCE}{flame_albedo.albedo_licence(albedo_file if has_albedo else None)}",
     )
 
 
@@ -121,7 +125,7 @@ def read_head(path: Path) -> SkinnedModel:
         if key not in arrays:
             raise ValueError(f"{path} is not FLAME: it lacks the key {key!r}")
         if not isinstance(arrays[key], np.ndarray):
-            kind = getattr(arrays[key], "name", type(arrays[key]).__name__)
+            kind = getattr(arrays[key], "named", type(arrays[key]).__name__)
             raise ValueError(f"{path}: {key!r} is {kind}, from which no array can be read")
     template = arrays["v_template"]
     if template.ndim != 2 or template.shape[1] != 3 or len(template) == 0:
@@ -196,6 +200,23 @@ def _content(path: Path) -> dict[str, Any]:
 # --- landmarks -----------------------------------------------------------------------------------
 
 
+def companions(path: Path) -> list[Companion]:
+    """What is looked for beside the model, and what of it is read."""
+    folder, builtin = path.parent, "the built-in model's is laid over the face"
+    texture = first_of(folder, "albedo", tuple(flame_albedo.TEXTURES), builtin)
+    place = flame_albedo.coordinate_file(folder)
+    if place is None and texture.read:
+        without = f"{texture.read[0]} has no texture coordinates beside it, {builtin}"
+        texture = texture._replace(read=(), otherwise=without)
+    read = () if place is None else (place.name,)
+    otherwise = "those of the built-in model"
+    return [
+        first_of(folder, "landmarks", EMBEDDINGS, "they are found on the geometry"),
+        texture,
+        Companion("texture coordinates", flame_albedo.COORDINATES, read, otherwise),
+    ]
+
+
 def _landmarks(
     path: Path, mean: np.ndarray, triangles: np.ndarray, builtin: FaceModel
 ) -> tuple[np.ndarray, Landmarks]:
@@ -205,7 +226,7 @@ def _landmarks(
     """
     placed = meshes.place(path, mean, triangles, builtin)
     landmarks = meshes.find_landmarks(mean, placed, builtin)
-    files = [path.parent / name for name in EMBEDDINGS if (path.parent / name).is_file()]
+    files = [path.parent / name for name in companions(path)[0].read]
     if not files:
         return placed, landmarks
     expected = meshes.points_of(mean, landmarks)
@@ -242,76 +263,3 @@ def _embedding(path: Path, triangles: np.ndarray) -> Landmarks:
     if np.abs(weights.sum(axis=1) - 1).max() > 1e-3:
         raise ValueError(f"{path}: {keys[0][1]!r} has rows that do not sum to 1")
     return triangles[faces], weights
-
-
-# --- albedo --------------------------------------------------------------------------------------
-
-
-class _Texture(NamedTuple):
-    path: Path
-    mean: str
-    basis: str
-
-
-def _albedo_file(folder: Path) -> _Texture | None:
-    for name, mean, basis in TEXTURES:
-        if (folder / name).is_file():
-            return _Texture(folder / name, mean, basis)
-    return None
-
-
-def _coordinates(folder: Path, triangles: np.ndarray) -> Float[np.ndarray, "v 2"] | None:
-    """Texture coordinates of each vertex, those of one of its corners, from a companion file."""
-    path = folder / "FLAME_texture.npz"
-    if path.is_file() and {"vt", "ft"} <= set(npz.names(path)):
-        points, corners = npz.read_array(path, "vt"), npz.read_array(path, "ft")
-    elif (path := folder / "head_template.obj").is_file():
-        lines = [line.split() for line in path.read_text().splitlines()]
-        try:
-            points = np.array([w[1:3] for w in lines if w[:1] == ["vt"]], np.float64)
-            corners = np.array(
-                [[int(c.split("/")[1]) - 1 for c in w[1:4]] for w in lines if w[:1] == ["f"]]
-            )
-        except (ValueError, IndexError):
-            raise ValueError(f"{path} is damaged: its texture coordinates do not fit") from None
-    else:
-        return None
-    if corners.shape != triangles.shape or points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(
-            f"{path} does not fit the model: its texture has faces of shape {corners.shape} and "
-            f"points of shape {points.shape} for {triangles.shape} triangles"
-        )
-    points = npz.as_floats(points, "vt", path)
-    corners = npz.as_indices(corners, len(points), "ft", path)
-    found = np.zeros((int(triangles.max()) + 1, 2), np.float32)
-    found[triangles] = points[corners]
-    return found
-
-
-def _albedo(
-    file: _Texture, uv: Float[np.ndarray, "v 2"], count: int, elsewhere: Float[np.ndarray, "v 3"]
-) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, "v 3 a"]]:
-    """Colours of the texture at the vertices, RGB in [0, 1], and `count` modes.
-
-    `elsewhere` is for vertices where the texture is empty.
-    """
-    path, mean_key, basis_key = file
-    mean = npz.read_array(path, mean_key)
-    side = round((mean.size / 3) ** 0.5)
-    if mean.size != 3 * side * side or side == 0:
-        raise ValueError(f"{path}: {mean_key!r} has the shape {mean.shape}, no square texture")
-    mean = npz.as_floats(mean, mean_key, path)
-    column = np.clip((uv[:, 0] * side).astype(int), 0, side - 1)
-    row = np.clip(((1 - uv[:, 1]) * side).astype(int), 0, side - 1)
-    texel = row * side + column
-    colour = mean.reshape(-1, 3)[texel]
-    basis = npz.read_rows(path, basis_key, texel, rows=side * side, width=3, count=count)
-    basis = npz.as_floats(basis, basis_key, path)
-    scale = 255.0 if colour.max() > 2 else 1.0
-    empty = colour.max(axis=1) <= 0
-    # Textures are in the order of OpenCV, blue first; skin is redder than blue in any order.
-    if colour[~empty, 2].sum() > colour[~empty, 0].sum():
-        colour, basis = colour[:, ::-1], basis[:, ::-1]
-    colour, basis = colour / scale, basis / scale
-    colour[empty], basis[empty] = elsewhere[empty], 0
-    return np.ascontiguousarray(colour), np.ascontiguousarray(basis)

@@ -1,8 +1,11 @@
-"""The project's own face-model format: one npz of plain arrays (format "focus_jax 1").
+"""The project's own face-model format: one npz of plain arrays (format "focus_jax 2").
 
 Keys are the fields of `types.FaceModel`, and `format`; `expression_mean`, `name`, `units` and
 `licence` may be absent. Bases are `[v 3 k]` with one standard deviation per unit, in any float
-type; see `FaceModel` for the other shapes.
+type; see `FaceModel` for the other shapes. Two things are new since "focus_jax 1", which is read
+too. A basis may be of integers, `KEY_step` beside it being what 1 is worth. And
+`expression_basis` may be given as `expression_units [v 3 52]`, the 52 ARKit units at full weight
+(`arkit`), and `expression_mixture [52 e]`, the weights that make up each mode.
 """
 
 import math
@@ -16,7 +19,8 @@ from jaxtyping import Int
 from focus_jax.system.damage import DAMAGED
 from focus_jax.types import REGIONS, FaceModel
 
-FORMAT = "focus_jax 1"
+FORMAT = "focus_jax 2"
+FORMATS = ("focus_jax 1", FORMAT)
 SHAPES: dict[str, tuple[Any, ...]] = {  # letters stand for sizes that must agree
     "shape_mean": ("v", 3),
     "identity_basis": ("v", 3, "i"),
@@ -116,8 +120,9 @@ def read_rows(
 
 def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
     """The face model that the arrays make up; a ValueError names the first key that is wrong."""
-    if str(arrays.get("format")) != FORMAT:
+    if str(arrays.get("format")) not in FORMATS:
         raise ValueError(f"{path} is not a face model: its key 'format' is not {FORMAT!r}")
+    arrays = unpacked(arrays, path)
     sizes: dict[str, int] = {}
     fields: dict[str, Any] = {}
     for key, shape in (SHAPES | OPTIONAL).items():
@@ -143,6 +148,28 @@ def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
         raise ValueError(f"{path}: 'landmark_weights' has rows that do not sum to 1")
     names = {k: str(arrays[k]) for k in ("name", "units", "licence") if k in arrays}
     return FaceModel(**fields, **names)
+
+
+def unpacked(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """The arrays with floats for bases of integers, and with the expression basis of its units."""
+    arrays = dict(arrays)
+    for key in [key for key in arrays if f"{key}_step" in arrays]:
+        step = as_floats(arrays.pop(f"{key}_step"), f"{key}_step", path)
+        if step.ndim:
+            raise ValueError(f"{path}: '{key}_step' is not one number, but of shape {step.shape}")
+        arrays[key] = as_floats(arrays[key], key, path) * step
+    if "expression_basis" not in arrays and "expression_units" in arrays:
+        units, mixture = (
+            as_floats(arrays.get(key, np.zeros(0)), key, path)
+            for key in ("expression_units", "expression_mixture")
+        )
+        if units.ndim != 3 or mixture.ndim != 2 or units.shape[-1] != len(mixture):
+            raise ValueError(
+                f"{path}: 'expression_mixture' has the shape {mixture.shape}, which does not fit "
+                f"'expression_units' of shape {units.shape}"
+            )
+        arrays["expression_basis"] = units @ mixture
+    return arrays
 
 
 def as_floats(array: np.ndarray, key: str, path: Path) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Int
 
-from focus_jax.data.detect import Detection, landmark_source
+from focus_jax.data.detect import DEFAULT, Detection, landmark_source
 from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import export, process, results, trained
 from focus_jax.photos.inference import Inference
@@ -66,7 +66,8 @@ class FittedFace:
         _, colours = results.skin(self._image, self.numbers, self._inference, self._shared())
         vertices = self.neutral
         if not neutral:
-            vertices = export.posed(self.vertices, self._inference.rotation)
+            rotation = np.array(self.numbers["camera"]["R"], np.float32)
+            vertices = export.posed(self.vertices, rotation)
         rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
         return trimesh.Trimesh(vertices, self.triangles, vertex_colors=rgb, process=False)
 
@@ -86,7 +87,7 @@ def reconstruct(
     *,
     model: str | os.PathLike[str] | Model = "shipped",
     refine: int | None = None,
-    landmarks: str = "dlib",
+    landmarks: str = DEFAULT,
     batch_size: int = 8,
 ) -> list[FittedFace]:
     """All faces of a photo or of several, in the order of the photos, the largest face first.
@@ -148,7 +149,7 @@ def segment(
     model: str | os.PathLike[str] | Model = "shipped",
     per_face: bool = False,
     refine: int | None = None,
-    landmarks: str = "dlib",
+    landmarks: str = DEFAULT,
     batch_size: int = 8,
 ) -> list[Any]:
     """Where faces are seen: a mask bool `[h w]` at its size for each photo, also for a single one.

@@ -1,13 +1,14 @@
-"""Meshes as files: OBJ with a material and a texture, PLY with vertex colours, GLB.
+"""Meshes as files: OBJ with a material and a texture, PLY with vertex colours, GLB; with normals.
 
 OBJ and PLY keep the face model's units (millimetres); GLB is in metres, as glTF says. y is up and
 the face looks along +z.
 """
 
 import functools
+import importlib.util
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import trimesh
@@ -18,8 +19,10 @@ from trimesh.exchange.ply import export_ply
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
+from focus_jax.face_models import BUILTIN
 from focus_jax.types import FaceModel
 
+BUILTIN_ATLAS = BUILTIN.with_name("builtin_atlas.npz")
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
 
 
@@ -32,11 +35,34 @@ class Atlas(NamedTuple):
 
 
 def make_atlas(face_model: FaceModel) -> Atlas:
-    """The face model's surface laid flat by xatlas, without overlaps.
+    """The face model's surface laid flat, without overlaps.
 
     The model's own texture coordinates are one a vertex, so that triangles across their cuts are
-    smeared over the whole texture; here such vertices are doubled.
+    smeared over the whole texture; here such vertices are doubled. The built-in model brings its
+    atlas along (`third_party/build_builtin_atlas.py`); others are laid flat by xatlas. ValueError
+    where that is not installed.
     """
+    builtin = builtin_atlas()
+    if np.array_equal(builtin.vertex[builtin.triangles], face_model.triangles):
+        return builtin
+    if importlib.util.find_spec("xatlas") is None:
+        raise ValueError(
+            f"the texture of {face_model.name or 'this face model'} needs xatlas: "
+            '`pip install "focus_jax[textures]"`; that of the built-in face model does not'
+        )
+    return lay_flat(face_model)
+
+
+@functools.cache
+def builtin_atlas() -> Atlas:
+    """That of the built-in model's mesh."""
+    with np.load(BUILTIN_ATLAS) as stored:
+        vertex, triangles = (stored[key].astype(np.int64) for key in ("vertex", "triangles"))
+        return Atlas(vertex, triangles, stored["uv"].astype(np.float32))
+
+
+def lay_flat(face_model: FaceModel) -> Atlas:
+    """The atlas that xatlas makes of a face model."""
     vertices = np.ascontiguousarray(face_model.shape_mean, np.float32)
     triangles = np.ascontiguousarray(face_model.triangles, np.uint32)
     return _atlas(vertices.tobytes(), triangles.tobytes())
@@ -87,7 +113,8 @@ def write_meshes(
     (folder / "material.mtl").write_text(MATERIAL)
     for name, vertices in shapes.items():
         (folder / f"{name}.obj").write_text(_obj(vertices, atlas))
-        (folder / f"{name}.glb").write_bytes(glb(vertices, atlas, texture, units=units))
+        content = glb(vertices, atlas, texture, units=units, name=name)
+        (folder / f"{name}.glb").write_bytes(content)
         (folder / f"{name}.ply").write_bytes(ply(vertices, triangles, colours))
 
 
@@ -96,9 +123,9 @@ def ply(
     triangles: Int[np.ndarray, "t 3"],
     colours: Float[np.ndarray, "v 3"],
 ) -> bytes:
-    """A mesh whose vertices have colours, in [0, 1], as binary PLY."""
+    """A mesh whose vertices have colours, in [0, 1], and smooth normals, as binary PLY."""
     rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
-    return export_ply(_mesh(vertices, triangles, vertex_colors=rgb), vertex_normal=False)
+    return export_ply(_mesh(vertices, triangles, vertex_colors=rgb), vertex_normal=True)
 
 
 MATERIAL = """newmtl face
@@ -114,17 +141,25 @@ def _obj(vertices: np.ndarray, atlas: Atlas) -> str:
     """The face model's own vertices; only texture coordinates occur twice on the cuts."""
     place = "\n".join(f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in vertices.tolist())
     uv = "\n".join(f"vt {u:.6f} {v:.6f}" for u, v in atlas.uv.tolist())
-    corners = np.stack([atlas.vertex[atlas.triangles], atlas.triangles], -1) + 1
+    whole = atlas.vertex[atlas.triangles]
+    normals = _mesh(vertices, whole).vertex_normals
+    normal = "\n".join(f"vn {x:.4f} {y:.4f} {z:.4f}" for x, y, z in normals.tolist())
+    corners = np.stack([whole, atlas.triangles, whole], -1) + 1
     faces = "\n".join(
-        "f {}/{} {}/{} {}/{}".format(*numbers) for numbers in corners.reshape(-1, 6).tolist()
+        "f {}/{}/{} {}/{}/{} {}/{}/{}".format(*n) for n in corners.reshape(-1, 9).tolist()
     )
-    return f"mtllib material.mtl\nusemtl face\n{place}\n{uv}\n{faces}\n"
+    return f"mtllib material.mtl\nusemtl face\n{place}\n{uv}\n{normal}\n{faces}\n"
 
 
 def glb(
-    vertices: Float[np.ndarray, "v 3"], atlas: Atlas, texture: np.ndarray, *, units: str = "mm"
+    vertices: Float[np.ndarray, "v 3"],
+    atlas: Atlas,
+    texture: np.ndarray,
+    *,
+    units: str = "mm",
+    name: str = "face",
 ) -> bytes:
-    """A textured mesh as glTF binary, with smooth normals, in metres."""
+    """A textured mesh as glTF binary, with smooth normals, in metres; `name` is its node's."""
     # Without light: the photo's is in the texture. A rough white surface looks right everywhere.
     material = PBRMaterial(
         baseColorTexture=_jpeg(texture),
@@ -141,7 +176,22 @@ def glb(
         vertex_normals=whole.vertex_normals[atlas.vertex],
         visual=TextureVisuals(uv=atlas.uv, material=material),
     )
-    return export_glb(trimesh.Scene(mesh), include_normals=True)
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, node_name=name, geom_name=name)
+    return export_glb(scene, include_normals=True, tree_postprocessor=_say_what_buffers_hold)
+
+
+def _say_what_buffers_hold(tree: dict[str, Any]) -> None:
+    """The `target` of each buffer view (vertices, indices), which viewers upload it by."""
+    for primitive in (p for mesh in tree["meshes"] for p in mesh["primitives"]):
+        places = {
+            primitive["indices"]: 34963,
+            **dict.fromkeys(primitive["attributes"].values(), 34962),
+        }
+        for accessor, target in places.items():
+            tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
+    for node in tree["nodes"]:
+        node.setdefault("name", "world")
 
 
 def _mesh(vertices, triangles, **options) -> trimesh.Trimesh:

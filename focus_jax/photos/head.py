@@ -69,11 +69,16 @@ def paint(
 
 
 def write_head(
-    folder: Path, head: Head, found: Inference, colours: Float[np.ndarray, "v 3"]
+    folder: Path,
+    head: Head,
+    found: Inference,
+    colours: Float[np.ndarray, "v 3"],
+    rotation: Float[np.ndarray, "3 3"],
 ) -> None:
     """head.ply as the photo shows it and head_neutral.ply without expression and pose, coloured.
 
-    `found` is one face's, `colours` are those of its vertices. OSError where that fails.
+    `found` is one face's, `colours` are those of its vertices, `rotation` is to the photo's camera.
+    OSError where that fails.
     """
     model, code = head.face_model, found.code
     fitted, neutral = (
@@ -81,7 +86,7 @@ def write_head(
         for expression in (code.expression, code.expression[..., :0])
     )
     painted = paint(head, found, colours)
-    shapes = {"head": export.posed(fitted, found.rotation), "head_neutral": neutral}
+    shapes = {"head": export.posed(fitted, rotation), "head_neutral": neutral}
     for name, vertices in shapes.items():
         content = export.ply(vertices, model.triangles, painted)
         (folder / f"{name}.ply").write_bytes(content)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,11 @@ import numpy as np
 from focus_jax.data.align import compose, invert_transform, transform_points
 from focus_jax.data.faces import Face
 from focus_jax.face_models import misfit
-from focus_jax.photos import export, texture
+from focus_jax.photos import confidence, export, texture
 from focus_jax.photos.head import Head, whole_head, write_head
 from focus_jax.photos.inference import FINE, Inference
 from focus_jax.photos.trained import Model
-from focus_jax.rendering import camera, pictures
+from focus_jax.rendering import camera, morphable, pictures
 from focus_jax.types import REGIONS
 
 VERSION = 1  # of face.json
@@ -117,13 +118,13 @@ def describe(
     """The numbers of a face, ready for JSON. Lengths in the face model's units, radians."""
     fine = fine_transform(face)
     back = invert_transform(fine)
-    # The crop is a scaled and shifted part of the photo, so that the photo has a camera, too.
-    matrix = np.vstack([back, [0, 0, 1]]) @ np.asarray(camera.intrinsics(FINE, FINE), np.float64)
+    matrix, turn = photo_camera(back)
     total, parts = occlusion(found)
     detected = transform_points(fine, face.detection.landmarks)
-    distances = np.linalg.norm(found.landmarks - detected, axis=-1)
-    nme = float(distances.mean() / max(np.linalg.norm(detected[36] - detected[45]), 1e-6))
-    visible = found.coverage[..., 0].any() * (1 - total)
+    mean = np.asarray(morphable.landmarks(model.face_model, model.face_model.shape_mean))
+    turned = confidence.turn(found.rotation, mean, face.detection.landmarks)
+    encoded = None if found.encoded is None else np.asarray(found.encoded)
+    agreement = None if encoded is None else confidence.landmark_error(encoded, detected)
     return {
         "format": VERSION,
         "photo": photo_name,
@@ -142,8 +143,8 @@ def describe(
         },
         "camera": {
             "K": matrix.tolist(),
-            "R": found.rotation.tolist(),
-            "t": found.translation.tolist(),
+            "R": (turn @ found.rotation).tolist(),
+            "t": (turn @ found.translation).tolist(),
             "units": model.face_model.units,
         },
         "crop": {
@@ -158,12 +159,35 @@ def describe(
             "landmarks": face.detection.landmarks.tolist(),
         },
         "occlusion": {"total": total, **parts},
-        "landmark_error": nme,
-        # 1 for a face in full view whose landmarks are met, 0.5 where they are off by a tenth of
-        # the distance between the outer corners of the eyes.
-        "confidence": float(visible / (1 + (nme / 0.1) ** 2)),
+        "landmark_error": confidence.landmark_error(found.landmarks, detected),
+        "encoder_landmark_error": agreement,  # before refinement; None without a network
+        "turned": turned,  # degrees away from the camera
+        "flags": ["turned further than the model knows"] if turned > confidence.KNOWN else [],
+        "white_balance": None if found.gains is None else np.asarray(found.gains).tolist(),
+        "confidence": confidence.confidence(
+            visible=found.coverage[..., 0].any() * (1 - total),
+            agreement=agreement,
+            score=face.detection.score,
+            turned=turned,
+        ),
         "refinement": _refinement(found),
     }
+
+
+def photo_camera(to_photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intrinsics `[3 3]` of the photo, and the turn `[3 3]` from the crop's camera to the photo's.
+
+    The crop is a scaled, shifted and turned part of the photo, `to_photo` the map `[2 3]` from the
+    fine crop. Its turn about the line of sight is the camera's: intrinsics have none.
+    """
+    scale = np.hypot(*to_photo[:, 0])
+    turn = np.eye(3)
+    turn[:2, :2] = to_photo[:, :2] / scale
+    matrix = np.asarray(camera.intrinsics(FINE, FINE), np.float64)
+    centre = to_photo @ np.array([*matrix[:2, 2], 1.0])
+    matrix[:2, :2] *= scale
+    matrix[:2, 2] = centre
+    return matrix, turn
 
 
 def _refinement(found: Inference) -> dict[str, list[float]] | None:
@@ -194,13 +218,14 @@ def write_face(
 
     picture, colours = skin(photo, numbers, found, shared)
     fitted, neutral = shapes(found, shared.model)
-    meshes = {"fitted": export.posed(fitted, found.rotation), "neutral": neutral}
+    rotation = np.array(numbers["camera"]["R"], np.float32)
+    meshes = {"fitted": export.posed(fitted, rotation), "neutral": neutral}
     units = shared.model.face_model.units
     export.write_meshes(
         folder, meshes, shared.atlas, picture, colours, shared.triangles, units=units
     )
     if shared.head is not None:
-        write_head(folder, shared.head, found, colours)
+        write_head(folder, shared.head, found, colours, rotation)
     glb = base64.b64encode((folder / "fitted.glb").read_bytes()).decode()
     (folder / "fitted.glb.js").write_text(f'showFace("{glb}");\n')  # for index.html, see page.py
     write_text(folder / "face.json", json.dumps(numbers) + "\n")
@@ -287,8 +312,17 @@ def write_image(path: Path, picture: np.ndarray) -> None:
     path.write_bytes(encoded.tobytes())
 
 
+def clear(folder: Path) -> None:
+    """Remove what a run wrote of a photo or a video: its numbered faces, track, overlay."""
+    for path in folder.glob("*/face.json"):
+        if path.parent.name.isdigit() and not path.parent.is_symlink():
+            shutil.rmtree(path.parent)
+    for name in ("done.json", "track.jsonl", *(f"overlay{end}" for end in (".mp4", ".webm"))):
+        (folder / name).unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Written whole or not at all: a run that stops in between leaves no half file."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8", errors="surrogateescape")
     part.replace(path)

@@ -111,7 +111,9 @@ def _at_scale(photo: np.ndarray, to_photo: np.ndarray, side: int) -> tuple[np.nd
 
     Sampling a finer picture at the texture's pixels would alias.
     """
-    corners = to_photo @ np.array([[-60.0, 508.0], [-60.0, 508.0], [1.0, 1.0]])
+    corners = to_photo @ np.array(
+        [[-60.0, 508.0, -60.0, 508.0], [-60.0, 508.0, 508.0, -60.0], [1.0, 1.0, 1.0, 1.0]]
+    )
     low = np.maximum(np.floor(corners.min(1)).astype(int), 0)
     high = np.minimum(np.ceil(corners.max(1)).astype(int) + 1, photo.shape[1::-1])
     if (high <= low).any():

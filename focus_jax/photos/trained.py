@@ -10,6 +10,7 @@ import numpy as np
 from focus_jax import forward
 from focus_jax.data.features import shrink
 from focus_jax.face_models import load_face_model, misfit
+from focus_jax.photos import white_balance
 from focus_jax.types import Batch, FaceModel
 from focus_jax.weights import recognizer
 from focus_jax.weights.run import crop_size, folder_of, load_trained
@@ -61,7 +62,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
             UNTRAINED_SIZE,
             True,
             UNTRAINED,
-            _arrays(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
+            jax.device_put(load_face_model(face_model or "builtin", **UNTRAINED_MODES)),
             face_model or "builtin",
             None,
             {},
@@ -88,10 +89,6 @@ def load_model(path: str, face_model: str | None = None) -> Model:
     )
 
 
-def _arrays(face_model: FaceModel) -> FaceModel:
-    return jax.tree.map(jnp.asarray, face_model)
-
-
 def _digest(tree: Any) -> str:
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
@@ -102,8 +99,11 @@ def _digest(tree: Any) -> str:
 def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
     """A batch of uint8 crops `[b r r 3]` at `record_size`, with landmarks `[b 68 2]` in them.
 
-    The networks see them at `size`, the recognizer as they are, as in training.
+    The networks see them at `size`, the recognizer as they are, as in training; both after
+    `white_balance`, whose gains the batch remembers.
     """
+    factors = white_balance.gains(crops, landmarks)
+    crops = white_balance.apply(crops, factors)
     small = [
         shrink({"image": crop, "landmarks": points}, model.size)
         for crop, points in zip(crops, landmarks, strict=True)
@@ -119,6 +119,7 @@ def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
         landmarks=np.stack([s["landmarks"] for s in small]).astype(np.float32),
         index=np.arange(len(small), dtype=np.int32),
         features=features,
+        gains=factors,
     )
 
 

@@ -13,8 +13,10 @@ The rules, the same on every backend:
   others are back faces and culled.
 - A triangle with a vertex that is NaN, infinite, beyond 1e15 pixels, or not in front of the camera
   (depth outside 1e-20..1e20) covers nothing; nor does one of less than 1e-30 square pixels.
-- Interpolation is affine in screen space, as the authors', or perspective-correct on request. The
-  depth that decides who is nearest is affine in both.
+  Triangles are not clipped where they reach behind the camera: a warning counts those that are left
+  out for it, where the positions are known, which inside jit they are not.
+- Interpolation is affine in screen space, as the authors', or perspective-correct on request; so is
+  the depth that decides who is nearest.
 - The gradient is that of the interpolation inside the triangle that won. Silhouettes and depth
   order have none, as in the authors' release. Only first derivatives exist.
 """
@@ -61,6 +63,7 @@ def rasterize(
     the triangles' values are unknown; there, a triangle that names no vertex covers nothing.
     """
     screen, triangles = _checked(screen_vertices, triangles)
+    _tell_of_cut(screen, triangles)
     options = _options(height, width, backend, screen, 0, perspective)
     screen = jax.lax.stop_gradient(screen)
     (triangle_id,) = batching.run(_index_map, options, triangles, screen)
@@ -113,6 +116,7 @@ def render(
     more memory (3 (c + 3) numbers a triangle) and time. Other arguments as in `rasterize`.
     """
     screen, triangles = _checked(screen_vertices, triangles)
+    _tell_of_cut(screen, triangles)
     screen, attributes = _checked_attributes(screen, attributes)
     options = _options(
         height, width, backend, screen, attributes.shape[2], perspective, deterministic
@@ -139,6 +143,23 @@ def _checked(screen: jax.Array, triangles: jax.Array) -> tuple[jax.Array, jax.Ar
     if not jnp.issubdtype(screen.dtype, jnp.floating):
         raise ValueError(f"screen_vertices must be floating point, not {screen.dtype}")
     return screen.astype(jnp.promote_types(screen.dtype, jnp.float32)), triangles.astype(jnp.int32)
+
+
+def _tell_of_cut(screen: jax.Array, triangles: jax.Array) -> None:
+    """Warn of triangles of which the camera would see a part, if they were clipped."""
+    if isinstance(screen, Tracer) or isinstance(triangles, Tracer) or not screen.size:
+        return
+    behind = np.asarray(screen[..., 2] <= 0)  # few bytes, and false for NaN
+    if not behind.any():
+        return
+    corners = behind[:, np.clip(np.asarray(triangles), 0, behind.shape[1] - 1)]
+    cut = int((corners.any(-1) & ~corners.all(-1)).sum())
+    if cut:
+        warnings.warn(
+            f"{cut} triangles reach behind the camera and are left out, as none is clipped; move "
+            "the mesh away from the camera, or cut it into smaller triangles",
+            stacklevel=3,
+        )
 
 
 def _checked_attributes(screen: jax.Array, attributes: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -250,7 +271,7 @@ def _nothing(options, triangles, screen) -> bool:
 def _index_map(options, triangles, screen):
     if _nothing(options, triangles, screen):
         return (jnp.full((screen.shape[0], options.height, options.width), -1, jnp.int32),)
-    return (_backend(options).index_map(screen, triangles, options.height, options.width),)
+    return (_backend(options).index_map(screen, triangles, *options[:2], options.perspective),)
 
 
 def _barycentric(options, triangles, screen, triangle_id):

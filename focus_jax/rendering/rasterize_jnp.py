@@ -11,6 +11,7 @@ import jax.numpy as jnp
 TINY_OFFSET = 1e-15  # pixels; a coordinate closer to zero is zero
 MAX_COORDINATE = 1e15  # pixels; a vertex further out has no place on the screen, like infinity
 MIN_DEPTH, MAX_DEPTH = 1e-20, 1e20  # a vertex outside is not in front of the camera
+LEAST_INVERSE = 1e-21  # of a depth; a smaller one could only come from rounding
 MIN_AREA = 1e-30  # square pixels, doubled; a smaller triangle covers nothing
 
 _FINITE = 3e38
@@ -69,16 +70,25 @@ def _weights(x, y, px, py):
     return jnp.stack([each / total for each in w]), covered
 
 
-def _depth(weights: jax.Array, z: jax.Array) -> jax.Array:
-    """Depth at each pixel. From differences: exact where all corners, or the pixel's, have it."""
+def _depth(weights: jax.Array, z: jax.Array, perspective: bool) -> jax.Array:
+    """Depth at each pixel. From differences: exact where all corners, or the pixel's, have it.
+
+    With `perspective`, in which the inverse depth of a flat triangle is affine on the screen, `z`
+    holds the inverses.
+    """
     tilt = _rounded(weights[1] * (z[1] - z[0])) + _rounded(weights[2] * (z[2] - z[0]))
-    return jnp.maximum(z[0] + tilt, 0.0)
+    near = jnp.maximum(z[0] + tilt, 0.0)
+    return 1.0 / jnp.maximum(near, LEAST_INVERSE) if perspective else near
 
 
-def _image_index(screen: jax.Array, triangles: jax.Array, height: int, width: int) -> jax.Array:
+def _image_index(
+    screen: jax.Array, triangles: jax.Array, height: int, width: int, perspective: bool
+) -> jax.Array:
     """`index_map` of one image: rounds of pairs of a triangle and a pixel of its box."""
     count, pixels = triangles.shape[0], height * width
     x, y, z, seen = _corners(screen, triangles)
+    if perspective:
+        z = 1.0 / jnp.where(seen, z, 1.0)
     left, top, columns, sizes = _boxes(x, y, seen, height, width)
     sides = jnp.maximum(columns, 1)
     capacity = 2 * pixels + 256  # pairs a round; one round is enough for most scenes
@@ -116,7 +126,7 @@ def _image_index(screen: jax.Array, triangles: jax.Array, height: int, width: in
         points = px.astype(x.dtype), py.astype(y.dtype)
         weights, covered = _weights(x[:, triangle], y[:, triangle], *points)
         covered &= valid
-        new = jnp.where(covered, _depth(weights, z[:, triangle]), jnp.inf)
+        new = jnp.where(covered, _depth(weights, z[:, triangle], perspective), jnp.inf)
         at = jnp.where(covered, py * width + px, pixels)  # out of range: dropped
         nearest = depth.at[at].min(new, mode="drop")
         index = jnp.where(nearest < depth, count, index)
@@ -128,10 +138,14 @@ def _image_index(screen: jax.Array, triangles: jax.Array, height: int, width: in
     return jnp.where(index == count, -1, index).reshape(height, width)
 
 
-def index_map(screen: jax.Array, triangles: jax.Array, height: int, width: int) -> jax.Array:
+def index_map(
+    screen: jax.Array, triangles: jax.Array, height: int, width: int, perspective: bool
+) -> jax.Array:
     """Nearest triangle of each pixel, [b h w] int32, -1 outside."""
     # One image after the other: on CPU 3 to 5 times faster than all in one program.
-    return jax.lax.map(lambda image: _image_index(image, triangles, height, width), screen)
+    return jax.lax.map(
+        lambda image: _image_index(image, triangles, height, width, perspective), screen
+    )
 
 
 def _gather(screen, triangles, triangle_id):
@@ -187,7 +201,7 @@ def interpolate(screen, triangles, attributes, triangle_id, perspective: bool) -
 
 def image(screen, triangles, attributes, height: int, width: int, perspective: bool):
     """Interpolated attributes [b h w c] and the index map [b h w]."""
-    triangle_id = index_map(screen, triangles, height, width)
+    triangle_id = index_map(screen, triangles, height, width, perspective)
     return interpolate(screen, triangles, attributes, triangle_id, perspective), triangle_id
 
 

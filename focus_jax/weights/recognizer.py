@@ -20,6 +20,7 @@ from focus_jax.networks.recognizer import (
     features,
     warp_face,
 )
+from focus_jax.system.files import user_path
 from focus_jax.weights.dlib import load_dlib_recognizer
 from focus_jax.weights.torch import convert, read
 
@@ -43,19 +44,20 @@ def load_recognizer(kind: str, path: str | Path | None = None) -> dict:
     """
     check_kind(kind)
     if kind == "dlib":
-        return jax.tree.map(jnp.asarray, load_dlib_recognizer(path))
+        return jax.device_put(load_dlib_recognizer(path))
     if path is None:
         raise ValueError(
             f"{kind} needs config.recognizer.weights, the path of its weights; "
             "see third_party/README.md"
         )
     like = jax.eval_shape(ARCFACE[kind].init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
-    if Path(path).suffix == ".safetensors":
-        return jax.tree.map(jnp.asarray, weights.load_like(path, like, what=kind))
-    variables = convert(read(path), "arcface")
+    path = user_path(path)
+    if path.suffix == ".safetensors":
+        return jax.device_put(weights.load_like(path, like, what=kind))
+    variables = convert(read(str(path)), "arcface")
     expected = {name: leaf.shape for name, leaf in weights.flatten(like).items()}
     try:
         weights.check_shapes(weights.flatten(variables), expected)
     except ValueError as error:
         raise ValueError(f"{path} is not for {kind}: {error}") from None
-    return jax.tree.map(jnp.asarray, variables)
+    return jax.device_put(variables)

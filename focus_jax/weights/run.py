@@ -105,10 +105,9 @@ def load_trained(folder: str | Path) -> Trained:
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
     shapes = _shapes(networks, face_model, config, recognizer)
     read = _read_exported(workdir, shapes) if exported else _read_checkpoint(workdir, shapes)
-    read = jax.tree.map(jnp.asarray, read)
-    face_model = dataclasses.replace(
-        jax.tree.map(jnp.asarray, face_model), albedo_mean=read.pop("albedo_mean")
-    )
+    # All at once: jnp.asarray would compile a program for every shape.
+    face_model, read = jax.device_put((face_model, read))
+    face_model = dataclasses.replace(face_model, albedo_mean=read.pop("albedo_mean"))
     return Trained(config, networks, face_model, recognizer, read)
 
 
@@ -175,7 +174,7 @@ def _shapes(
             detail=config.encoder.get("detail", False),
         )
         features = jax.eval_shape(look, recognizer, image)
-    key = jax.random.key(0)
+    key = jax.eval_shape(lambda: jax.random.key(0))
 
     def init(module: Any, *inputs: Any) -> Any:
         return jax.eval_shape(functools.partial(module.init, train=False), key, *inputs)

@@ -1,24 +1,23 @@
 """Read a PyTorch checkpoint without PyTorch, and without running code from the file.
 
-A checkpoint is a pickle, which may name any function to be called. The reader below builds tensors,
-dictionaries and inert stand-ins for the classes of a network, and refuses every other call. Three
+A checkpoint is a pickle, which may name any function to be called; `system.pickles` reads it, and
+here tensors are built, which must not depend on anything inert. Three
 layouts: the zip archive of PyTorch 1.6 and later, the older stream of pickles, and in either of
 them a whole network instead of its state dict (the authors' `enc_net_*.model`).
 """
 
-import collections
-import io
 import math
-import pickle
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from focus_jax.system.content import UNKNOWN, of_file
 from focus_jax.system.damage import DAMAGED
+from focus_jax.system.pickles import Array, Inert, Reader, is_inert
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -41,13 +40,16 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     """The named tensors of a PyTorch file, as NumPy arrays of the same type (bfloat16: float32).
 
-    Raises ValueError for a file that is no checkpoint, is damaged, holds no tensors, or asks for a
-    call beyond the building of tensors; FileNotFoundError for none.
+    Raises ValueError for a file that is no checkpoint, is damaged, or holds no tensors, or one that
+    a call beyond the building of tensors was to make; FileNotFoundError for none.
     """
     path = Path(path)
+    what = of_file(path).name
+    if what not in ("a zip archive", "a pickle", UNKNOWN):
+        raise ValueError(f"{path} is not a PyTorch checkpoint: it is {what}")
     try:
         content = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-        found = _tensors(content)
+        found = _tensors(content) or _tensors(content, Array)
     except FileNotFoundError:
         raise
     except ValueError as error:
@@ -55,7 +57,10 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     except DAMAGED as error:
         raise ValueError(f"{path} is not a PyTorch checkpoint, or damaged: {error!r}") from error
     if not found:
-        raise ValueError(f"{path} holds no named tensors")
+        made = [
+            f"; {k!r} was to be made by {v.named}, which is not run" for k, v in _inert(content)
+        ]
+        raise ValueError(f"{path} holds no named tensors{''.join(made[:1])}")
     return found
 
 
@@ -88,7 +93,7 @@ def _read_zip(path: Path) -> Any:
                 storages[key] = _Storage(dtype, count, [_numbers(data, dtype, count)])
             return storages[key]
 
-        return _resolve(_load(archive.open(pickles[0]), storage))
+        return _load(archive.open(pickles[0]), storage)
 
 
 def _read_legacy(path: Path) -> Any:
@@ -112,7 +117,7 @@ def _read_legacy(path: Path) -> Any:
             entry.values.append(
                 _numbers(file.read(_width(entry.dtype) * count), entry.dtype, count)
             )
-        return _resolve(content)
+        return content
 
 
 def _width(dtype: str) -> int:
@@ -157,27 +162,12 @@ class _Tensor(NamedTuple):
         return view.copy()
 
 
-class _Inert(type):
-    """A class of the file. Objects of it are made and filled with data, but nothing is called."""
-
-    def __call__(cls, *_: Any, **__: Any) -> Any:
-        module = getattr(cls, "named", "?")
-        if module.split(".")[0] == "torch":
-            return type.__call__(cls)  # torch.device and the like: of no meaning here
-        raise ValueError(f"refused: the file asks to call {module}")
-
-
-class _Object(metaclass=_Inert):
-    state: Any = None
-
-    def __new__(cls, *_: Any, **__: Any) -> "_Object":
-        return object.__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
 def _rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> _Tensor:
+    for part in (storage, offset, size, stride):
+        for each in (part, *(part if isinstance(part, tuple) else ())):
+            if is_inert(each):
+                named = getattr(each, "named", "something")
+                raise ValueError(f"refused: a tensor depends on {named}, which is not run")
     if not isinstance(storage, _Storage):
         raise ValueError("damaged: a tensor of something that is no storage")
     return _Tensor(storage, offset, tuple(size), tuple(stride))
@@ -187,10 +177,7 @@ def _rebuild_parameter(tensor: Any, *_: Any) -> Any:
     return tensor
 
 
-_ALLOWED: dict[tuple[str, str], Callable] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
+_KNOWN: dict[tuple[str, str], Callable] = {
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -199,19 +186,8 @@ _ALLOWED: dict[tuple[str, str], Callable] = {
 }
 
 
-# The one in Python: that in C makes room for as many objects as the largest number that one is
-# remembered by, so that a file of a few bytes could ask for all memory.
-class _Reader(pickle._Unpickler):
-    def __init__(self, file: BinaryIO | io.BufferedIOBase, storage: Callable[..., _Storage]):
-        super().__init__(file, encoding="utf-8")  # type: ignore[arg-type]
-        self._storage = storage
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        return _Inert(name, (_Object,), {"named": f"{module}.{name}"})
-
-    def persistent_load(self, pid: Any) -> Any:
+def _load(file: Any, storage: Callable[..., _Storage]) -> Any:
+    def refer(pid: Any) -> Any:
         kind, *rest = pid
         if kind == "module":  # a class of the older layout, with its source text
             return rest[0]
@@ -223,28 +199,18 @@ class _Reader(pickle._Unpickler):
         name = getattr(storage_type, "named", "?").split(".")[-1]
         if name not in _STORAGES:
             raise ValueError(f"numbers of type {name} are not supported")
-        return self._storage(_STORAGES[name], str(key), count)
+        return storage(_STORAGES[name], str(key), count)
 
+    def known(module: str, name: str) -> Any:
+        return _KNOWN.get((module, name))
 
-def _load(file: Any, storage: Callable[..., _Storage]) -> Any:
-    return _Reader(file, storage).load()
+    return Reader(file, encoding="utf-8", known=known, refer=refer).load()
 
 
 # --- from the content to names -------------------------------------------------------------------
 
 
-def _resolve(content: Any) -> Any:
-    """Cut the tensors out of their storages, in dictionaries and networks."""
-    if isinstance(content, _Tensor):
-        return content.array()
-    if isinstance(content, dict):
-        return {key: _resolve(value) for key, value in content.items()}
-    if isinstance(content, _Object):
-        return _module(content)
-    return content
-
-
-def _module(module: _Object, prefix: str = "") -> dict[str, np.ndarray]:
+def _module(module: Inert, prefix: str = "") -> dict[str, np.ndarray]:
     """The state dict of a pickled `torch.nn.Module`."""
     state, found = module.state, {}
     if not isinstance(state, dict) or "_modules" not in state:
@@ -253,22 +219,43 @@ def _module(module: _Object, prefix: str = "") -> dict[str, np.ndarray]:
         if isinstance(tensor, _Tensor):
             found[f"{prefix}{name}"] = tensor.array()
     for name, child in state["_modules"].items():
-        if isinstance(child, _Object):
+        if isinstance(child, Inert):
             found |= _module(child, f"{prefix}{name}.")
     return found
 
 
-def _tensors(content: Any) -> dict[str, np.ndarray]:
-    """The state dict in what a file holds: itself, or inside one entry of it."""
+def _tensors(content: Any, kind: type = _Tensor) -> dict[str, np.ndarray]:
+    """The state dict in what a file holds: itself, or inside one entry of it.
+
+    Of numbers beside it, in arrays of NumPy, nothing is taken, unless `kind` says so.
+    """
+    if isinstance(content, Inert):
+        return _module(content)
     if not isinstance(content, dict):
         return {}
-    here = {str(k): v for k, v in content.items() if isinstance(v, np.ndarray)}
-    if here:
-        return here
-    inside = {k: found for k, v in content.items() if (found := _tensors(v))}
+    inside = {k: found for k, v in content.items() if (found := _tensors(v, kind))}
     for name in _WRAPPERS:
         if name in inside:
             return inside[name]
+    here = {str(k): _array(v, k) for k, v in content.items() if isinstance(v, kind)}
+    if here:
+        for key, value in _inert(content):  # or it would be missing without a word
+            if value.named.startswith("torch._utils._rebuild"):
+                raise ValueError(f"the tensor {key!r} is of a kind that is not read: {value.named}")
+        return here
     if len(inside) > 1:
         raise ValueError(f"several sets of tensors: {', '.join(map(str, inside))}")
     return next(iter(inside.values()), {})
+
+
+def _inert(content: Any) -> list[tuple[Any, Inert]]:
+    """The entries of a dictionary that are inert objects."""
+    items = content.items() if isinstance(content, dict) else []
+    return [(key, value) for key, value in items if isinstance(value, Inert)]
+
+
+def _array(value: Any, name: Any) -> np.ndarray:
+    found = value.array() if isinstance(value, _Tensor) else value.plain(lambda item: item)
+    if np.asarray(found).dtype == object:
+        raise ValueError(f"{name!r} is an array of objects, not of numbers")
+    return np.asarray(found)

@@ -88,6 +88,44 @@ def test_pixels_follow_the_transform(size):
     assert np.abs(aligned.image - expected).mean() < 0.004
 
 
+def rolled(degrees, at=(250.3, 240.7)):
+    """The face of these tests, rolled clockwise as one sees it, somewhere in a photo."""
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return FACE @ turn.T + np.array(at)
+
+
+@pytest.mark.parametrize("degrees", [16, 60, -90, 179])
+def test_a_rolled_face_comes_upright(degrees):
+    """In the crop it lies as the upright one does, and the transform is a similarity."""
+    photo = np.zeros((10, 10, 3), np.uint8)
+    upright, turned = (align_face(photo, rolled(d), 64) for d in (0, degrees))
+    np.testing.assert_allclose(turned.landmarks, upright.landmarks, atol=1e-3)
+    linear = turned.transform[:, :2]
+    np.testing.assert_allclose(linear @ linear.T, np.eye(2) * np.linalg.det(linear), atol=1e-9)
+    assert align.roll(rolled(degrees)) == pytest.approx(np.radians(degrees))
+    back = transform_points(invert_transform(turned.transform), turned.landmarks)
+    np.testing.assert_allclose(back, rolled(degrees), atol=1e-3)
+
+
+@pytest.mark.parametrize("degrees", [-14, 3])
+def test_a_face_that_is_upright_enough_is_not_turned(degrees):
+    transform = align_face(np.zeros((10, 10, 3), np.uint8), rolled(degrees), 64).transform
+    assert transform[0, 1] == transform[1, 0] == 0
+    # A film's faces are turned alike, whatever each one's roll.
+    asked = align_face(np.zeros((10, 10, 3), np.uint8), rolled(degrees), 64, turn=0.5).transform
+    assert np.arctan2(asked[0, 1], asked[0, 0]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_pixels_follow_a_transform_that_turns(size):
+    aligned = align_face(smooth(500, 520), rolled(70), size)
+    y, x = np.mgrid[:size, :size].reshape(2, -1)
+    source = transform_points(invert_transform(aligned.transform), np.stack([x, y], -1))
+    expected = wave(*source.T).reshape(size, size, 3)
+    assert np.abs(aligned.image - expected).mean() < 0.004
+
+
 def test_sizes_agree_by_scale():
     landmarks = FACE + 150.0
     small, large = (align_face(smooth(300, 300), landmarks, size) for size in (56, 224))

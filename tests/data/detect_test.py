@@ -1,184 +1,53 @@
-import sys
-import types
-from concurrent.futures import ThreadPoolExecutor
+import importlib.util
+from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import skimage.data
 
-from focus_jax.data import detect
-from focus_jax.data.detect import landmark_source, read_pts
+from focus_jax.data.detect import first_found, landmark_source
+from focus_jax.data.landmarks import Detection
 
-NOWHERE = detect.Path("photo.jpg")
-
-
-@pytest.fixture(scope="module")
-def dlib_source():
-    pytest.importorskip("dlib")
-    return landmark_source("dlib")
+NOWHERE = Path("photo.jpg")
 
 
-@pytest.fixture(scope="module")
-def astronaut():
-    return skimage.data.astronaut()
-
-
-@pytest.fixture(scope="module")
-def face(dlib_source, astronaut):
-    return dlib_source(astronaut, NOWHERE)[0]
-
-
-def eyes(landmarks):
-    return np.linalg.norm(landmarks[36] - landmarks[45])
-
-
-def test_the_face_of_a_photo_is_found_once(dlib_source, astronaut, face):
-    assert len(dlib_source(astronaut, NOWHERE)) == 1
-    assert face.landmarks.shape == (68, 2) and face.source == "dlib" and face.score > 1
+def test_the_default_source_gives_all_points_and_the_68():
+    (face,) = landmark_source("mediapipe")(skimage.data.astronaut(), NOWHERE)
+    assert face.source == "mediapipe" and 0.8 < face.score <= 1
+    assert face.landmarks.shape == (68, 2) and face.landmarks.dtype == np.float32
+    assert face.mesh.shape == (478, 3) and face.blendshapes.shape == (52,)
     # Her pupils and the tip of her chin, read off the picture.
     np.testing.assert_allclose(face.landmarks[36:42].mean(0), (203, 101), atol=4)
     np.testing.assert_allclose(face.landmarks[42:48].mean(0), (247, 104), atol=4)
     np.testing.assert_allclose(face.landmarks[8], (222, 177), atol=5)
 
 
-def test_several_faces_come_largest_first(dlib_source, astronaut):
-    small = cv2.resize(astronaut[:300, 100:400], (200, 200))
-    canvas = np.zeros((300, 520, 3), np.uint8)
-    canvas[:200, :200], canvas[:, 220:] = small, astronaut[:300, 100:400]
-    found = dlib_source(canvas, NOWHERE)
-    assert len(found) == 2
-    assert found[0].landmarks[30, 0] > 220 > found[1].landmarks[30, 0]
+def test_the_second_source_is_asked_where_the_first_finds_nothing():
+    face = Detection(np.zeros((68, 2), np.float32), 1.0, "first")
+    asked = []
+
+    def first(photo, path):
+        return [face] if photo.any() else []
+
+    def second(photo, path):
+        asked.append(path)
+        return [face._replace(source="second")]
+
+    find = first_found(first, second)
+    assert [f.source for f in find(np.ones((2, 2, 3)), NOWHERE)] == ["first"] and not asked
+    assert [f.source for f in find(np.zeros((2, 2, 3)), NOWHERE)] == ["second"]
+    assert first_found(first, first)(np.zeros((2, 2, 3)), NOWHERE) == []
 
 
-def test_small_faces_of_a_group_are_found(dlib_source, astronaut):
-    """Half as large as the fast detector sees at first; nobody in this photo is near."""
-    small = cv2.resize(astronaut[:300, 100:400], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    canvas = np.full((400, 1200, 3), 90, np.uint8)
-    canvas[20:170, 40:190] = canvas[220:370, 900:1050] = small
-    found = dlib_source(canvas, NOWHERE)
-    assert sorted(int(f.landmarks[30, 0]) // 300 for f in found) == [0, 3]
+@pytest.mark.parametrize("name", ["dlib", "mediapipe+dlib"])
+def test_without_dlib_its_extra_is_named(name, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "dlib" else found(n))
+    with pytest.raises(ValueError, match=r"pip install \"focus_jax\[dlib\]\""):
+        landmark_source(name)
 
 
-def test_a_huge_photo_gives_the_same_landmarks(dlib_source, astronaut, face):
-    huge = cv2.resize(astronaut, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
-    found = dlib_source(huge, NOWHERE)
-    assert len(found) == 1
-    error = np.linalg.norm((found[0].landmarks + 0.5) / 6 - 0.5 - face.landmarks, axis=1)
-    assert error.mean() < 0.06 * eyes(face.landmarks)
-
-
-def test_the_slow_detector_helps_where_the_fast_one_finds_nothing(
-    dlib_source, astronaut, monkeypatch
-):
-    monkeypatch.setattr(detect, "LEAST_SCORE", 100.0)  # the fast one is never sure enough
-    found = dlib_source(astronaut, NOWHERE)
-    assert [f.source for f in found] == ["dlib-cnn"]
-
-
-def test_threads_find_what_one_finds(dlib_source, astronaut):
-    views = [np.ascontiguousarray(astronaut[:n, :n]) for n in range(240, 480, 24)]
-    alone = [dlib_source(view, NOWHERE) for view in views]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda view: dlib_source(view, NOWHERE), 3 * views))
-    for one, other in zip(3 * alone, together, strict=True):
-        assert len(one) == len(other) > 0
-        np.testing.assert_array_equal(one[0].landmarks, other[0].landmarks)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (40, 40), (300, 300)])
-def test_there_is_no_face_in_the_dark(dlib_source, shape):
-    assert dlib_source(np.zeros((*shape, 3), np.uint8), NOWHERE) == []
-
-
-def write_pts(path, points):
-    lines = "\n".join(f"{x + 1} {y + 1}" for x, y in points)
-    path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{lines}\n}}\n")
-
-
-def points(seed=0):
-    return np.random.default_rng(seed).uniform(10, 90, (68, 2))
-
-
-def test_pts_and_npz_beside_a_photo(tmp_path):
-    photo, source = np.zeros((100, 100, 3), np.uint8), landmark_source("files")
-    write_pts(tmp_path / "a.pts", points())
-    (found,) = source(photo, tmp_path / "a.jpg")
-    np.testing.assert_allclose(found.landmarks, points(), atol=1e-4)
-    np.savez(tmp_path / "b.npz", landmarks=np.stack([points(1), points(2)]))
-    found = source(photo, tmp_path / "b.png")
-    np.testing.assert_allclose([f.landmarks for f in found], [points(1), points(2)], atol=1e-4)
-
-
-def test_files_that_do_not_fit_are_named(tmp_path):
-    photo, source = np.zeros((100, 100, 3), np.uint8), landmark_source("files")
-    with pytest.raises(ValueError, match=r"a\.jpg has neither a\.pts nor a\.npz"):
-        source(photo, tmp_path / "a.jpg")
-    write_pts(tmp_path / "a.pts", points()[:5])
-    with pytest.raises(ValueError, match=r"a\.pts has 5 points"):
-        source(photo, tmp_path / "a.jpg")
-    (tmp_path / "a.pts").write_text("{ 1 two }")
-    with pytest.raises(ValueError, match=r"a\.pts is not a .pts file"):
-        read_pts(tmp_path / "a.pts")
-    write_pts(tmp_path / "a.pts", points() + 300)
-    with pytest.raises(ValueError, match="outside the 100 x 100 photo"):
-        source(photo, tmp_path / "a.jpg")
-    (tmp_path / "b.npz").write_bytes(b"nonsense")
-    with pytest.raises(ValueError, match=r"b\.npz is not an npz"):
-        source(photo, tmp_path / "b.jpg")
-    np.savez(tmp_path / "b.npz", landmarks=points()[:5])
-    with pytest.raises(ValueError, match=r"shape \(5, 2\)"):
-        source(photo, tmp_path / "b.jpg")
-
-
-def test_landmarks_of_a_csv_are_found_by_file_name(tmp_path):
-    line = ",".join(f"{v:.3f}" for v in points().ravel())
-    (tmp_path / "l.csv").write_text(f"deep/a.jpg,{line}\n")
-    source = landmark_source(str(tmp_path / "l.csv"))
-    (found,) = source(np.zeros((100, 100, 3), np.uint8), tmp_path / "deep" / "a.jpg")
-    np.testing.assert_allclose(found.landmarks, points(), atol=1e-3)
-    with pytest.raises(ValueError, match=r"l\.csv has no row for b\.jpg"):
-        source(np.zeros((100, 100, 3), np.uint8), tmp_path / "b.jpg")
-
-
-def test_unknown_sources_are_refused():
-    with pytest.raises(ValueError, match=r"dlib, files, a \.csv or mediapipe.*, not 'retina'"):
-        landmark_source("retina")
-
-
-def test_mediapipe_is_read_at_68_places(monkeypatch, tmp_path):
-    """A stand-in of its interface: vertex i of the mesh lies at (i, 2 i) thousandths."""
-    with pytest.raises(ValueError, match="pip install mediapipe"):
-        landmark_source("face.task")
-    small, mesh = (
-        [types.SimpleNamespace(x=k * i / 1000, y=2 * k * i / 1000) for i in range(478)]
-        for k in (0.5, 1)
-    )
-    found = types.SimpleNamespace(face_landmarks=[small, mesh])
-    made = {}
-
-    def create(options):
-        made.update(options)
-        return types.SimpleNamespace(detect=lambda image: found)
-
-    module = types.ModuleType("mediapipe")
-    module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
-    module.tasks = types.SimpleNamespace(  # type: ignore[attr-defined]
-        BaseOptions=dict,
-        vision=types.SimpleNamespace(
-            FaceLandmarkerOptions=dict,
-            FaceLandmarker=types.SimpleNamespace(create_from_options=create),
-        ),
-    )
-    module.Image, module.ImageFormat = dict, types.SimpleNamespace(SRGB=1)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mediapipe", module)
-    with pytest.raises(ValueError, match=r"gone\.task does not exist; it is the face landmarker"):
-        landmark_source(str(tmp_path / "gone.task"))
-    (tmp_path / "face.task").write_bytes(b"")
-    source = landmark_source(str(tmp_path / "face.task"))
-    assert made["base_options"] == {"model_asset_path": str(tmp_path / "face.task")}
-    large, _ = source(np.zeros((100, 200, 3), np.uint8), NOWHERE)
-    # The tip of the nose is vertex 4, the outer corner of the subject's right eye 33.
-    np.testing.assert_allclose(large.landmarks[30], (0.004 * 200 - 0.5, 0.008 * 100 - 0.5))
-    np.testing.assert_allclose(large.landmarks[36], (0.033 * 200 - 0.5, 0.066 * 100 - 0.5))
-    assert len(set(detect.MEDIAPIPE_68)) == 68
+@pytest.mark.parametrize("name", ["retina", "face.task"])
+def test_unknown_sources_are_refused(name):
+    with pytest.raises(ValueError, match=rf"mediapipe, dlib, .* or a \.csv, not '{name}'"):
+        landmark_source(name)

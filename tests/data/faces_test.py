@@ -22,7 +22,9 @@ def test_folders_are_searched_and_everything_is_accounted_for(tmp_path):
     found = find_photos([str(tmp_path)])
     assert [p.name for p in found.photos] == ["a.png", "b.JPG", "deep/c.webp"]
     assert (
-        [v.name for v in found.videos] == ["film.mp4"] and found.others == 2 and not found.problems
+        [v.name for v in found.videos] == ["film.mp4"]
+        and found.others == ["notes.txt", "deep/x.csv"]
+        and not found.problems
     )
 
 
@@ -93,3 +95,37 @@ def test_work_is_begun_ahead_but_not_far():
         first, future = next(stream)
         assert (first, future.result()) == (0, 0) and len(begun) == 4
         assert [future.result() for _, future in stream] == [i * i for i in range(1, 100)]
+
+
+def test_content_tells_where_names_do_not(tmp_path):
+    picture = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    film = b"0&\xb2u\x8ef\xcf\x11" + bytes(40)
+    for name in ("a.jfif", "noname", "b.tga"):
+        touch(tmp_path / name).write_bytes(picture)
+    stream = (b"G" + bytes(187)) * 3
+    contents = {"c.wmv": film, "d.mpg": b"\0\0\x01\xba" + bytes(9), "e.ts": stream}
+    for name, content in {**contents, "f.ts": b"const x = 1", "g.json": b'{"a": 1}'}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "h.3gp").write_bytes(b"\0\0\0\x14ftyp3gp4\0\0\0\0")
+    found = find_photos([str(tmp_path)])
+    assert [p.name for p in found.photos] == ["a.jfif", "b.tga", "noname"]
+    assert [v.name for v in found.videos] == ["c.wmv", "d.mpg", "e.ts", "h.3gp"]
+    assert found.others == ["f.ts", "g.json"]
+    assert find_photos([str(tmp_path / "c.wmv")]).videos == [Photo(tmp_path / "c.wmv", "c.wmv")]
+
+
+def test_links_are_followed_once(tmp_path):
+    touch(tmp_path / "elsewhere" / "a.jpg")
+    touch(tmp_path / "in" / "deep" / "b.jpg")
+    (tmp_path / "in" / "album").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "deep" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in" / "deep")
+    (tmp_path / "in" / "c.jpg").symlink_to(tmp_path / "elsewhere" / "a.jpg")
+    (tmp_path / "in" / "out").symlink_to(touch(tmp_path / "out" / "d.jpg").parent)
+    found = find_photos([str(tmp_path / "in")], tmp_path / "out")
+    assert [p.name for p in found.photos] == ["c.jpg", "deep/b.jpg", "album/a.jpg"]
+
+
+def test_a_pipe_is_no_photo(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    assert find_photos([str(tmp_path)]).others == ["a.jpg"]

@@ -1,4 +1,5 @@
 import logging
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import reference
+from PIL import Image
 
 from focus_jax.data import records as records_module
 from focus_jax.data.augment import crop
@@ -102,8 +104,8 @@ def test_a_photo_that_opencv_refuses_is_unreadable(tmp_path):
     ("content", "reason"),
     [
         (None, "No such file"),
-        (b"", "not a whole image"),
-        (b"nonsense", "not a whole image"),
+        (b"", "no picture: an empty file"),
+        (b"nonsense", "no picture: text"),
         (encode(".jpg", photo())[:-200], "truncated"),
         (encode(".png", photo())[:-2000], "not a whole image"),
     ],
@@ -160,6 +162,35 @@ def test_the_fingerprint_tells_of_changed_photos_and_landmarks(tmp_path):
     second = fingerprint(root)
     (root / "val_landmarks.csv").write_text("")
     assert len({first, second, fingerprint(root)}) == 3
+
+
+def test_a_folder_with_names_that_are_no_utf8(tmp_path):
+    name = b"Andr\xe9.png"
+    (tmp_path / os.fsdecode(name)).write_bytes(encode(".png", photo()))
+    line = ",".join(f"{v:.3f}" for v in face().ravel()).encode()
+    (tmp_path / "train_landmarks.csv").write_bytes(name + b"," + line + b"\n")
+    assert len(fingerprint(tmp_path)) == 64
+    write_records(tmp_path / "records", photo_records(tmp_path, "train", 32))
+    assert [os.fsencode(r["filename"]) for r in open_records(tmp_path / "records")] == [name]
+
+
+def test_landmarks_of_the_unturned_photo_are_refused(tmp_path):
+    """A portrait photo, stored on its side, with landmarks read off the stored picture."""
+    stored, file = Image.fromarray(photo(90, 120)), tmp_path / "train0.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored.save(file, exif=exif)
+    upright = face() + np.array([-20, 20])
+    x, y = upright.T
+    sideways = np.stack([y, 89 - x], -1)  # where the same points are in the stored picture
+    csv = tmp_path / "train_landmarks.csv"
+    csv.write_text(",".join(["train0.jpg", *(f"{v:.2f}" for v in upright.ravel())]))
+    assert len(list(photo_records(tmp_path, "train", 32))) == 1
+    csv.write_text(",".join(["train0.jpg", *(f"{v:.2f}" for v in sideways.ravel())]))
+    with pytest.raises(
+        ValueError, match=r"train0\.jpg before its EXIF orientation \(6\) .* 90 x 120"
+    ):
+        list(photo_records(tmp_path, "train", 32))
 
 
 # --- records ------------------------------------------------------------------------------------

@@ -1,13 +1,16 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
 
+from focus_jax.commands import prepare as command
 from focus_jax.data import prepare as module
 from focus_jax.data.detect import Detection
 from focus_jax.data.faces import find_photos
 from focus_jax.data.landmarks import read_landmarks
 from focus_jax.data.photos import photo_records
-from focus_jax.data.prepare import contact_sheet, crop_face, main, prepare, split_of
+from focus_jax.data.prepare import contact_sheet, crop_face, prepare, split_of
 from focus_jax.data.records import open_records
 
 
@@ -70,7 +73,7 @@ def test_the_report_says_what_was_dropped_and_why(folder, tmp_path):
         "again.png: the same picture as 3.png",
         "empty.png: no face found",
         "1.png, face 1: the face is too small: 9 pixels between the eyes",
-        "text.jpg: not a whole image that OpenCV can read",
+        "text.jpg: no picture: text",
     ):
         assert line in report.splitlines(), report
 
@@ -98,15 +101,15 @@ def test_splits_depend_on_names_alone():
 def test_nothing_is_overwritten_and_nothing_found_is_an_error(
     folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(module, "landmark_source", lambda name: lambda photo, path: [])
-    assert main([str(folder), str(tmp_path / "none")]) == 1
+    monkeypatch.setattr(command, "landmark_source", lambda name: lambda photo, path: [])
+    assert command.main([str(folder), str(tmp_path / "none")]) == 1
     assert "no faces to train on" in capsys.readouterr().err.splitlines()[-1]
-    assert main([str(folder), str(tmp_path / "none")]) == 1
+    assert command.main([str(folder), str(tmp_path / "none")]) == 1
     assert "holds a data set already" in capsys.readouterr().err.splitlines()[-1]
     (tmp_path / "bare").mkdir()
-    assert main([str(tmp_path / "bare"), str(tmp_path / "other")]) == 1
+    assert command.main([str(tmp_path / "bare"), str(tmp_path / "other")]) == 1
     assert "no photos in" in capsys.readouterr().err.splitlines()[-1]
-    assert main([str(folder), ""]) == main(["", str(tmp_path / "other")]) == 1
+    assert command.main([str(folder), ""]) == command.main(["", str(tmp_path / "other")]) == 1
     assert capsys.readouterr().err.count("a path is empty") == 2
 
 
@@ -114,10 +117,10 @@ def test_a_full_disk_is_said_in_a_sentence(folder, tmp_path, monkeypatch, capsys
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "landmark_source", lambda name: source)
+    monkeypatch.setattr(command, "landmark_source", lambda name: source)
     monkeypatch.setattr(module, "write_records", full)
     out = tmp_path / "out"
-    assert main([str(folder), str(out), "--size", "32"]) == 1
+    assert command.main([str(folder), str(out), "--size", "32"]) == 1
     expected = f"error: No space left on device: {out}; when that is mended, remove {out} and begin"
     assert capsys.readouterr().err.splitlines()[-1].startswith(expected)
 
@@ -125,3 +128,61 @@ def test_a_full_disk_is_said_in_a_sentence(folder, tmp_path, monkeypatch, capsys
 def test_a_sheet_has_rows_of_thumbnails():
     sheet = contact_sheet([np.full((80, 80, 3), i, np.uint8) for i in range(21)])
     assert sheet.shape == (160, 1600, 3) and sheet[85, 5, 0] == 20 and sheet[85, 95, 0] == 0
+
+
+def noise(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", picture(seed))[1].tobytes())
+
+
+def test_each_photo_has_names_of_its_own(tmp_path):
+    """Folders and odd letters are part of the names; a row never comes to another's picture."""
+    names = [
+        "14/14_7.png",
+        "14_14/7.png",
+        "14_14_7.png",
+        "a,b.png",
+        "a_b.png",
+        "a%2Cb.png",
+        " c.png",
+    ]
+    names.append("d" * 246 + ".png")
+    for seed, name in enumerate(names):
+        noise(tmp_path / "in" / name, seed)
+    (tmp_path / "in" / "notes.txt").write_text("no photo")
+    found = find_photos([str(tmp_path / "in")])
+    counts, dropped = prepare(found, source, tmp_path / "out", size=32)
+    assert sum(counts.values()) == len(names) and not dropped
+    out = tmp_path / "out"
+    rows = [row for name in module.CSV.values() for row in read_landmarks(out / name)]
+    crops = module.crop_names(found.photos)
+    assert {row.filename for row in rows} == {f"{name}_0.jpg" for name in crops.values()}
+    for photo in found.photos:
+        crop, _ = crop_face(module.read_photo(photo.path), source(None, photo.path)[0].landmarks)
+        stored = cv2.imread(str(out / "Dataset" / f"{crops[photo.name]}_0.jpg"))[..., ::-1]
+        assert np.abs(stored.astype(int) - crop).mean() < 8, photo.name
+    assert "notes.txt: left alone" in (out / "report.txt").read_text().splitlines()
+
+
+def test_two_photos_of_one_name_are_refused_before_any_work(tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        noise(tmp_path / "in" / name, 1)
+    monkeypatch.setattr(module, "_flat", lambda name: "same")
+    with pytest.raises(ValueError, match=r"a\.png and b\.png would have one name"):
+        prepare(find_photos([str(tmp_path / "in")]), source, tmp_path / "out", size=32)
+    assert not list(tmp_path.rglob("*.jpg"))
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    name = os.fsdecode(b"Andr\xe9.png")
+    for seed in range(3):
+        noise(tmp_path / "in" / str(seed) / name, seed)
+    noise(tmp_path / "in" / "empty.png", 9)
+    (tmp_path / "in" / os.fsdecode(b"\xe9.jpg")).write_text("no photo")
+    counts, dropped = prepare(
+        find_photos([str(tmp_path / "in")]), source, tmp_path / "out", size=32
+    )
+    assert sum(counts.values()) == 3 and dropped == 2
+    assert b"\xe9.jpg: no picture: text\n" in (tmp_path / "out" / "report.txt").read_bytes()
+    rows = [r for n in module.CSV.values() for r in read_landmarks(tmp_path / "out" / n)]
+    assert sorted(r.filename for r in rows) == [f"{i}%2FAndr%E9.png_0.jpg" for i in range(3)]

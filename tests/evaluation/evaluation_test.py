@@ -117,6 +117,22 @@ def test_subsets_are_means_over_their_photos():
     assert "0.400" in table and "0.900" in table and "| - |" in table
 
 
+def test_tables_of_masks_show_boundaries_and_calibration():
+    means = {"count": 3, "segmenter_boundary_iou": 0.123, "segmenter_ece": 0.045}
+    means |= {f"{name}_std": 0.0 for name in means}
+    tables = (
+        report.kind_table({"hand": means}, ("none", "hand")),
+        report.mask_table([("ours", {"occluded": means}, "segmenter")]),
+        report.subset_table({"occluded": means}, ["everything", "segmenter"]),
+    )
+    for table in tables:
+        header, row = table.splitlines()[0].split("|"), table.splitlines()[-1].split("|")
+        cells = {name.strip(): cell.strip() for name, cell in zip(header, row, strict=True)}
+        boundary = [cell for name, cell in cells.items() if "boundary" in name]
+        calibration = [cell for name, cell in cells.items() if name.endswith("ece")]
+        assert [cell[:5] for cell in boundary + calibration] == ["0.123", "0.045"]
+
+
 def test_soft_masks_score_between_the_rounded_ones():
     """A prediction of one half everywhere hits half of the face, and is half wrong beside it."""
     true, half = random_mask(0), np.full((3, 12, 12, 1), 0.5, np.float32)

@@ -114,3 +114,59 @@ def test_what_cannot_be_used_is_named(folders, tmp_path):
     (broken / "A/multiview_neutral/1.obj").write_text("no mesh")
     with pytest.raises(ValueError, match=r"1\.obj"):
         now.evaluate(folders / "data", broken, IMAGES)
+
+
+OBJ = """mtllib scan.mtl
+# two triangles on either side of a seam, a square, and a vertex that nothing uses
+v 0 0 0 1 0 0
+v 1 0 0
+v 1 1 0
+v 0 1 0
+v 9 9 9
+vt 0 0
+vt 1 0
+vt 1 1
+vt 0 1
+vt .5 .5
+vn 0 0 1
+usemtl a
+f 1/1/1 2/2/1 3/3/1
+usemtl b
+f 1/5/1 3/3/1 4/4/1
+v 0 0 5
+f 1//1 2//1 3//1 -1//1
+"""
+
+
+def test_each_vertex_of_a_scan_counts_once(tmp_path):
+    (tmp_path / "scan.obj").write_text(OBJ)
+    vertices, triangles = now.read_mesh(tmp_path / "scan.obj")
+    expected = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [9, 9, 9], [0, 0, 5]]
+    np.testing.assert_array_equal(vertices, expected)
+    assert triangles.tolist() == [[0, 1, 2], [0, 2, 3], [0, 1, 2], [0, 2, 5]]
+    (tmp_path / "scan.obj").write_text("v 0 0 0\nf 1 2 3\n")
+    with pytest.raises(ValueError, match="names a vertex that is not among the 1"):
+        now.read_mesh(tmp_path / "scan.obj")
+
+
+def test_each_vertex_of_a_ply_with_a_texture_counts_once(tmp_path):
+    uv = [[0, 0], [1, 0], [1, 1], [0, 0.5], [1, 1], [0, 1]]
+    rows = ["0 0 0", "1 0 0", "1 1 0", "0 1 0"]
+    for (a, b, c), k in (((0, 1, 2), 0), ((0, 2, 3), 3)):
+        corners = " ".join(f"{u} {v}" for u, v in uv[k : k + 3])
+        rows.append(f"3 {a} {b} {c} 6 {corners}")
+    header = """ply
+format ascii 1.0
+element vertex 4
+property float x
+property float y
+property float z
+element face 2
+property list uchar int vertex_indices
+property list uchar float texcoord
+end_header
+"""
+    (tmp_path / "scan.ply").write_text(header + "\n".join(rows) + "\n")
+    vertices, triangles = now.read_mesh(tmp_path / "scan.ply")
+    assert vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    assert triangles.tolist() == [[0, 1, 2], [0, 2, 3]]

@@ -153,3 +153,20 @@ def test_the_mean_face_is_symmetric(model):
         (model.shape_mean * [-1, 1, 1] - [0.08, 0, 0])[::5, None] - model.shape_mean, axis=-1
     )
     assert distance.min(axis=1).max() < 0.05  # the middle lies at x = -0.04
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model2017-1_bfm_nomouth.h5", "model.npz"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of git-LFS"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
+        (b"\x1f\x8b\x08rest", "packed with gzip"),
+        (b"\xff\xd8\xff\xe0rest", "JPEG"),
+    ],
+)
+def test_a_download_that_went_wrong_is_called_what_it_is(tmp_path, name, content, what):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} is not a face model: it is {what}"):
+        load_face_model(tmp_path / name)

@@ -14,7 +14,13 @@ from face_model_files import (
     write_flame_albedo,
 )
 
-from focus_jax.face_models import fitting, flame, load_face_model, skinning
+from focus_jax.face_models import (
+    describe_companions,
+    fitting,
+    flame,
+    load_face_model,
+    skinning,
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +160,40 @@ def test_a_texture_of_255_with_its_own_coordinates(path, tmp_path):
     model = load_face_model(tmp_path / "generic_model.pkl", albedo=2)
     np.testing.assert_allclose(model.albedo_mean[7], np.array([200, 90, 60]) / 255, rtol=1e-5)
     np.testing.assert_allclose(model.albedo_basis[7], modes[4, 4, ::-1, :2] / 255, rtol=1e-5)
+
+
+def test_the_albedo_model_of_2020_by_its_published_name(path, tmp_path):
+    """It brings its own coordinates, and is of linear light."""
+    (tmp_path / "generic_model.pkl").write_bytes(path.read_bytes())
+    mesh, side = head(), 16
+    uv = np.tile([0.3, 0.7], (len(mesh.vertices), 1))
+    texture = np.zeros((side, side, 3))
+    texture[4, 4] = [0.6, 0.3, 0.002]
+    modes = 1e-4 * np.random.default_rng(0).normal(size=(side, side, 3, 5))
+    content = {"MU": texture, "PC": modes, "specMU": texture, "vt": uv, "ft": mesh.triangles}
+    np.savez(tmp_path / "albedoModel2020_FLAME_albedoPart.npz", **content)
+    model = load_face_model(tmp_path / "generic_model.pkl", albedo=2)
+
+    def encode(linear):
+        return np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+    np.testing.assert_allclose(model.albedo_mean[7], encode(texture[4, 4]), rtol=1e-5)
+    moved = encode(texture[4, 4] + modes[4, 4, :, 0])
+    wanted = moved - encode(texture[4, 4])
+    np.testing.assert_allclose(model.albedo_basis[7, :, 0], wanted, rtol=1e-2, atol=1e-7)
+    assert model.licence.endswith("; albedo University of York (Smith et al. 2020); for research")
+    said = describe_companions(tmp_path / "generic_model.pkl").splitlines()
+    assert said[0] == f"beside it in {tmp_path}:"
+    assert said[1].startswith("landmarks: none, they are found on the geometry (looked for flame_")
+    assert said[2].startswith("albedo: albedoModel2020_FLAME_albedoPart.npz (looked for FLAME_alb")
+    assert said[3].startswith("texture coordinates: albedoModel2020_FLAME_albedoPart.npz (looked")
+
+
+def test_an_albedo_without_coordinates_is_said_not_to_be_read(path, tmp_path):
+    (tmp_path / "generic_model.pkl").write_bytes(path.read_bytes())
+    np.savez(tmp_path / "FLAME_albedo_from_BFM.npz", MU=np.zeros(3), PC=np.zeros((3, 1)))
+    said = describe_companions(tmp_path / "generic_model.pkl")
+    assert "albedo: none, FLAME_albedo_from_BFM.npz has no texture coordinates beside it" in said
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
+import dataclasses
+import importlib.util
 import io
+import json
+import sys
 
 import numpy as np
 import pytest
@@ -46,6 +50,63 @@ def test_the_atlas_is_the_surface_without_overlaps(model, atlas):
     area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
     # Pieces that overlapped would cover more than the whole between them.
     assert 0.5 < np.abs(area).sum() / 2 < 1
+
+
+def test_only_other_face_models_need_xatlas(model, atlas, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "xatlas" else find(n))
+    monkeypatch.setitem(sys.modules, "xatlas", None)  # importing it fails
+    again = export.make_atlas(load_face_model("builtin"))
+    np.testing.assert_array_equal(again.uv, atlas.uv)
+    other = dataclasses.replace(model, triangles=model.triangles[:-1], name="mine")
+    with pytest.raises(
+        ValueError, match=r"texture of mine needs xatlas: `pip install \"focus_jax\["
+    ):
+        export.make_atlas(other)
+
+
+def test_other_face_models_are_laid_flat(model):
+    pytest.importorskip("xatlas")
+    other = dataclasses.replace(model, triangles=model.triangles[:-1])
+    atlas = export.make_atlas(other)
+    np.testing.assert_array_equal(atlas.vertex[atlas.triangles], other.triangles)
+
+
+def agree(found, vertices, triangles):
+    """Normals are of length 1, and those of the surface."""
+    mesh = trimesh.Trimesh(vertices, triangles, process=False)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=1e-3)
+    assert np.sum(found * mesh.vertex_normals, -1).min() > 0.99
+
+
+@pytest.mark.parametrize("name", ["fitted", "neutral"])
+def test_obj_and_ply_have_the_normals_of_the_whole_surface(written, model, name):
+    folder, arrays = written
+    lines = [line.split() for line in (folder / f"{name}.obj").read_text().splitlines()]
+    normals = np.array([w[1:] for w in lines if w[0] == "vn"], float)
+    agree(normals, arrays[name], model.triangles)
+    corners = np.array([[c.split("/") for c in w[1:]] for w in lines if w[0] == "f"], int)
+    np.testing.assert_array_equal(corners[..., 2], corners[..., 0])  # a normal a vertex
+    header = (folder / f"{name}.ply").read_bytes().partition(b"end_header")[0].decode()
+    assert all(f"property float n{axis}" in header for axis in "xyz")
+    loaded = trimesh.load_mesh(folder / f"{name}.ply", process=False)
+    agree(loaded.vertex_normals, arrays[name], model.triangles)
+
+
+@pytest.mark.parametrize("name", ["fitted", "neutral"])
+def test_glb_says_what_its_buffers_hold(written, name):
+    """What glTF's validator gives hints about."""
+    content = (written[0] / f"{name}.glb").read_bytes()
+    tree = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+    (primitive,) = tree["meshes"][0]["primitives"]
+
+    def target(accessor):
+        return tree["bufferViews"][tree["accessors"][accessor]["bufferView"]].get("target")
+
+    assert target(primitive["indices"]) == 34963
+    assert {target(a) for a in primitive["attributes"].values()} == {34962}
+    assert name in [node.get("name") for node in tree["nodes"]]
+    assert all(node.get("name") for node in tree["nodes"])
 
 
 @pytest.mark.parametrize("name", ["fitted", "neutral"])

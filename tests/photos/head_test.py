@@ -49,7 +49,7 @@ def test_the_head_holds_the_face_and_more(model, found):
 def test_its_files(model, found, tmp_path):
     whole = head.whole_head(model)
     colours = np.random.default_rng(1).uniform(0.2, 0.8, (len(whole.vertex), 3)).astype("f4")
-    head.write_head(tmp_path, whole, found, colours)
+    head.write_head(tmp_path, whole, found, colours, found.rotation)
     neutral = trimesh.load_mesh(tmp_path / "head_neutral.ply", process=False)
     fitted = trimesh.load_mesh(tmp_path / "head.ply", process=False)
     plain = morphable.vertices(whole.face_model, found.code.identity, found.code.expression[:0])
@@ -120,7 +120,10 @@ def test_a_face_is_written_with_its_head(model, found, tmp_path, monkeypatch):
         facing=None,
         depth=None,
     )
-    about = {"crop": {"inverse": np.eye(2, 3).tolist()}}
+    about = {
+        "crop": {"inverse": np.eye(2, 3).tolist()},
+        "camera": {"R": found.rotation.tolist()},
+    }
     monkeypatch.setattr(results, "describe", lambda *_: about)
     for name in ("_write_masks", "_write_pictures"):
         monkeypatch.setattr(results, name, lambda *_: None)

@@ -126,10 +126,9 @@ def test_the_whole_mesh_is_written_with_the_same_coefficients(model, photos, tmp
         now_predict.predict(model, [], photos, out, find=find, prior=extra, whole=whole)
 
 
-def test_dlib_finds_the_astronaut():
-    pytest.importorskip("dlib")
+def test_the_astronaut_is_found():
     photo = skimage.data.astronaut()
-    find = now_predict.from_dlib()
+    find = now_predict.from_photos()
     landmarks = find("astronaut", photo)
     assert np.abs(landmarks[36:48].mean(0) - np.mean(EYES, axis=0)).max() < 4
     assert find("nobody", np.zeros_like(photo)) is None

@@ -1,8 +1,10 @@
 """The model that comes with the package, on scikit-image's astronaut (NASA, public domain)."""
 
 import json
+import logging
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import skimage.data
@@ -14,6 +16,7 @@ from focus_jax.photos import inference
 from focus_jax.photos.trained import load_model, make_batch
 from focus_jax.rendering import camera
 from focus_jax.weights.run import SHIPPED
+from tests.training.train_test import Compiled
 
 # What dlib's detector finds in the photo, so that the test needs no detector.
 LANDMARKS = Path(__file__).parents[1] / "astronaut_landmarks.json"
@@ -21,8 +24,20 @@ KINDS = ("none", "mask", "scarf", "sunglasses", "hat", "hand")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_model("shipped")
+def compiled():
+    """Programs that were compiled since, by their names."""
+    seen, logger = Compiled(), logging.getLogger("jax._src.interpreters.pxla")
+    logger.addHandler(seen)
+    with jax.log_compiles():
+        yield seen.counts
+    logger.removeHandler(seen)
+
+
+@pytest.fixture(scope="module")
+def model(compiled):
+    found = load_model("shipped")
+    assert not compiled, "loading weights compiles nothing"
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +57,11 @@ def crops(model):
 def found(model, crops):
     images, _, landmarks = crops
     return inference.infer(model, make_batch(model, images, landmarks))
+
+
+def test_a_face_takes_few_programs(found, compiled):
+    """Single operations that JAX compiles one by one took seconds at every start."""
+    assert 3 <= sum(compiled.values()) <= 12, compiled
 
 
 def test_the_face_sits_on_the_face(model, crops, found):

@@ -94,13 +94,16 @@ def test_inclusive_edges_culling_and_ties(backend):
     assert rasterize.rasterize(square, front[:, ::-1], 6, 6, backend).triangle_id.max() == -1
 
 
+@pytest.mark.filterwarnings("ignore:.*reach behind the camera")
+@pytest.mark.parametrize("perspective", [False, True])
 @pytest.mark.parametrize("kind", scenes.KINDS)
-def test_backends_see_the_same_triangles(kind):
+def test_backends_see_the_same_triangles(kind, perspective):
     """300 scenes: 25 of each of 12 kinds, each kind at a size of its own. No pixel differs."""
     height, width = 17 + 3 * scenes.KINDS.index(kind), 61 - 4 * scenes.KINDS.index(kind)
     screen, triangles = scenes.scene(kind, 0, 25, height, width)
-    a = rasterize.rasterize(screen, triangles, height, width, "warp")
-    b = rasterize.rasterize(screen, triangles, height, width, "jnp")
+    options = {"perspective": perspective}
+    a = rasterize.rasterize(screen, triangles, height, width, "warp", **options)
+    b = rasterize.rasterize(screen, triangles, height, width, "jnp", **options)
     np.testing.assert_array_equal(a.triangle_id, b.triangle_id)
     np.testing.assert_allclose(a.barycentric, b.barycentric, atol=1e-6)
     if kind not in ("points", "slivers"):
@@ -113,7 +116,7 @@ def test_backends_see_the_same_triangles_when_optimized():
     code = (
         "import sys; sys.path[:0] = ['.', 'tests']\n"
         "from tests.rendering import rasterize_test as tests\n"
-        "for kind in tests.scenes.KINDS: tests.test_backends_see_the_same_triangles(kind)"
+        "for kind in tests.scenes.KINDS: tests.test_backends_see_the_same_triangles(kind, True)"
     )
     environment = {**os.environ, "XLA_FLAGS": ""}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT)
@@ -191,6 +194,51 @@ def test_perspective_correct_weights():
         options = {"backend": backend, "perspective": True}
         weights = rasterize.rasterize(screen, triangles, 7, 7, **options).barycentric
         np.testing.assert_allclose(weights[0, 0, 4], [0.5, 0, 0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_steep_triangles_hide_each_other_as_rays_meet_them(backend):
+    """Two triangles that cross in depth: who is in front of whom, by the rays themselves."""
+    rng = np.random.default_rng(3)
+    size, focal = 48, 40.0
+    pixel = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1) - (size - 1) / 2
+    rays = np.concatenate([pixel / focal, np.ones((size, size, 1))], -1)
+    wrong, affine, both = 0, 0, 0
+    for _ in range(100):
+        depth = rng.uniform(1, 12, (6, 1))
+        points = np.concatenate([rng.uniform(-0.7, 0.7, (6, 2)) * depth, depth], -1)
+        screen = np.concatenate([focal * points[:, :2] / depth + (size - 1) / 2, depth], -1)
+        screen = jnp.asarray(screen[None], jnp.float32)
+        triangles = np.array([[0, 1, 2], [3, 4, 5]])
+        for k, (a, b, c) in enumerate(np.asarray(screen[0, :, :2], float)[triangles]):
+            if np.linalg.det([b - a, c - a]) > 0:  # seen from behind
+                triangles[k] = triangles[k][::-1]
+        normals = [np.cross(q - p, r - p) for p, q, r in points[triangles]]
+        met = [n @ points[t[0]] / (rays @ n) for n, t in zip(normals, triangles, strict=True)]
+        ids = [
+            np.asarray(rasterize.rasterize(screen, t, size, size, backend).triangle_id[0]) >= 0
+            for t in triangles[:, None]
+        ]
+        sure = ids[0] & ids[1] & (np.abs(met[0] - met[1]) > 1e-4 * met[0])
+        nearest = np.where(met[0] < met[1], 0, 1)
+        for perspective in (False, True):
+            found = rasterize.rasterize(
+                screen, jnp.asarray(triangles), size, size, backend, perspective=perspective
+            )
+            differs = int((np.asarray(found.triangle_id[0]) != nearest)[sure].sum())
+            wrong, affine = (wrong + differs, affine) if perspective else (wrong, affine + differs)
+        both += int(sure.sum())
+    assert both > 2000 and affine > 0.03 * both and wrong == 0, (both, affine, wrong)
+
+
+def test_triangles_that_reach_behind_the_camera_are_told_of():
+    screen = jnp.array([[[1, 1, 5], [1, 4, 5], [4, 4, -1], [4, 1, -2], [2, 2, -3]]], jnp.float32)
+    triangles = jnp.array([[0, 1, 2], [0, 2, 3], [2, 3, 4]])
+    with pytest.warns(UserWarning, match="2 triangles reach behind the camera and are left out"):
+        rasterize.rasterize(screen, triangles, 6, 6)
+    with pytest.warns(UserWarning, match="2 triangles reach behind"):
+        rasterize.render(screen, triangles, screen, 6, 6)
+    rasterize.rasterize(screen, triangles[2:], 6, 6)  # wholly behind: nothing is missing
 
 
 def test_unseen_nan_does_not_spread():
@@ -286,7 +334,7 @@ def test_order_of_cuda_threads_does_not_matter():
         corners = warp.array(triangles, dtype=warp.vec3i, device="cpu")
         # Launches of the first `last` triangles only, so that later ones differ.
         for last in range(0, len(triangles) + 1, 20)[::order]:
-            inputs = [points, corners[:last] if last else corners[:1], nearest]
+            inputs = [points, corners[:last] if last else corners[:1], 0, nearest]
             warp.launch(kernels.draw_triangles, (1, max(last, 1)), inputs, device="cpu")
         found = nearest.numpy()[0].astype(np.int32)
         np.testing.assert_array_equal(found, expected)
@@ -355,6 +403,15 @@ def test_unknown_triangles_that_name_no_vertex_cover_nothing(backend):
     image, triangle_id = render(screen, wrong, attributes)
     assert np.all(np.asarray(triangle_id) % 2 == 1)
     assert np.isfinite(image).all()
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_triangles_far_outside_have_no_gradient(deterministic):
+    corners = np.array([[1e10, 1, 5], [1e10, 4, 5], [2e10, 4, 5]], np.float32)
+    screen = jnp.stack([corners, corners * [-1, -1, 1]])  # their pixels are no int32
+    loss = loss_of(jnp.array([[0, 1, 2]]), 8, 8, backend="warp", deterministic=deterministic)
+    for gradient in jax.grad(loss, (0, 1))(screen, jnp.ones((2, 3, 1))):
+        np.testing.assert_array_equal(gradient, 0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -96,8 +96,12 @@ def watched(config, tmp_path_factory):
     logger.addHandler(compiled)
     try:
         with pytest.MonkeyPatch.context() as patch, jax.log_compiles():
-            for name in ("update_on_renderings", "update_autoencoder", "update_segmenter"):
-                patch.setattr(updates, name, without_copies(getattr(updates, name)))
+            for module, name in (
+                (train_module, "update_on_renderings"),
+                (updates, "update_autoencoder"),
+                (updates, "update_segmenter"),
+            ):
+                patch.setattr(module, name, without_copies(getattr(module, name)))
             scores = train(config, workdir)
     finally:
         logger.removeHandler(compiled)

@@ -257,7 +257,9 @@ def test_bfloat16_is_near_and_leaves_the_state_float32(
     kinds = jax.tree.map(lambda x: x.dtype, state)
     copy = jax.tree.map(jnp.copy, state)
     _, values = step(state, batch, constants, method, number)
-    after, low = step(copy, batch, constants, dataclasses.replace(method, dtype="bfloat16"), number)
+    networks = dataclasses.replace(method.networks, dtype="bfloat16")
+    low_method = dataclasses.replace(method, networks=networks)
+    after, low = step(copy, batch, constants, low_method, number)
     assert jax.tree.map(lambda x: x.dtype, after) == kinds
     assert all(x.dtype == (jnp.bool_ if n == "finite" else jnp.float32) for n, x in low.items())
     np.testing.assert_allclose(low["loss"], values["loss"], rtol=0.05)

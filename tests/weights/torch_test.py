@@ -4,8 +4,11 @@
 each network.
 """
 
+import argparse
 import collections
+import datetime
 import os
+import pathlib
 import pickle
 import sys
 import zlib
@@ -287,19 +290,78 @@ def test_refusals(narrow):
     ("function", "arguments"),
     [(os.system, "touch {}"), (exec, "open({!r}, 'w')"), (open, "{}"), (getattr, "{}")],
 )
-def test_a_file_that_runs_code_is_refused(tmp_path, zipped, function, arguments):
+def test_no_code_of_a_file_is_run(tmp_path, zipped, function, arguments):
     touched, path = tmp_path / "touched", tmp_path / "evil.pt"
     text = arguments.format(str(touched))
     call = Call(function, text, "w") if function is open else Call(function, text)
     if zipped:
         zip_checkpoint(path, pickle.dumps({"x": call}, protocol=2))
     else:
-        path.write_bytes(
-            b"".join(pickle.dumps(x, protocol=2) for x in (0x1950A86A20F9469CFC6C, 1001, {}, call))
-        )
-    with pytest.raises(ValueError, match="refused: the file asks to call"):
+        parts = (0x1950A86A20F9469CFC6C, 1001, {}, {"x": call}, [])
+        path.write_bytes(b"".join(pickle.dumps(x, protocol=2) for x in parts))
+    with pytest.raises(ValueError, match=r"holds no named tensors; 'x' was to be made by \w+\."):
         read_checkpoint(path)
     assert not touched.exists()
+
+
+class Settings:
+    """Of a class that is not there when the file is read."""
+
+    def __init__(self):
+        self.rate = 0.1
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_people_save_beside_tensors_is_passed_over(tmp_path, stand_in, zipped):
+    weights_of = {"w": stand_in.tensor(0, (2, 3), (3, 1))}
+    beside = {
+        "epoch": np.float64(3.5),
+        "best": np.int64(4),
+        "mean": np.arange(3.0),
+        "names": np.array(["a", None], object),
+        "raw": b"\x00\xff",
+        "rate": collections.defaultdict(list, a=[1]),
+        "path": pathlib.Path("/runs/1"),
+        "part": slice(0, 3),
+        "numbers": range(5),
+        "when": datetime.datetime(2024, 1, 1),
+        "settings": Settings(),
+        "arguments": argparse.Namespace(lr=0.1),
+        "loss": stand_in.tensor(0, (), ()),
+        "evil": Call(os.system, "false"),
+    }
+    for content in (
+        {**beside, "state_dict": weights_of},
+        {"state_dict": {**weights_of, "_extra_state": beside["settings"]}, **beside},
+        {"outer": {**beside, "model": weights_of}},
+    ):
+        stand_in.write(tmp_path / "a.pt", content, zipped=zipped)
+        found = read_checkpoint(tmp_path / "a.pt")
+        assert list(found) == ["w"]
+        np.testing.assert_array_equal(found["w"], np.arange(6).reshape(2, 3))
+
+
+def test_a_state_dict_of_arrays(tmp_path, stand_in):
+    content = {"state_dict": {"w": np.arange(6.0).reshape(2, 3)}, "epoch": np.float64(2)}
+    stand_in.write(tmp_path / "a.pt", content, zipped=True)
+    assert_same(read_checkpoint(tmp_path / "a.pt"), {"w": np.arange(6.0).reshape(2, 3)})
+
+
+def test_no_tensor_depends_on_what_is_not_run(tmp_path, stand_in):
+    def write(content):
+        stand_in.write(tmp_path / "a.pt", content, zipped=True)
+        return read_checkpoint(tmp_path / "a.pt")
+
+    evil, good = Call(os.system, "false"), stand_in.tensor(0, (1,), (1,))
+    for wrong in (stand_in.tensor(evil, (1,), (1,)), stand_in.tensor(0, (evil,), (1,))):
+        with pytest.raises(ValueError, match=r"a\.pt: refused: a tensor depends on \w+\.system"):
+            write({"w": wrong})
+    rebuild = sys.modules["torch._utils"]
+    rebuild._rebuild_qtensor = lambda: None
+    rebuild._rebuild_qtensor.__module__ = "torch._utils"
+    rebuild._rebuild_qtensor.__qualname__ = "_rebuild_qtensor"
+    with pytest.raises(ValueError, match=r"'q' is of a kind .*: torch\._utils\._rebuild_qtensor"):
+        write({"w": good, "q": Call(rebuild._rebuild_qtensor, 1)})
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from focus_jax import weights
+from focus_jax.weights.torch_file import read_checkpoint
 
 
 @pytest.fixture
@@ -67,3 +68,12 @@ def test_load_refuses_other_files(tmp_path):
         weights.load(tmp_path / "a.safetensors")
     with pytest.raises(FileNotFoundError):
         weights.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(("read", "kind"), [(weights.load, "safe"), (read_checkpoint, "PyTorch")])
+def test_a_download_that_went_wrong_is_called_what_it_is(tmp_path, read, kind):
+    path = tmp_path / "weights.bin"
+    for content, what in ((b"", "an empty file"), (b"<html>Sign in</html>", "a web page")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"weights\.bin is not a {kind}.*it is {what}"):
+            read(path)

@@ -1,0 +1,71 @@
+"""The one command: its table of contents, its words, and what it says of wrong ones."""
+
+import subprocess
+import sys
+
+import pytest
+
+from focus_jax import commands
+
+
+def test_help_is_a_table_of_contents(capsys):
+    assert commands.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for word in commands.COMMANDS:
+        assert f"  {word} " in said
+
+
+@pytest.mark.parametrize("word", [w for w in commands.COMMANDS if w not in ("train", "misfit")])
+def test_every_command_has_help(word, capsys):
+    with pytest.raises(SystemExit) as stop:
+        commands.main([word, "--help"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: focus-jax {word} ")
+
+
+@pytest.mark.parametrize("word", ["train", "misfit"])
+def test_commands_of_a_config_have_help(word):
+    """In a process of their own, since absl's flags are of the whole process."""
+    command = [sys.executable, "-m", "focus_jax", word, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert "--config" in done.stdout + done.stderr
+
+
+def test_an_unknown_word_is_one_sentence(capsys):
+    assert commands.main(["recontruct"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: focus-jax has no 'recontruct'") and "reconstruct" in said
+    assert commands.main([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["evaluate", "tables", "--workdir=nowhere"], "nowhere is not a trained model"),
+        (["evaluate", "page", "--workdir=nowhere"], "nowhere holds no config.json"),
+        (["evaluate", "landmarks", "nowhere"], "london_info.csv does not exist; give a folder"),
+        (["evaluate", "landmarks", "x", "--refine=-1"], "--refine must be at least 0, not -1"),
+        (["evaluate", "scans"], "give a scan, or --ict and --skins to draw people"),
+        (["evaluate", "scans", "no.glb"], "no.glb does not exist; give a scan"),
+        (["evaluate", "scans", "--ict=no.npz", "--skins=no"], "no holds no skins"),
+        (["weights", "export", "nowhere", "out"], "nowhere is not a trained model"),
+        (["weights", "import", "no.pth", "--as", "encoder", "o"], "there is no file no.pth"),
+        (["face-model", "show", "no.h5"], "no.h5"),
+        (["prepare", "nowhere", "out"], "no photos in nowhere"),
+        (["now", "score", "--dataset=a", "--predictions=b", "--images=c"], "c does not exist"),
+    ],
+)
+def test_wrong_input_is_one_sentence(line, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert commands.main(line) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and said in error
+
+
+def test_the_shipped_model_is_understood_where_a_run_is(capsys, tmp_path):
+    """And nothing prints the messages of other libraries."""
+    out = tmp_path / "model"
+    assert commands.main(["weights", "export", "shipped", str(out)]) == 0
+    assert sorted(p.suffix for p in out.iterdir()) == [".json"] + [".safetensors"] * 3
+    said = capsys.readouterr()
+    assert said.err == "" and said.out == f"{out}: " + said.out.partition(": ")[2]

@@ -1,0 +1,122 @@
+"""Three lines of Python, on the astronaut: a path, an array, a list, and wrong input."""
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import trimesh
+
+import focus_jax
+from focus_jax.photos import inference
+from focus_jax.photos import trained as trained_module
+
+pytest.importorskip("dlib")
+OPTIONS = {"refine": 4, "batch_size": 2}
+PHOTO = skimage.data.astronaut()[:300, 100:400]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """None: few modes, pixels and steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        modes = {"identity": 3, "expression": 2, "albedo": 2}
+        patch.setattr(trained_module, "UNTRAINED_MODES", modes)
+        patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
+        patch.setattr(inference, "START_STEPS", 40)
+        patch.setattr("focus_jax.photos.api.keep_programs", lambda: None)
+        yield focus_jax.load_model("none")
+
+
+@pytest.fixture(scope="module")
+def faces(model):
+    return focus_jax.reconstruct(PHOTO, model=model, **OPTIONS)
+
+
+def test_a_face_has_the_photos_size_and_millimetres(faces, model):
+    (face,) = faces
+    assert face.mask.shape == face.occlusion.shape == PHOTO.shape[:2] and face.mask.dtype == bool
+    assert face.mask.sum() > 2000 and not (face.mask & face.occlusion).any()
+    assert face.vertices.shape == face.neutral.shape == np.shape(model.face_model.shape_mean)
+    eyes = face.landmarks[36:48].mean(0)
+    assert np.abs(eyes - (125, 101)).max() < 10  # read off the picture by eye
+    camera = face.numbers["camera"]
+    inside = focus_jax.camera.project(
+        face.vertices, *(np.asarray(camera[k], np.float32) for k in ("R", "t", "K"))
+    )
+    ys, xs = np.nonzero(face.mask | face.occlusion)
+    assert abs(float(inside[:, 0].min()) - xs.min()) < 3
+    assert abs(float(inside[:, 1].max()) - ys.max()) < 3
+    assert "hidden" in repr(face) and face.name == "0000"
+
+
+def test_its_mesh_has_the_photos_colours(faces):
+    mesh = faces[0].mesh()
+    assert isinstance(mesh, trimesh.Trimesh) and len(mesh.vertices) == len(faces[0].vertices)
+    mean = mesh.visual.vertex_colors[:, :3].mean(0)
+    assert np.abs(mean - PHOTO[faces[0].mask].mean(0)).max() < 40
+    np.testing.assert_allclose(faces[0].mesh(neutral=True).vertices, faces[0].neutral, atol=1e-4)
+
+
+def test_it_is_saved_as_the_command_writes_it(faces, tmp_path):
+    where = faces[0].save(tmp_path)
+    assert where == tmp_path / "0000" / "0"
+    written = {p.name for p in where.iterdir()}
+    assert {"face.json", "mask.png", "fitted.glb", "fitted.obj", "overlay.jpg"} <= written
+    mask = cv2.imread(str(where / "mask.png"), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(mask > 0, faces[0].mask)
+
+
+def test_a_photo_turned_by_a_quarter_shows_the_same_face(model, faces):
+    """Its mask and its mesh are the upright photo's, turned."""
+    (turned,) = focus_jax.reconstruct(np.rot90(PHOTO, -1).copy(), model=model, **OPTIONS)
+    (upright,) = faces
+    mask = np.rot90(upright.mask, -1)
+    assert (mask & turned.mask).sum() > 0.95 * (mask | turned.mask).sum()
+    # Clockwise by a quarter: what lay above, at y down 0, lies to the right.
+    places = np.stack([PHOTO.shape[0] - 1 - upright.landmarks[:, 1], upright.landmarks[:, 0]], -1)
+    assert np.linalg.norm(turned.landmarks - places, axis=1).mean() < 2
+    mesh, before = turned.mesh(), upright.mesh()
+    expected = np.stack([before.vertices[:, 1], -before.vertices[:, 0]], -1)
+    assert np.linalg.norm(mesh.vertices[:, :2] - expected, axis=1).mean() < 2  # of 1000 mm away
+
+
+def test_several_photos_and_one_without_a_face(model, faces, tmp_path):
+    path = tmp_path / "a.b.png"
+    cv2.imwrite(str(path), PHOTO[..., ::-1])
+    empty = np.zeros((40, 60, 3), np.uint8)
+    options = {"model": model, "refine": 4, "batch_size": 2}
+    found = focus_jax.reconstruct([str(path), empty, PHOTO], **options)
+    assert [(f.photo, f.name) for f in found] == [(0, "a.b.png"), (2, "0002")]
+    np.testing.assert_allclose(found[1].vertices, faces[0].vertices, atol=1e-3)
+    masks = focus_jax.segment([str(path), empty], **options)
+    np.testing.assert_array_equal(masks[0], found[0].mask)
+    assert masks[1].shape == (40, 60) and not masks[1].any()
+    each = focus_jax.segment([path, empty], per_face=True, **options)
+    assert [len(m) for m in each] == [1, 0]
+
+
+def test_what_cannot_be_read_is_said(model, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no photo")
+    with pytest.raises(ValueError, match=r"bad\.jpg \("):
+        focus_jax.reconstruct(bad, model=model)
+    with pytest.warns(UserWarning, match=r"1 of 2 photos left out: bad\.jpg"):
+        masks = focus_jax.segment([bad, np.zeros((40, 40, 3), np.uint8)], model=model)
+    assert masks[0] is None and masks[1].shape == (40, 40)
+
+
+@pytest.mark.parametrize(
+    ("photos", "options", "said"),
+    [
+        ("no.jpg", {}, "there is no photo no.jpg"),
+        (np.zeros((4, 4)), {}, r"photo 0 is an array"),
+        (np.zeros((4, 4, 3), np.float32), {}, r"float32 \(4, 4, 3\); give uint8"),
+        (PHOTO, {"refine": -1}, "refine=-1"),
+        (PHOTO, {"batch_size": 0}, "batch_size=0"),
+        (PHOTO, {"landmarks": "eyes"}, "'eyes'"),
+        (PHOTO, {"model": "nowhere"}, "nowhere is not a trained model"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(model, photos, options, said):
+    with pytest.raises(ValueError, match=said):
+        focus_jax.reconstruct(photos, **{"model": model, **options})

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from focus_jax.photos.inference import FINE
+from focus_jax.photos.results import photo_camera
+from focus_jax.rendering import camera
+
+
+@pytest.mark.parametrize("degrees", [0, 20, -75, 180])
+def test_the_photos_camera_sees_what_the_crops_sees(degrees):
+    """Points project to the same pixels of the photo, by the camera of either."""
+    angle = np.radians(degrees)
+    linear = 1.7 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    to_photo = np.concatenate([linear, [[310.0], [95.0]]], axis=1)
+    rotation = np.asarray(camera.rotation_matrix(np.array([0.2, -0.4, 0.1])), np.float64)
+    translation, points = (
+        np.array([3.0, -8.0, 1000.0]),
+        np.random.default_rng(0).normal(size=(9, 3)),
+    )
+    points *= 60
+    crop = np.asarray(camera.intrinsics(FINE, FINE), np.float64)
+    seen = camera.project(points, rotation, translation, crop)[:, :2] @ linear.T + to_photo[:, 2]
+    matrix, turn = photo_camera(to_photo)
+    found = camera.project(points, turn @ rotation, turn @ translation, matrix)[:, :2]
+    np.testing.assert_allclose(found, seen, atol=0.02)
+    assert matrix[0, 1] == matrix[1, 0] == 0 and matrix[0, 0] == pytest.approx(matrix[1, 1])
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
