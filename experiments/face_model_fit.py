@@ -227,7 +227,7 @@ def sheet(fitted: Fitted, count: int = 36) -> np.ndarray:
     chosen = np.linspace(0, len(fitted.inside) - 1, min(count, len(fitted.inside))).astype(int)
     parts = [
         pictures.grid([fitted.image[part], fitted.rendering[part]], side=160)
-        for part in np.array_split(chosen, 6)
+        for part in np.array_split(chosen, min(6, len(chosen)))
     ]
     tallest = max(len(part) for part in parts)
     return np.concatenate([np.pad(p, ((0, tallest - len(p)), (0, 0), (0, 0))) for p in parts], 1)

@@ -129,7 +129,7 @@ def see(mesh: Mesh, frames: list[photos.Frame], mean: np.ndarray, surface: Surfa
     shift = balance(tone, studios, np.array([f.person.pale for f in frames]))
     detail = even - tone[:, None]
     above = np.maximum(detail.mean(-1, keepdims=True) - HIGHLIGHT, 0)
-    shiny = (surface.bare | part["lips"])[:, None]
+    shiny = (surface.bare | part["lips"] | part["nostrils"])[:, None]
     return skin.Seen(detail - (1 - KEPT) * above * shiny, tone + shift, valid, shift)
 
 
@@ -179,7 +179,7 @@ def paint_eyes(mesh: Mesh, iris: np.ndarray, white: np.ndarray) -> np.ndarray:
     """Log colours `[v 3]`: rings around the axis, and the shade of the lids."""
     iris, white = np.exp(iris), np.exp(white)
     pupil, rim = np.full(3, PUPIL), 0.45 * iris + 0.35 * white
-    rings = {0.0: pupil, 0.11: pupil, 0.155: 0.45 * iris, 0.25: 1.12 * iris, 0.345: 0.8 * iris}
+    rings = {0.0: pupil, 0.11: pupil, 0.155: 0.85 * iris, 0.25: 1.2 * iris, 0.345: 0.9 * iris}
     rings |= {0.40: rim, 0.56: white, 1.0: white}
     eye = np.isfinite(mesh.axis)
     axis = np.where(eye, mesh.axis, 0)
