@@ -15,7 +15,7 @@ from absl import app, flags
 
 from focus_jax import forward
 from focus_jax.data.align import align_face
-from focus_jax.data.detect import dlib_source
+from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.occluders import paste_occluder
 from focus_jax.face_models import load_face_model
 from focus_jax.photos import inference
@@ -67,14 +67,14 @@ def astronaut(workdir: str) -> np.ndarray:
     """The photo, plain and with occluders pasted on, as a trained model sees it."""
     model = load_model(workdir)
     photo = skimage.data.astronaut()
-    (face, *_) = dlib_source()(photo, Path())
+    (face, *_) = landmark_source(DEFAULT)(photo, Path())
     crop = align_face(photo, face.landmarks, model.record_size)
     images = []
     for number, kind in enumerate(OCCLUDERS):
         rng = np.random.default_rng(number)
         images.append(paste_occluder(crop.image, crop.landmarks, rng, kind).image)
     batch = make_batch(model, np.stack(images), np.stack([crop.landmarks] * len(images)))
-    code, _, _ = inference.find_codes(model, batch)
+    code = inference.find_codes(model, batch).code
     face = forward.reconstruct(code, model.face_model, *batch.image.shape[1:3])
     rendering, mask = face.rendering, inference.show(model, batch, code).coarse_mask
     return pictures.grid(

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax.data.detect import csv_source
 from focus_jax.data.faces import Face, Photo, read_faces
+from focus_jax.data.landmark_files import csv_source
 from focus_jax.data.landmarks import read_landmarks
 from focus_jax.data.photos import CSV, UnreadablePhoto
 from focus_jax.photos.inference import find_codes
@@ -87,7 +87,8 @@ def measure(model: Model, faces: list[Face], steps: int) -> tuple[np.ndarray, np
         full = chosen + [chosen[-1]] * (BATCH - len(chosen))
         crops, points = (np.stack([getattr(f, k) for f in full]) for k in ("crop", "landmarks"))
         begun = time.perf_counter()
-        _, *errors = jax.device_get(find_codes(model, make_batch(model, crops, points), steps))
+        found = jax.device_get(find_codes(model, make_batch(model, crops, points), steps))
+        errors = found.errors, found.refined
         seconds.append((time.perf_counter() - begun) / BATCH)
         colours.append(np.stack([e.photometric for e in errors], -1)[: len(chosen)])
         landmarks.append(np.stack([np.sqrt(2 * e.landmark) for e in errors], -1)[: len(chosen)])

@@ -148,7 +148,7 @@ def look(model: Model, faces: list[Face], steps: int) -> Seen:
         full = chosen + [chosen[-1]] * (BATCH - len(chosen))
         crops, points = (np.stack([getattr(f, k) for f in full]) for k in ("crop", "landmarks"))
         batch = make_batch(model, crops, points)
-        code, _, _ = find_codes(model, batch, steps)
+        code = find_codes(model, batch, steps).code
         seen = _see(
             code,
             jnp.asarray(batch.image),

@@ -194,12 +194,18 @@ def _unit_width(x: jax.Array) -> jax.Array:
 
 
 def landmark(
-    predicted: Float[Array, "b 68 2"], target: Float[Array, "b 68 2"], weights: Float[Array, "68"]
+    predicted: Float[Array, "b n 2"], target: Float[Array, "b n 2"], weights: Float[Array, "*w n"]
 ) -> Float[Array, ""]:
-    """Mean squared weighted distance, pixels^2 (Eq. 7); the weights lie inside the square."""
+    """Mean squared weighted distance, pixels^2 (Eq. 7); the weights lie inside the square.
+
+    Any number of points, with one weight each for all pictures, or of each picture its own: 0 for a
+    point that is not to be believed. ValueError for shapes that do not agree.
+    """
     if predicted.shape != target.shape:
         raise ValueError(f"landmarks must agree in shape: {predicted.shape} and {target.shape}")
-    return jnp.mean((weights[:, None] * (predicted - target)) ** 2)
+    if weights.shape not in (predicted.shape[-2:-1], predicted.shape[:-1]):
+        raise ValueError(f"weights {weights.shape} are not those of points {predicted.shape}")
+    return jnp.mean((weights[..., None] * (predicted - target)) ** 2)
 
 
 def landmark_weights(heavy: float) -> Float[Array, "68"]:

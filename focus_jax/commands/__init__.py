@@ -15,7 +15,7 @@ COMMANDS = {
     "prepare": "a folder of photos made ready for training",
     "face-model": "show or convert a face model",
     "weights": "import the weights of others, export a trained model",
-    "evaluate": "tables and report page of a training run",
+    "evaluate": "tables and page of a run; its faces against hand-placed points and scans",
     "now": "predict for the NoW benchmark, score predictions",
     "misfit": "the misfit prior of a face model (Eq. 11)",
 }

@@ -10,6 +10,7 @@ from focus_jax.data.faces import Found, check_path, find_photos
 from focus_jax.photos import process, trained
 from focus_jax.system import cpu
 from focus_jax.system.command import keep_programs, quiet
+from focus_jax.system.files import user_path
 
 Job = Callable[[argparse.Namespace, Path, Found], process.Summary]
 
@@ -44,7 +45,12 @@ def of_photos(program: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=8, help="faces at a time (default: 8)")
     parser.add_argument("--resume", action="store_true", help="pass over photos already done")
     parser.add_argument(
-        "--strict", action="store_true", help="exit with 1 if a photo was skipped or has no face"
+        "--overwrite", action="store_true", help="remove first what another run wrote into DIR"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 if a photo was skipped, has no face, or a video is damaged",
     )
     return parser
 
@@ -54,7 +60,7 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
     quiet()
     cpu.prepare()
     keep_programs()
-    out = Path(arguments.out)
+    out = user_path(arguments.out)
     try:
         check_path(arguments.out, "a folder as --out")
         summary = job(arguments, out, _photos(arguments))
@@ -70,13 +76,15 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(summary.line())
-    return int(arguments.strict and bool(summary.skipped))
+    if summary.empty():
+        print("no face was found in any of them", file=sys.stderr)
+    return int(summary.empty() or (arguments.strict and bool(summary.skipped or summary.notes)))
 
 
 def _photos(arguments: argparse.Namespace) -> Found:
     if arguments.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
-    found = find_photos(arguments.paths, Path(arguments.out))
+    found = find_photos(arguments.paths, user_path(arguments.out))
     for problem in found.problems:
         print(f"skipped {problem}", file=sys.stderr)
     if not found.photos and not found.videos:

@@ -9,6 +9,7 @@ from pathlib import Path
 from focus_jax.face_models import describe_companions, load_face_model, npz, show
 from focus_jax.rendering import pictures
 from focus_jax.system.command import in_one_sentence
+from focus_jax.system.files import user_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,13 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     convert = commands.add_parser("convert", help="write any face model as this project's npz")
     convert.add_argument("model", help="'builtin', or the face model's file or folder")
-    convert.add_argument("out", type=Path, help="the npz to write")
+    convert.add_argument("out", type=user_path, help="the npz to write")
     for kind, kept in (("identity", 80), ("expression", 64), ("albedo", 80)):
         convert.add_argument(f"--{kind}", type=int, default=kept, help=f"modes; default {kept}")
     convert.add_argument("--full", action="store_true", help="the whole mesh, not only the face")
     look = commands.add_parser("show", help="print what a face model has, and write a picture")
     look.add_argument("model", help="'builtin', or the face model's file or folder")
-    look.add_argument("picture", type=Path, nargs="?", default=Path("face_model.png"))
+    look.add_argument("picture", type=user_path, nargs="?", default=Path("face_model.png"))
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)

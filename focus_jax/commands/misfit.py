@@ -8,12 +8,12 @@ itself and, with --apply, those of the finished run RUN.
 """
 
 import sys
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
 from focus_jax.system import command
+from focus_jax.system.files import user_path
 from focus_jax.training import misfit
 
 
@@ -27,7 +27,7 @@ def run() -> None:
 
     def main(argv: list[str]) -> None:
         del argv
-        where = Path(workdir.value or f"runs/{config.value.name}")
+        where = user_path(workdir.value or f"runs/{config.value.name}")
         tests = misfit.run(config.value, where, apply=apply.value)
         for name, t in tests.items():
             print(

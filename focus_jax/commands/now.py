@@ -24,6 +24,7 @@ from focus_jax.photos import now_predict
 from focus_jax.photos.trained import load_model
 from focus_jax.system import cpu
 from focus_jax.system.command import in_one_sentence, keep_programs, quiet
+from focus_jax.system.files import user_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,22 +37,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     predict = commands.add_parser("predict", help="write the prediction folder of a model")
     predict.add_argument("--workdir", required=True, help="of the training run, or shipped")
-    predict.add_argument("--photos", type=Path, required=True, help="folder of the photos")
-    predict.add_argument("--images", type=Path, required=True, help="list of photos")
-    predict.add_argument("--landmarks", type=Path, help="68 landmarks of each photo, csv")
-    predict.add_argument("--misfit", type=Path, help="misfit prior to subtract")
+    predict.add_argument("--photos", type=user_path, required=True, help="folder of the photos")
+    predict.add_argument("--images", type=user_path, required=True, help="list of photos")
+    predict.add_argument("--landmarks", type=user_path, help="68 landmarks of each photo, csv")
+    predict.add_argument("--misfit", type=user_path, help="misfit prior to subtract")
     predict.add_argument("--mean-expression", "--mean_expression", action="store_true")
-    predict.add_argument("--out", type=Path, required=True, help="the prediction folder")
+    predict.add_argument("--out", type=user_path, required=True, help="the prediction folder")
     score = commands.add_parser("score", help="distances of predictions from the scans")
-    score.add_argument("--dataset", type=Path, required=True, help="folder of the benchmark")
-    score.add_argument("--predictions", type=Path, required=True, help="prediction folder")
-    score.add_argument("--images", type=Path, required=True, help="list of photos")
+    score.add_argument("--dataset", type=user_path, required=True, help="folder of the benchmark")
+    score.add_argument("--predictions", type=user_path, required=True, help="prediction folder")
+    score.add_argument("--images", type=user_path, required=True, help="list of photos")
     score.add_argument("--challenge", choices=now.CHALLENGES, help="only photos of this one")
     score.add_argument("--metrical", action="store_true", help="take the meshes' size as it is")
     score.add_argument(
         "--unit", type=float, default=1.0, help="millimetres in the meshes' unit, for --metrical"
     )
-    score.add_argument("--out", type=Path, default=Path("results/now"), help="of tables and plots")
+    score.add_argument(
+        "--out", type=user_path, default=Path("results/now"), help="of tables and plots"
+    )
     options = parser.parse_args(argv)
     quiet()
     return in_one_sentence(_predict if options.command == "predict" else _score)(options)

@@ -8,13 +8,13 @@ dropped and why, and contact.jpg, a sheet of faces with their landmarks to look 
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from focus_jax.commands.arguments import add_landmarks
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import check_path, find_photos
 from focus_jax.data.prepare import prepare
 from focus_jax.system.command import in_one_sentence
+from focus_jax.system.files import user_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     found = find_photos([arguments.folder])
     if not found.photos:
         raise ValueError(f"no photos in {arguments.folder}")
-    source, out = landmark_source(arguments.landmarks), Path(arguments.out)
+    source, out = landmark_source(arguments.landmarks), user_path(arguments.out)
     try:
         counts, dropped = prepare(found, source, out, size=arguments.size)
     except OSError as error:

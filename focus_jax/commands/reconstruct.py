@@ -2,7 +2,7 @@
 
 Finds every face, fits the face model and the mask, and writes for each face meshes, masks,
 pictures and numbers into DIR/PHOTO/NUMBER/, and DIR/index.html to look at them. Of a video it
-follows one person: DIR/VIDEO/overlay.mp4, track.jsonl, and the best frame's face in DIR/VIDEO/0/.
+follows one person: DIR/VIDEO/overlay.webm, track.jsonl, and the best frame's face in DIR/VIDEO/0/.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from focus_jax.commands import arguments as common
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Found
 from focus_jax.photos import process
-from focus_jax.photos.reconstruct import check_names, reconstruct_files
+from focus_jax.photos.reconstruct import check_names, clear_all, reconstruct_files
+from focus_jax.photos.video_files import CODECS
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct") -> int:
@@ -29,6 +30,13 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
     parser.add_argument(
         "--face-model", help="without a trained model (--model none): builtin, or a file"
     )
+    parser.add_argument(
+        "--video-codec",
+        choices=tuple(CODECS),
+        default="vp9",
+        help="of a video's overlay: vp9 (the default) and vp8 as .webm, h264 (where this machine's "
+        "OpenCV has it) and mpeg4 (no browser plays it) as .mp4",
+    )
     return common.run(parser.parse_args(argv), _job)
 
 
@@ -42,7 +50,8 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
             file=sys.stderr,
         )
     settings = process.settings(model, steps, arguments.landmarks)
-    process.claim_folder(out, settings, resume=arguments.resume)
+    if process.claim_folder(out, settings, resume=arguments.resume, overwrite=arguments.overwrite):
+        clear_all(out)
     return reconstruct_files(
         found,
         out,
@@ -51,4 +60,5 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         steps=steps,
         batch_size=arguments.batch_size,
         resume=arguments.resume,
+        codec=arguments.video_codec,
     )

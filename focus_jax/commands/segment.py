@@ -2,7 +2,8 @@
 
 For each photo DIR/NAME_mask.png (255 where a face is seen) and DIR/NAME_occlusion.png (255 where
 something hides a face), in the photo's size. With --visible-skin-names only the first, as
-NAME_visible_skin_mask.png.
+NAME_visible_skin_mask.png. NAME is the photo's name without its suffix, or with it where two photos
+would share a mask; masks.jsonl says which masks are whose.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from focus_jax.commands import arguments as common
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Found
 from focus_jax.photos import process
-from focus_jax.photos.segment import check_names, segment_files
+from focus_jax.photos.segment import check_names, clear_all, segment_files
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "focus-segment") -> int:
@@ -28,7 +29,8 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
     names = check_names(found, out, visible_skin=arguments.visible_skin_names)
     model, steps = common.model_and_steps(arguments)
     settings = process.settings(model, steps, arguments.landmarks)
-    process.claim_folder(out, settings, resume=arguments.resume)
+    if process.claim_folder(out, settings, resume=arguments.resume, overwrite=arguments.overwrite):
+        clear_all(out)
     return segment_files(
         found,
         out,

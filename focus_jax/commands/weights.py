@@ -6,10 +6,10 @@ focus-jax weights export RUN FOLDER       a trained model without its optimizers
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from focus_jax import weights
 from focus_jax.system.command import in_one_sentence
+from focus_jax.system.files import user_path
 from focus_jax.weights.run import export
 from focus_jax.weights.torch import NETWORKS, convert, read
 
@@ -23,20 +23,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("import", help="convert a PyTorch checkpoint; PyTorch not needed")
-    command.add_argument("file", help="the checkpoint: .pth, .pt, .model; .onnx of ArcFace")
+    command.add_argument(
+        "file", type=user_path, help="the checkpoint: .pth, .pt, .model; .onnx of ArcFace"
+    )
     command.add_argument("--as", dest="network", choices=NETWORKS, required=True)
     command.add_argument("--outputs", type=int, help="width of the encoder's output; default 257")
-    command.add_argument("out", help="the safetensors file to write")
+    command.add_argument("out", type=user_path, help="the safetensors file to write")
     command = commands.add_parser("export", help="a trained model as config and safetensors")
     command.add_argument("run", help="the folder of a training run")
-    command.add_argument("folder", help="the folder to write")
+    command.add_argument("folder", type=user_path, help="the folder to write")
     options = parser.parse_args(arguments)
     return in_one_sentence(_export if options.command == "export" else _import)(options)
 
 
 def _import(options: argparse.Namespace) -> None:
     try:
-        state = read(options.file)
+        state = read(str(options.file))
     except FileNotFoundError:
         raise ValueError(f"there is no file {options.file}") from None
     try:
@@ -49,5 +51,5 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    size = export(options.run, Path(options.folder))
+    size = export(options.run, options.folder)
     print(f"{options.folder}: {size / 1e6:.1f} MB")

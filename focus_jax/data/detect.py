@@ -10,7 +10,7 @@ import numpy as np
 
 from focus_jax.data.dlib_faces import dlib_source
 from focus_jax.data.face_landmarker import face_landmarker
-from focus_jax.data.landmark_files import beside_photo, csv_source
+from focus_jax.data.landmark_files import FileSource, beside_photo, csv_source, no_rows, rows_beside
 from focus_jax.data.landmarks import Detection, Source
 from focus_jax.data.mesh_landmarks import ibug_landmarks
 
@@ -20,20 +20,20 @@ DEFAULT = "mediapipe"
 def landmark_source(name: str) -> Source:
     """The source of that name: mediapipe, dlib, mediapipe+dlib, files, or a .csv.
 
-    `files` are NAME.pts or NAME.npz beside each photo; of mediapipe+dlib, dlib is asked where the
-    other finds no face. Raises ValueError for a name that is none of them, or whose package is
-    missing.
+    `files` are NAME.pts or NAME.npz beside each photo, NAME.npz with a row a frame beside a video;
+    of mediapipe+dlib, dlib is asked where the other finds no face. Raises ValueError for a name
+    that is none of them, or whose package is missing.
     """
     makers = {
         "mediapipe": mediapipe_source,
         "dlib": dlib_source,
         "mediapipe+dlib": lambda: first_found(mediapipe_source(), dlib_source()),
-        "files": lambda: beside_photo,
+        "files": lambda: FileSource(beside_photo, rows_beside),
     }
     if name in makers:
         return makers[name]()
     if Path(name).suffix == ".csv":
-        return csv_source(Path(name).expanduser())
+        return FileSource(csv_source(Path(name).expanduser()), no_rows)
     raise ValueError(f"landmarks come from {', '.join(makers)} or a .csv, not {name!r}")
 
 

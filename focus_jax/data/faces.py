@@ -13,6 +13,7 @@ from focus_jax.data.align import align_face
 from focus_jax.data.detect import Detection, Source
 from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.system import content
+from focus_jax.system.files import user_path
 
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
@@ -68,7 +69,7 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
         check_path(given, "a photo, a video or a folder")
     found = Found([], [], [], [])
     results = out.resolve() if out is not None else None
-    for given in map(Path, paths):
+    for given in map(user_path, paths):
         if given.is_dir():
             for path in _files(given, results, found.problems):
                 _sort_in(found, Photo(path, path.relative_to(given).as_posix()))

@@ -1,8 +1,10 @@
 """Landmarks that files hold: a csv, or .pts and .npz files beside the photos."""
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +18,58 @@ from focus_jax.data.landmarks import (
     read_landmarks,
 )
 from focus_jax.system.damage import DAMAGED
+from focus_jax.system.files import bare, with_end
+
+
+class FileSource(NamedTuple):
+    """A source of landmarks that files hold, of photos and, a row a frame, of videos."""
+
+    find: Source
+    rows: Callable[
+        [Path], tuple[np.ndarray, str]
+    ]  # [frames 68 2] of a video, and their file's name
+
+    def __call__(self, photo: np.ndarray, path: Path) -> list[Detection]:
+        return self.find(photo, path)
+
+    def of_frame(self, frame: np.ndarray, path: Path, number: int) -> list[Detection]:
+        """The face of a video's frame; none where its row is not finite or missing."""
+        rows, name = self.rows(path)
+        if number >= len(rows) or not np.isfinite(rows[number]).all():
+            return []
+        _check_inside(rows[number], f"{name}, frame {number},", frame, path)
+        return [Detection(rows[number].astype(np.float32), 1.0, name)]
+
+    def check_count(self, path: Path, count: int) -> None:
+        """ValueError unless there is a row for each of a video's frames."""
+        rows, name = self.rows(path)
+        if len(rows) != count:
+            raise ValueError(
+                f"{path} has {count} frames, and {name} landmarks of {len(rows)}; row k "
+                "belongs to frame k, one of nan to a frame without a face"
+            )
+
+
+def no_rows(path: Path) -> tuple[np.ndarray, str]:
+    """A csv has a row a file: it cannot say where a face is in each frame."""
+    raise ValueError(
+        f"{path} is a video, of which a csv has no row a frame; give --landmarks files, and "
+        f"{bare(path).name}.npz beside it with landmarks [frames 68 2]"
+    )
+
+
+def rows_beside(path: Path) -> tuple[np.ndarray, str]:
+    """`landmarks` `[frames 68 2]` of NAME.npz beside a video, and its name. ValueError."""
+    npz = with_end(path, ".npz")
+    if not npz.is_file():
+        raise ValueError(f"{path} needs {npz.name} beside it with landmarks [frames 68 2]")
+    return _frames_of(npz, npz.stat().st_mtime_ns), npz.name
+
+
+@functools.lru_cache(maxsize=2)
+def _frames_of(npz: Path, time: int) -> np.ndarray:
+    del time  # of the file's change: it is read once unless it changes
+    return _read_npz(npz)
 
 
 def csv_source(path: Path) -> Source:
@@ -63,7 +117,7 @@ def _row_of(rows: Sequence[LandmarkRow], photo: Path) -> LandmarkRow | None:
 
 def beside_photo(photo: np.ndarray, path: Path) -> list[Detection]:
     """Landmarks of NAME.pts (iBUG, a face) or NAME.npz (`landmarks`, [68 2] or [n 68 2])."""
-    pts, npz = path.with_suffix(".pts"), path.with_suffix(".npz")
+    pts, npz = with_end(path, ".pts"), with_end(path, ".npz")
     if pts.is_file():
         faces, found = read_pts(pts)[None], pts
     elif npz.is_file():
@@ -72,12 +126,16 @@ def beside_photo(photo: np.ndarray, path: Path) -> list[Detection]:
         raise ValueError(f"{path.name} has neither {pts.name} nor {npz.name} beside it")
     if not np.isfinite(faces).all():
         raise ValueError(f"{found} holds coordinates that are not finite; they are pixels")
-    height, width = photo.shape[:2]
     for face in faces:
-        check_turned(face, path, str(found), height, width)
-    if (np.abs((faces + 0.5) / (width, height) - 0.5) > 0.75).any():
-        raise ValueError(f"{found} has points outside the {width} x {height} photo {path.name}")
+        check_turned(face, path, str(found), *photo.shape[:2])
+    _check_inside(faces, str(found), photo, path)
     return [Detection(face.astype(np.float32), 1.0, found.name) for face in faces]
+
+
+def _check_inside(points: np.ndarray, where: str, photo: np.ndarray, path: Path) -> None:
+    height, width = photo.shape[:2]
+    if (np.abs((points + 0.5) / (width, height) - 0.5) > 0.75).any():
+        raise ValueError(f"{where} has points outside the {width} x {height} photo {path.name}")
 
 
 def read_pts(path: Path) -> np.ndarray:

@@ -132,4 +132,4 @@ def _outside(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """Which points lie far outside, [n]."""
     # From the middle of the photo, in widths and heights.
     away = np.abs((points + 0.5) / np.array([width, height]) - 0.5)
-    return (away > 0.5 + MARGIN).any(axis=1)
+    return np.any(away > 0.5 + MARGIN, axis=1)

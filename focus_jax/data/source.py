@@ -1,6 +1,7 @@
 """Which records a run trains and is judged on, made once and kept in a cache on disk."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from focus_jax.data.occluders import OCCLUDERS, paste_occluder
 from focus_jax.data.photos import fingerprint, photo_records
 from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
+from focus_jax.system import caches
 from focus_jax.types import Config
 
 Records = Sequence[dict[str, Any]]
@@ -145,7 +147,10 @@ def cached(
 ) -> Records:
     """Records of `make`, from the cache once they are there; `count` is as in `cache.Cached`."""
     digest = hashlib.sha256(repr((VERSION, name, key)).encode()).hexdigest()[:12]
-    folder = Path(config.data.cache).expanduser() / f"{name}-{digest}"
+    wanted, own = Path(config.data.cache), f"{name}-{digest}"
+    done = os.path.expanduser(wanted / own / "complete")
+    # What is complete is read where it is, even if nothing could be written there.
+    folder = Path(done).parent if os.path.exists(done) else caches.writable(wanted, "data") / own
     # One of several processes makes them, and would wait for the others in its first step longer
     # than their network allows.
     return Cached(folder, make, count=count if jax.process_count() == 1 else None)

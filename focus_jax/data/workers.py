@@ -13,6 +13,8 @@ import jax
 import loky
 from loky.process_executor import TerminatedWorkerError
 
+from focus_jax.system import cpu
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -67,6 +69,7 @@ def _environment() -> dict[str, str]:
     variables = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "NPROC": "1"}
     # Else loky takes what JAX compiles after the first task for a leak, and starts a new process.
     variables["LOKY_MAX_MEMORY_LEAK_SIZE"] = "1e15"
+    variables |= cpu.told()
     config: Any = jax.config  # its fields have no types
     if config.jax_compilation_cache_dir:
         variables["JAX_COMPILATION_CACHE_DIR"] = config.jax_compilation_cache_dir

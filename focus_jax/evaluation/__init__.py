@@ -2,4 +2,6 @@
 
 Imports everything below it. Read `masks`, `photometric`, `shape`, then `evaluate` (a model over a
 data set), `report` and `tables`, `scans` and `now` (the NoW protocol), `plots` and `report_page`.
+Truth that no detector made: `people`, `landmarks`, `identity` (points placed by hand),
+`scan_pictures`, `pseudo_scans`, `nearest` (shapes of scans).
 """

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from focus_jax.evaluation import report
 from focus_jax.evaluation.scans import RADIUS, scan_errors
+from focus_jax.system.files import bare
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
 
@@ -157,7 +158,7 @@ def evaluate(
     scans: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for image in tqdm(images, desc="NoW", unit="photo", disable=not progress):
         subject, challenge, name = image.split("/")
-        folder, stem = predictions / subject / challenge, Path(name).stem
+        folder, stem = predictions / subject / challenge, bare(Path(name)).name
         mesh = _first(folder, stem, (".obj", ".ply"))
         points = _first(folder, stem, (".npy", ".txt"))
         if mesh is None or points is None:

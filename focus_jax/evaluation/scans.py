@@ -182,7 +182,17 @@ def _moved(motion: Similarity, step: np.ndarray, centre: np.ndarray) -> Similari
     return Similarity(motion.scale * factor, turn @ motion.rotation, shift)
 
 
-def scan_errors(
+class Comparison(NamedTuple):
+    """A mesh aligned to a scan: what is left, at each of the n scan vertices near the face."""
+
+    points: np.ndarray  # [n 3] of the scan, mm
+    distance: np.ndarray  # [n] mm
+    signed: np.ndarray  # [n] mm, positive where the scan lies outside the mesh
+    vertex: np.ndarray  # [n] of the mesh, near the closest point
+    scale: float  # by which the mesh was enlarged
+
+
+def compare(
     scan: np.ndarray,
     scan_landmarks: np.ndarray,
     vertices: np.ndarray,
@@ -192,8 +202,8 @@ def scan_errors(
     unit: float | None = None,
     radius: float = RADIUS,
     name: str = "prediction",
-) -> np.ndarray:
-    """Distances `[n]` in mm of the cropped scan's vertices to a mesh aligned by 7 landmarks.
+) -> Comparison:
+    """The cropped scan beside a mesh aligned by 7 landmarks, then by the distances.
 
     With `unit`, the millimetres in the mesh's unit, its size is taken as it is (the benchmark's
     metrical variant); without, the mesh is scaled to fit. ValueError, naming `name`, for
@@ -214,4 +224,30 @@ def scan_errors(
     except ValueError as problem:
         raise ValueError(f"{name}: {problem}") from None
     motion = refine(cropped, surface, start, scale=unit is None)
-    return distances(cropped, surface, motion)
+    return _left(cropped, surface, motion)
+
+
+def _left(scan: np.ndarray, surface: Surface, motion: Similarity) -> Comparison:
+    points = motion.inverse(scan)
+    closest, triangle = surface.closest(points)
+    away = motion.scale * (points - closest)
+    distance = np.linalg.norm(away, axis=1)
+    side = np.where((away * surface.normals(triangle)).sum(axis=1) < 0, -1.0, 1.0)
+    vertex = surface.triangles[triangle, 0]
+    return Comparison(scan, distance, side * distance, vertex, motion.scale)
+
+
+def scan_errors(
+    scan: np.ndarray,
+    scan_landmarks: np.ndarray,
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    landmarks: np.ndarray,
+    *,
+    unit: float | None = None,
+    radius: float = RADIUS,
+    name: str = "prediction",
+) -> np.ndarray:
+    """The distances `[n]` of `compare`, in mm, as the benchmark takes them."""
+    options = {"unit": unit, "radius": radius, "name": name}
+    return compare(scan, scan_landmarks, vertices, triangles, landmarks, **options).distance

@@ -2,7 +2,8 @@
 
 Imports `types`, `system` and `rendering`. Read this module, `npz` (the project's own format), then
 a reader (`bfm`, `bfm2009`, `flame`, `ict`) with what they share: `meshes`, `crop`, `fitting`,
-`skinning`, `pickles`. `show` describes and draws a model; `misfit` reads priors to subtract.
+`skinning`, `pickles`, `companions`. `show` describes and draws a model; `misfit` reads priors to
+subtract.
 """
 
 import dataclasses

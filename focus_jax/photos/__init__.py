@@ -2,5 +2,6 @@
 
 Imports everything below it, and nothing of `training`. Read `reconstruct` and `segment`, then
 `process` (many photos through one model), `trained` (the model), `inference`, `refine`, and what is
-written: `results`, `export`, `texture`, `head`, `page`; `video` follows one person.
+written: `results`, `export`, `texture`, `head`, `page`; `video` follows one person. `first_faces`,
+`measure_people` and `measure_scans` hold a model against the truth of `evaluation`.
 """

@@ -39,18 +39,28 @@ class Inference(NamedTuple):
     coarse_mask: Float[Array, "b h w 1"]  # as the segmenter gave it
     errors: Errors | None  # of the refinement, before and after
     refined: Errors | None
+    encoded: Float[Array, "b 68 2"] | None  # as `landmarks`, of the encoder's own code
+    gains: Float[Array, "b 3"] | None  # of the white balance before the networks
+
+
+class Codes(NamedTuple):
+    """Codes in the photos' colours."""
+
+    code: FaceCode
+    errors: Errors | None  # of the refinement, before and after
+    refined: Errors | None
+    encoded: Float[Array, "b 68 2"] | None  # as in `Inference`
 
 
 def infer(model: Model, batch: Batch, steps: int = 0) -> Inference:
     """Faces and masks of a batch, refined by `steps` of gradient descent."""
-    code, errors, refined = find_codes(model, batch, steps)
-    return show(model, batch, code)._replace(errors=errors, refined=refined)
+    found = find_codes(model, batch, steps)
+    shown = show(model, batch, found.code)
+    return shown._replace(errors=found.errors, refined=found.refined, encoded=found.encoded)
 
 
-def find_codes(
-    model: Model, batch: Batch, steps: int = 0
-) -> tuple[FaceCode, Errors | None, Errors | None]:
-    """Codes in the photos' colours, and the errors before and after their refinement.
+def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
+    """Codes, refined by `steps` of gradient descent.
 
     The networks and the refinement see the photos after `white_balance`.
     """
@@ -62,8 +72,9 @@ def find_codes(
     else:
         raw = _encode(model.variables, batch, networks=model.networks)
     code = _decode(raw, widths, decoding)
+    encoded = None if model.networks is None else _landmarks(code, face_model)
     if not steps:
-        return relit(code, batch.gains, -1), None, None
+        return Codes(relit(code, batch.gains, -1), None, None, encoded)
     mask, _ = _mask(model, code, image)
     if model.networks is not None:  # a threshold finds what the bounds leave unexplained
         decoding = freed(decoding)
@@ -80,7 +91,15 @@ def find_codes(
         kind=model.networks.recognizer if model.networks else "dlib",
         drawing=_drawing(model.networks),
     )
-    return relit(_decode(raw, widths, decoding), batch.gains, -1), before, after
+    code = relit(_decode(raw, widths, decoding), batch.gains, -1)
+    return Codes(code, before, after, encoded)
+
+
+@jax.jit
+def _landmarks(code: FaceCode, face_model: FaceModel) -> Float[Array, "b 68 2"]:
+    vertices = morphable.vertices(face_model, code.identity, code.expression)
+    screen = camera.project(vertices, *camera.extrinsics(code.pose), camera.intrinsics(FINE, FINE))
+    return morphable.landmarks(face_model, screen)[..., :2]
 
 
 def relit(code: FaceCode, gains: Float[Array, "b 3"] | None, sign: int) -> FaceCode:
@@ -98,7 +117,7 @@ def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
     """Faces and masks of codes in the photos' colours; without the errors of a refinement."""
     balanced = relit(code, batch.gains, 1)
     mask, coverage = _mask(model, balanced, jnp.asarray(batch.image))
-    return _draw(
+    drawn = _draw(
         code,
         mask,
         coverage,
@@ -106,6 +125,7 @@ def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
         # Edges are soft for small pictures; here their pixels would count as half hidden.
         drawing=_drawing(model.networks)._replace(samples=1),
     )
+    return drawn._replace(gains=batch.gains)
 
 
 def _drawing(networks: forward.Networks | None) -> Drawing:
@@ -175,6 +195,8 @@ def _draw(code, mask, coverage, face_model: FaceModel, *, drawing: Drawing) -> I
         jnp.where(seen.triangle_id >= 0, region, -1),
         _enlarge(mask, coverage) * face.rendering.coverage,
         mask,
+        None,
+        None,
         None,
         None,
     )

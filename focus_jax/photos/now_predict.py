@@ -21,6 +21,7 @@ from focus_jax.face_models import misfit
 from focus_jax.photos.inference import find_codes
 from focus_jax.photos.trained import Model, make_batch
 from focus_jax.rendering import morphable
+from focus_jax.system.files import bare, with_end
 from focus_jax.types import FaceModel
 
 BATCH = 16  # photos at once
@@ -52,6 +53,7 @@ def predict(
     """
     if prior is not None and whole is not None:
         raise ValueError("a misfit prior is of the training's mesh; leave the whole one out")
+    _refuse_clashes(images)
     skipped: list[str] = []
     out.mkdir(parents=True, exist_ok=True)
     face_model = model.face_model if whole is None else whole
@@ -64,13 +66,22 @@ def predict(
         bar = tqdm(images, desc="photos", unit="photo")
         for chunk in _chunks(_crops(model, bar, photos, find, skipped)):
             for name, shape, yaw in _shapes(model, chunk, whole, less):
-                stem = (out / name).with_suffix("")
-                stem.parent.mkdir(parents=True, exist_ok=True)
+                path = out / name
+                path.parent.mkdir(parents=True, exist_ok=True)
                 mesh = trimesh.Trimesh(shape, np.asarray(face_model.triangles), process=False)
-                stem.with_suffix(".obj").write_text(mesh.export(file_type="obj", digits=6))
-                np.save(stem.with_suffix(".npy"), seven_landmarks(face_model, shape))
+                with_end(path, ".obj").write_text(mesh.export(file_type="obj", digits=6))
+                np.save(with_end(path, ".npy"), seven_landmarks(face_model, shape))
                 rows.writerow([name, f"{yaw:.2f}"])
     return skipped
+
+
+def _refuse_clashes(images: Sequence[str]) -> None:
+    """ValueError where two photos' predictions would be one file."""
+    owners: dict[Path, str] = {}
+    for image in images:
+        owner = owners.setdefault(bare(Path(image)), image)
+        if owner != image:
+            raise ValueError(f"the predictions of {owner} and {image} would have one name")
 
 
 def _crops(
@@ -118,7 +129,7 @@ def _shapes(
     batch = make_batch(
         model, np.stack([c.image for c in full]), np.stack([c.landmarks for c in full])
     )
-    code, _, _ = find_codes(model, batch)
+    code = find_codes(model, batch)[0]
     face_model = model.face_model if whole is None else whole
     neutral = np.asarray(morphable.vertices(face_model, code.identity, code.expression[..., :0]))
     for offset in less:

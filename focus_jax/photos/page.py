@@ -37,9 +37,9 @@ def faces(out: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """Numbers (those that the page shows) and folder of each face written under `out`."""
     for path in sorted(out.rglob("face.json")):
         numbers = json.loads(path.read_text())
-        shown = {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence")}
-        video = path.parent.parent / "overlay.mp4"
-        shown["beside"] = [f"../{video.name}"] if video.is_file() else []
+        shown = {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence", "flags")}
+        overlays = sorted(path.parent.parent.glob("overlay.*"))
+        shown["beside"] = [f"../{video.name}" for video in overlays]
         yield shown, path.parent
 
 
@@ -52,6 +52,7 @@ def _card(numbers: dict[str, Any], folder: str) -> str:
     )
     photo = os.fsencode(numbers["photo"]).decode("utf-8", "replace")
     name = html.escape(f"{photo}, face {numbers['face']}")
+    flags = "".join(f"; <strong>{html.escape(flag)}</strong>" for flag in numbers["flags"])
     links = " ".join(
         f'<a href="{place}/{file}">{file}</a>'
         for file in (
@@ -69,7 +70,8 @@ def _card(numbers: dict[str, Any], folder: str) -> str:
 <h2>{name}</h2>
 <img src="{place}/strip.jpg" alt="photo, overlay, rendering, mask, occlusion" loading="lazy">
 <div class="view"><button>3D</button></div>
-<p>hidden {occlusion["total"]:.0%} ({parts}); confidence {numbers["confidence"]:.2f}; {links}</p>
+<p>hidden {occlusion["total"]:.0%} ({parts}); confidence {numbers["confidence"]:.2f}{flags};
+{links}</p>
 </article>
 """
 

@@ -30,8 +30,10 @@ from focus_jax.photos.trained import Model, make_batch
 AHEAD = 2  # photos that are read before they are needed, beside one a thread
 READERS = 16  # threads at most: each holds a photo, and a network never asks for more
 HELD = 150_000_000  # pixels of photos that wait for a batch to fill; more empty it early
-# What one photo may bring about: it is skipped, the run goes on. OSError, a full disk, ends it.
+# What one photo may bring about: it is skipped, the run goes on.
 FAILURES = (ValueError, RuntimeError, MemoryError, cv2.error)
+# Of what the system refuses, these are of one file's name; a full disk ends the run.
+OF_ONE = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES)
 
 # Called with a photo, its pixels, and each face with what was inferred of it; any thread.
 Write = Callable[[Photo, np.ndarray, list[tuple[Face, Inference]]], None]
@@ -45,7 +47,13 @@ class Summary(NamedTuple):
     before: int  # photos done by an earlier run
     skipped: list[str]
     videos: int = 0
-    frames: int = 0  # of videos, with a face
+    frames: int = 0  # of videos, with the person who is followed
+    notes: tuple[str, ...] = ()  # on what is not as whole as it could be, with the names
+    remarks: tuple[str, ...] = ()  # counts of results to look at
+
+    def empty(self) -> bool:
+        """Whether no face came of it, now or before."""
+        return not (self.faces or self.videos or self.before)
 
     def line(self) -> str:
         """All of it in one line, without the photos' names."""
@@ -54,7 +62,9 @@ class Summary(NamedTuple):
         done = f", {self.before} done before" if self.before else ""
         skipped = f"{len(self.skipped)} skipped" + (f" ({why})" if why else "")
         clips = f", {self.videos} videos ({self.frames} frames)" if self.videos else ""
-        return f"{self.photos} photos, {self.faces} faces{clips}{done}, {skipped}"
+        incomplete = f", {len(self.notes)} incomplete" if self.notes else ""
+        said = "".join(f"; {remark}" for remark in self.remarks)
+        return f"{self.photos} photos, {self.faces} faces{clips}{done}, {skipped}{incomplete}{said}"
 
 
 def _reason(text: str) -> str:
@@ -132,9 +142,11 @@ def process(
                 photo, count, future = written.popleft()
                 try:
                     future.result()
-                except FAILURES as problem:
+                except (*FAILURES, OSError) as problem:
+                    raise_if_general(problem)
                     faces -= count
-                    skip(f"{photo.name} (cannot be drawn: {sentence(problem)})")
+                    what = "written" if isinstance(problem, OSError) else "drawn"
+                    skip(f"{photo.name} (cannot be {what}: {sentence(problem)})")
 
         try:
             for photo, future in ahead(todo, read, reader, depth=readers + AHEAD):
@@ -156,9 +168,17 @@ def process(
     return Summary(len(todo), faces, len(photos) - len(todo), skipped)
 
 
+def raise_if_general(problem: Exception) -> None:
+    """Raise what the system refuses to more than one photo."""
+    if isinstance(problem, OSError) and problem.errno not in OF_ONE:
+        raise problem
+
+
 def sentence(problem: Exception) -> str:
     """A library's message on one line, without the brackets that a list of reasons uses."""
     text = getattr(problem, "err", None) or str(problem)  # OpenCV's has its source's line, too
+    if isinstance(problem, OSError):
+        text = problem.strerror or text  # without the path, which may be what is too long
     return " ".join(text.split()).replace("(", "[").replace(")", "]")
 
 
@@ -211,23 +231,26 @@ def settings(model: Model, steps: int, landmarks: str) -> dict[str, Any]:
     }
 
 
-def claim_folder(out: Path, settings: dict[str, Any], *, resume: bool) -> None:
-    """Write the run's settings into `out`; ValueError if it is to resume one with others.
+def claim_folder(
+    out: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool = False
+) -> bool:
+    """Write the run's settings into `out`; whether results of another run are to be removed.
 
-    OSError when `out` cannot be written.
+    ValueError for a folder with results of other settings, unless they may be overwritten. OSError
+    when `out` cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "run.json"
-    if resume and path.is_file():
-        before = json.loads(path.read_text())
-        changed = [k for k in settings if before.get(k) != settings[k]]
-        if changed:
-            listed = ", ".join(f"{k} (was {before.get(k)}, now {settings[k]})" for k in changed)
-            raise ValueError(
-                f"{out} holds results with other settings: {listed}; repeat those, or give "
-                "another --out"
-            )
+    before = json.loads(path.read_text()) if path.is_file() else settings
+    changed = [k for k in settings if before.get(k) != settings[k]]
+    if changed and (resume or not overwrite):
+        listed = ", ".join(f"{k} (was {before.get(k)}, now {settings[k]})" for k in changed)
+        raise ValueError(
+            f"{out} holds results with other settings: {listed}; repeat those, give another --out, "
+            "or remove them all by --overwrite"
+        )
     path.write_text(json.dumps(settings, indent=1) + "\n")
+    return overwrite and not resume
 
 
 def check_inside(out: Path, names: Iterable[str]) -> None:
@@ -247,5 +270,5 @@ def explain(error: OSError, out: Path) -> str:
 
 
 def listed(summary: Summary) -> Iterator[str]:
-    """The skipped photos, for a file."""
-    yield from (f"{text}\n" for text in summary.skipped)
+    """The skipped photos and what is incomplete, for a file."""
+    yield from (f"{text}\n" for text in [*summary.skipped, *summary.notes])

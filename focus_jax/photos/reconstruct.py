@@ -1,24 +1,50 @@
 """Faces of files, photos and videos, written into a folder with a page to look at them."""
 
 import json
+import os
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Found, Photo
-from focus_jax.photos import page, process, results, video
+from focus_jax.data.landmarks import Source
+from focus_jax.photos import confidence, page, process, results, video
 from focus_jax.photos.inference import Inference
 from focus_jax.photos.trained import Model
+
+# What of a face is to be looked at, as the summary counts it.
+LOW = f"of low confidence [below {confidence.LOW:g}]"
+TURNED = "turned further than the model knows"
+STILL = "that refinement did not change"
 
 
 def check_names(found: Found, out: Path) -> None:
     """ValueError where a result's folder would be one of the files, or lie elsewhere."""
     for photo in found.photos + found.videos:
-        if (out / photo.name).is_file():
+        if os.path.isfile(out / photo.name):
             raise ValueError(f"{out} holds {photo.name} itself; give another folder as --out")
     process.check_inside(out, [photo.name for photo in found.photos + found.videos])
+
+
+def clear_all(out: Path) -> None:
+    """Remove what earlier runs wrote of all photos and videos."""
+    for path in [*out.rglob("done.json"), *out.rglob("face.json")]:
+        if path.exists():
+            results.clear(path.parent if path.name == "done.json" else path.parent.parent)
+
+
+def remarks(numbers: dict[str, Any]) -> list[str]:
+    """What is to be looked at in a face, of its numbers."""
+    refined = numbers["refinement"] or {"landmark": (0, 1)}
+    cases = {
+        LOW: numbers["confidence"] < confidence.LOW,
+        TURNED: bool(numbers["flags"]),
+        STILL: all(before == after for before, after in refined.values()),
+    }
+    return [what for what, so in cases.items() if so]
 
 
 def reconstruct_files(
@@ -30,33 +56,45 @@ def reconstruct_files(
     steps: int = 0,
     batch_size: int = 8,
     resume: bool = False,
+    codec: str = "vp9",
 ) -> process.Summary:
     """Write OUT/NAME/NUMBER/ for every face of the photos, OUT/NAME/ of each video, and the page.
 
-    `steps` are those of refinement. With `resume` files that are done are passed over; one that
-    fails is skipped and counted. OSError where results cannot be written.
+    `steps` are those of refinement, `codec` is of videos. With `resume` files that are done are
+    passed over; what was there of others is replaced. A file that fails is skipped and counted.
+    OSError where results cannot be written.
     """
     shared = results.share(model)
+    counts: Counter[str] = Counter()
+    stale = {p.name for p in found.photos + found.videos if not _done(out, p, resume)}
 
     def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
         folder = out / photo.name
+        results.clear(folder)
+        stale.discard(photo.name)
         for face, inference in faces:
             where = folder / str(face.number)
-            results.write_face(where, photo.name, image, face, inference, shared)
+            numbers = results.write_face(where, photo.name, image, face, inference, shared)
+            counts.update(remarks(numbers))
         # Last, since it says that the photo is done.
         results.write_text(folder / "done.json", json.dumps({"faces": len(faces)}) + "\n")
 
-    def done(photo: Photo) -> bool:
-        return resume and (out / photo.name / "done.json").is_file()
-
     summary = process.process(
-        found.photos, model, source, write, steps=steps, batch_size=batch_size, done=done
+        found.photos,
+        model,
+        source,
+        write,
+        steps=steps,
+        batch_size=batch_size,
+        done=lambda photo: photo.name not in stale,
     )
-    skipped = found.problems + summary.skipped
-    todo, videos, frames = [v for v in found.videos if not done(v)], 0, 0
+    todo = [clip for clip in found.videos if clip.name in stale]
+    skipped, notes, videos, frames = list(summary.skipped), [], 0, 0
     for clip in todo:
+        results.clear(out / clip.name)
+        stale.discard(clip.name)
         try:
-            count = video.reconstruct_video(
+            clip_found = video.reconstruct_video(
                 clip.path,
                 out / clip.name,
                 clip.name,
@@ -64,14 +102,32 @@ def reconstruct_files(
                 source,
                 steps=steps,
                 batch_size=batch_size,
+                codec=codec,
             )
         except process.FAILURES as problem:
             reason = process.sentence(problem).removeprefix(f"{clip.path} ")
             skipped.append(f"{clip.name} ({reason})")
             print(f"skipped {skipped[-1]}", file=sys.stderr)
             continue
-        videos, frames = videos + 1, frames + count
-        results.write_text(out / clip.name / "done.json", json.dumps({"frames": count}) + "\n")
+        videos, frames = videos + 1, frames + clip_found.tracked
+        counts["frames that show only other faces"] += clip_found.others
+        if clip_found.problem():
+            notes.append(f"{clip.name} ({clip_found.problem()})")
+            print(notes[-1], file=sys.stderr)
+        results.write_text(out / clip.name / "done.json", json.dumps(clip_found.numbers()) + "\n")
+    for name in stale:  # had a face once, and has none now
+        results.clear(out / name)
     before = summary.before + len(found.videos) - len(todo)
     page.write_page(out)
-    return summary._replace(skipped=skipped, before=before, videos=videos, frames=frames)
+    return summary._replace(
+        skipped=found.problems + skipped,
+        before=before,
+        videos=videos,
+        frames=frames,
+        notes=tuple(notes),
+        remarks=tuple(f"{count} {what}" for what, count in sorted(counts.items()) if count),
+    )
+
+
+def _done(out: Path, photo: Photo, resume: bool) -> bool:
+    return resume and os.path.isfile(out / photo.name / "done.json")

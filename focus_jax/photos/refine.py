@@ -28,6 +28,9 @@ WEIGHTS = {"photometric": 18.0, "landmark": 800.0, "likeness": 4.0, "prior": 1e-
 # By how much a face's landmark error may rise for the sake of the rest: a tenth of the distance. A
 # face fitted to landmarks alone could not change at all without it.
 LEEWAY = 1.1**2
+# And to what it may rise in any case, a hundredth of the crop's width on average: detectors differ
+# by more. A face that the encoder put right upon its landmarks could not change otherwise.
+FLOOR = 0.01**2 / 2
 # Of `freed`: units that make a step of Adam as long as light and tone need. Albedo in deviations.
 LIGHT_SCALE, ALBEDO_SCALE, ALBEDO_LIMIT = 3.0, 2.0, 3.0
 # Of the light's departure from grey: where a mask misses an occluder, free light takes its colour.
@@ -79,9 +82,7 @@ def _score(errors: Errors, weights: dict[str, float]) -> Float[Array, "b"]:
 
 def _descend(
     raw: Float[Array, "b n"],
-    image: Float[Array, "b h w 3"],
-    landmarks: Float[Array, "b 68 2"],
-    mask: Float[Array, "b h w 1"],
+    photo: tuple[jax.Array, jax.Array, jax.Array],  # image, landmarks and mask, as in `refine`
     face_model: FaceModel,
     frozen: dict,
     steps: int,
@@ -94,7 +95,7 @@ def _descend(
     # step: in a loop of XLA's the convolutions of a CPU take several times as long.
     for number in range(steps + 1):
         part = np.float32(number / max(steps, 1))
-        found = _step(found, part, image, landmarks, mask, face_model, frozen, **fixed)
+        found = _step(found, part, *photo, face_model, frozen, **fixed)
     return found
 
 
@@ -135,7 +136,7 @@ def _step(
 
     (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(now.raw)
     start = jax.tree.map(lambda s, e: jnp.where(part == 0, e, s), now.start, errors)
-    better = (errors.landmark <= LEEWAY * start.landmark) & (
+    better = (errors.landmark <= jnp.maximum(LEEWAY * start.landmark, FLOOR)) & (
         _score(errors, weights) < _score(now.lowest, weights)
     )
     change, moments = _ADAM.update(gradient, now.moments)
@@ -196,23 +197,13 @@ def refine(
     """Codes after `steps` of descent, and their errors before and after.
 
     Of the codes on the way each face keeps the one of the lowest weighted sum of errors among those
-    whose landmark error is at most `LEEWAY` times that of the start. `decoding` is that of `raw`
-    and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
+    whose landmark error is at most `LEEWAY` times that of the start, or `FLOOR`. `decoding` is that
+    of `raw` and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
     """
-    found = _descend(
-        raw,
-        image,
-        landmarks,
-        mask,
-        face_model,
-        frozen,
-        steps,
-        weights=WEIGHTS,
-        seen=_embed(frozen, image * mask, landmarks, kind=kind),
-        decoding=decoding,
-        kind=kind,
-        drawing=drawing,
-    )
+    seen = _embed(frozen, image * mask, landmarks, kind=kind)
+    fixed = {"decoding": decoding, "kind": kind, "drawing": drawing}
+    photo = image, landmarks, mask
+    found = _descend(raw, photo, face_model, frozen, steps, weights=WEIGHTS, seen=seen, **fixed)
     return found.best, found.start, found.lowest
 
 
@@ -226,19 +217,9 @@ def start(
 ) -> Float[Array, "b n"]:
     """A first code without any network: the mean face moved to the landmarks, roughly coloured."""
     raw = jnp.zeros((len(image), forward.widths(face_model).outputs), image.dtype)
-    everywhere = jnp.ones_like(image[..., :1])
-    found = _descend(
-        raw,
-        image,
-        landmarks,
-        everywhere,
-        face_model,
-        {},
-        steps,
-        weights=START_WEIGHTS,
-        seen=None,
-        decoding=decoding,
-    )
+    photo = image, landmarks, jnp.ones_like(image[..., :1])
+    fixed = {"weights": START_WEIGHTS, "seen": None, "decoding": decoding}
+    found = _descend(raw, photo, face_model, {}, steps, **fixed)
     return found.raw
 
 

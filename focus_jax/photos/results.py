@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,11 @@ import numpy as np
 from focus_jax.data.align import compose, invert_transform, transform_points
 from focus_jax.data.faces import Face
 from focus_jax.face_models import misfit
-from focus_jax.photos import export, texture
+from focus_jax.photos import confidence, export, texture
 from focus_jax.photos.head import Head, whole_head, write_head
 from focus_jax.photos.inference import FINE, Inference
 from focus_jax.photos.trained import Model
-from focus_jax.rendering import camera, pictures
+from focus_jax.rendering import camera, morphable, pictures
 from focus_jax.types import REGIONS
 
 VERSION = 1  # of face.json
@@ -120,9 +121,10 @@ def describe(
     matrix, turn = photo_camera(back)
     total, parts = occlusion(found)
     detected = transform_points(fine, face.detection.landmarks)
-    distances = np.linalg.norm(found.landmarks - detected, axis=-1)
-    nme = float(distances.mean() / max(np.linalg.norm(detected[36] - detected[45]), 1e-6))
-    visible = found.coverage[..., 0].any() * (1 - total)
+    mean = np.asarray(morphable.landmarks(model.face_model, model.face_model.shape_mean))
+    turned = confidence.turn(found.rotation, mean, face.detection.landmarks)
+    encoded = None if found.encoded is None else np.asarray(found.encoded)
+    agreement = None if encoded is None else confidence.landmark_error(encoded, detected)
     return {
         "format": VERSION,
         "photo": photo_name,
@@ -157,10 +159,17 @@ def describe(
             "landmarks": face.detection.landmarks.tolist(),
         },
         "occlusion": {"total": total, **parts},
-        "landmark_error": nme,
-        # 1 for a face in full view whose landmarks are met, 0.5 where they are off by a tenth of
-        # the distance between the outer corners of the eyes.
-        "confidence": float(visible / (1 + (nme / 0.1) ** 2)),
+        "landmark_error": confidence.landmark_error(found.landmarks, detected),
+        "encoder_landmark_error": agreement,  # before refinement; None without a network
+        "turned": turned,  # degrees away from the camera
+        "flags": ["turned further than the model knows"] if turned > confidence.KNOWN else [],
+        "white_balance": None if found.gains is None else np.asarray(found.gains).tolist(),
+        "confidence": confidence.confidence(
+            visible=found.coverage[..., 0].any() * (1 - total),
+            agreement=agreement,
+            score=face.detection.score,
+            turned=turned,
+        ),
         "refinement": _refinement(found),
     }
 
@@ -301,6 +310,15 @@ def write_image(path: Path, picture: np.ndarray) -> None:
     if not done:
         raise ValueError(f"{path.name} cannot be a picture of {picture.shape[1::-1]} pixels")
     path.write_bytes(encoded.tobytes())
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run wrote of a photo or a video: its numbered faces, track, overlay."""
+    for path in folder.glob("*/face.json"):
+        if path.parent.name.isdigit() and not path.parent.is_symlink():
+            shutil.rmtree(path.parent)
+    for name in ("done.json", "track.jsonl", *(f"overlay{end}" for end in (".mp4", ".webm"))):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,11 @@
 """Masks of files, written into a folder: two pictures a photo, whatever faces it has."""
 
-from pathlib import Path, PurePosixPath
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -10,39 +15,83 @@ from focus_jax.photos import process
 from focus_jax.photos.inference import Inference
 from focus_jax.photos.results import photo_masks, write_image
 from focus_jax.photos.trained import Model
+from focus_jax.system.files import bare
+
+RECORD = "masks.jsonl"  # in the folder of results: a line a photo that is done, with its files
 
 
-def mask_names(photo: str, *, visible_skin: bool) -> list[str]:
-    """Names of a photo's masks: of the face, and of what hides it."""
-    stem = PurePosixPath(photo).with_suffix("").as_posix()
+def mask_names(photo: str, *, visible_skin: bool, whole: bool = False) -> list[str]:
+    """Names of a photo's masks: of the face, and of what hides it; `whole` keeps its suffix."""
+    stem = photo if whole else bare(Path(photo)).as_posix()
     if visible_skin:
         return [f"{stem}_visible_skin_mask.png"]
     return [f"{stem}_mask.png", f"{stem}_occlusion.png"]
 
 
+def one_to_one(photos: Iterable[str], *, visible_skin: bool) -> dict[str, list[str]]:
+    """`mask_names` of each photo; those that would share theirs keep their suffix, all of them.
+
+    None keeps the short name, so that it never means another photo once a photo is added.
+    """
+    names = {photo: mask_names(photo, visible_skin=visible_skin) for photo in photos}
+    while True:
+        count = Counter(masks[0] for masks in names.values())
+        shared = {photo for photo, masks in names.items() if count[masks[0]] > 1}
+        longer = {p: mask_names(p, visible_skin=visible_skin, whole=True) for p in shared}
+        if all(names[photo] == masks for photo, masks in longer.items()):
+            return names
+        names |= longer
+
+
 def check_names(found: Found, out: Path, *, visible_skin: bool = False) -> dict[str, list[str]]:
-    """`mask_names` of each photo; ValueError where two would be one, or a link leads elsewhere."""
-    names = {p.name: mask_names(p.name, visible_skin=visible_skin) for p in found.photos}
-    owners: dict[str, str] = {}
-    for photo, masks in names.items():
-        if masks[0] in owners:
-            raise ValueError(
-                f"the masks of {owners[masks[0]]} and {photo} would have one name; rename one"
-            )
-        owners[masks[0]] = photo
+    """Names of each photo's masks, no two alike; ValueError where a link leads one elsewhere."""
+    names = one_to_one((p.name for p in found.photos), visible_skin=visible_skin)
     process.check_inside(out, [name for masks in names.values() for name in masks])
     return names
+
+
+def read_record(out: Path) -> dict[str, list[str]]:
+    """Photos of which earlier runs wrote masks into `out`, and the masks' names."""
+    path = out / RECORD
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    found = {}
+    for line in lines:
+        try:
+            done = json.loads(line)
+            found[str(done["photo"])] = [str(file) for file in done["files"]]
+        except (ValueError, KeyError, TypeError):
+            continue  # the last line of a run that was killed
+    return found
+
+
+def clear_all(out: Path) -> None:
+    """Remove the masks that earlier runs wrote, and what is known of them."""
+    for files in read_record(out).values():
+        _remove(out, files)
+    (out / RECORD).unlink(missing_ok=True)
+
+
+def _remove(out: Path, files: Iterable[str]) -> None:
+    for name in files:
+        # A record that was edited removes nothing elsewhere.
+        if (out / name).resolve().is_relative_to(out.resolve()):
+            (out / name).unlink(missing_ok=True)
 
 
 def joined_masks(
     image: np.ndarray, faces: list[tuple[Face, Inference]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where any face of a photo is seen, and where one is hidden: uint8 `[h w]`, 0 or 255."""
-    masks = [photo_masks(face, inference, image.shape) for face, inference in faces]
+    seen, hidden = (np.zeros(image.shape[:2], np.uint8) for _ in range(2))
+    for face, inference in faces:
+        # A running maximum: of many faces in a large photo only these masks are held.
+        for total, mask in zip(
+            (seen, hidden), photo_masks(face, inference, image.shape), strict=True
+        ):
+            np.maximum(total, mask, out=total)
     # Seen by one face is seen, though another's outline may cover the same place.
-    seen = np.maximum.reduce([m[0] for m in masks])
-    hidden = np.where(seen > 0, 0, np.maximum.reduce([m[1] for m in masks]))
-    return seen, hidden.astype(np.uint8)
+    hidden[seen > 0] = 0
+    return seen, hidden
 
 
 def segment_files(
@@ -62,13 +111,27 @@ def segment_files(
     OSError where results cannot be written.
     """
 
+    before = read_record(out)
+    lock = threading.Lock()
+    written: set[str] = set()
+
     def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
         masks = joined_masks(image, faces)
-        # The first is written last: it says that the photo is done.
-        for name, mask in reversed(list(zip(names[photo.name], masks, strict=False))):
+        for name, mask in zip(names[photo.name], masks, strict=False):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             write_image(out / name, mask)
+        # Last, since it says that the photo is done.
+        line = json.dumps({"photo": photo.name, "files": names[photo.name]}) + "\n"
+        with lock, (out / RECORD).open("a", encoding="utf-8") as record:
+            record.write(line)
+            written.add(photo.name)
 
+    def done(photo: Photo) -> bool:
+        files = names[photo.name]
+        there = all(os.path.isfile(out / file) for file in files)
+        return resume and before.get(photo.name) == files and there
+
+    passed = {photo.name for photo in found.photos if done(photo)}
     summary = process.process(
         found.photos,
         model,
@@ -76,7 +139,11 @@ def segment_files(
         write,
         steps=steps,
         batch_size=batch_size,
-        done=lambda photo: resume and (out / names[photo.name][0]).is_file(),
+        done=lambda photo: photo.name in passed,
     )
+    for photo in found.photos:  # had a face once, and has none now, or another name
+        if photo.name not in passed:
+            kept = names[photo.name] if photo.name in written else []
+            _remove(out, set(before.get(photo.name, [])) - set(kept))
     videos = [f"{v.name} (a video; focus-jax reconstruct takes those)" for v in found.videos]
     return summary._replace(skipped=found.problems + videos + summary.skipped)

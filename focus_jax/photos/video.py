@@ -11,100 +11,104 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import jax
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
 from focus_jax.data.align import invert_transform, turn_needed
-from focus_jax.data.detect import Detection, Source
 from focus_jax.data.faces import Face, align_faces
-from focus_jax.photos import results
+from focus_jax.data.landmark_files import FileSource
+from focus_jax.data.landmarks import Detection, Source
+from focus_jax.networks import recognizer
+from focus_jax.photos import results, tracking
 from focus_jax.photos.inference import Inference, find_codes, show
+from focus_jax.photos.tracking import SMOOTH_CODES, Seen, Track, bridge, over_time
 from focus_jax.photos.trained import Model, make_batch
+from focus_jax.photos.video_files import Count, Writer, count_frames, frames
 from focus_jax.types import FaceCode
 
-LONGEST_GAP = 10  # frames without a detection that are bridged
-SMOOTH_LANDMARKS, SMOOTH_CODES = 1.0, 2.0  # deviation of the Gaussian, in frames
+_embed = jax.jit(recognizer.embedding, static_argnames="kind")
 
 
-class Track(NamedTuple):
-    """A face over a video: which frames show it, and where."""
+class Clip(NamedTuple):
+    """What was found in a video: numbers of frames."""
 
-    frames: np.ndarray  # [n] numbers of frames, rising
-    landmarks: np.ndarray  # [n 68 2], smoothed
-    scores: np.ndarray  # [n] of the detector; 0 for bridged frames
+    frames: Count
+    tracked: int  # with the person who is followed
+    others: int  # that show only other faces
 
+    def problem(self) -> str:
+        """What of the video is not in the results, or nothing."""
+        total, read = self.frames
+        return f"{total - read} of {total} frames cannot be read" if read < total else ""
 
-def frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a video, RGB uint8. ValueError for a file that is none."""
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise ValueError(f"{path} is not a video that OpenCV can read")
-        while True:
-            there, frame = capture.read()
-            if not there:
-                return
-            yield np.ascontiguousarray(frame[..., ::-1])
-    finally:
-        capture.release()
+    def numbers(self) -> dict[str, int]:
+        """For a file."""
+        return {**self.frames._asdict(), "tracked": self.tracked, "others": self.others}
 
 
-def frame_rate(path: Path) -> float:
-    """Frames per second, 25 where the file does not say."""
-    capture = cv2.VideoCapture(str(path))
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return rate if 1 <= rate <= 1000 else 25.0
+def find_track(path: Path, source: Source, model: Model) -> tuple[Track, Clip]:
+    """The track of the person who is longest in view. ValueError where there is no face at all.
 
-
-def follow(path: Path, source: Source) -> tuple[Track, int]:
-    """The track of the largest face, and the number of frames. ValueError where there is none."""
-    found: dict[int, Detection] = {}
-    last: np.ndarray | None = None
-    number = -1
-    for number, frame in enumerate(tqdm(frames(path), desc="finding the face", unit="frame")):
-        faces = source(frame, path)
-        if not faces:
-            continue
-        face = faces[0] if last is None else min(faces, key=lambda f: _distance(f.landmarks, last))
-        # Another face, far from where this one was, is somebody else's.
-        if last is not None and _distance(face.landmarks, last) > np.ptp(last, 0).max():
-            continue
-        found[number], last = face, face.landmarks
+    Landmarks of files are a row a frame, all of one person.
+    """
+    find = _rows if isinstance(source, FileSource) else _seen
+    found, numbers, others = find(path, source, model)
+    count = count_frames(path, numbers)
+    if isinstance(source, FileSource):
+        source.check_count(path, count.total)
     if not found:
-        raise ValueError(f"{path} shows no face in {number + 1} frames")
-    return bridge(found), number + 1
+        raise ValueError(f"{path} shows no face in {count.read} frames")
+    track = bridge(found, numbers)
+    return track, Clip(count, len(track.frames), others)
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a.mean(0) - b.mean(0)))
+def _finding(path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    return iter(tqdm(frames(path), desc="finding the face", unit="frame"))
 
 
-def bridge(found: dict[int, Detection]) -> Track:
-    """A track without short gaps, its landmarks smoothed within each unbroken piece."""
-    numbers = np.array(sorted(found))
-    points = np.stack([found[n].landmarks for n in numbers]).astype(np.float64)
-    kept, landmarks, scores = [], [], []
-    for piece in np.split(np.arange(len(numbers)), 1 + np.nonzero(_breaks(numbers))[0]):
-        here = np.arange(int(numbers[piece[0]]), int(numbers[piece[-1]]) + 1)
-        flat = points[piece].reshape(len(piece), -1)
-        filled = np.stack([np.interp(here, numbers[piece], column) for column in flat.T], -1)
-        kept.append(here)
-        landmarks.append(smooth(filled, SMOOTH_LANDMARKS).reshape(-1, 68, 2))
-        scores.append([found[n].score if n in found else 0.0 for n in here])
-    return Track(np.concatenate(kept), np.concatenate(landmarks), np.concatenate(scores))
+def _rows(path: Path, source: Any, model: Model) -> tuple[dict[int, Detection], list[int], int]:
+    """Faces of a file by frame, and the numbers of all frames."""
+    del model
+    found, numbers = {}, []
+    for number, frame in _finding(path):
+        numbers.append(number)
+        for face in source.of_frame(frame, path, number):
+            found[number] = face
+    return found, numbers, 0
 
 
-def _breaks(numbers: np.ndarray) -> np.ndarray:
-    return np.diff(numbers) > LONGEST_GAP + 1
+def _seen(path: Path, source: Source, model: Model) -> tuple[dict[int, Detection], list[int], int]:
+    """Faces of one person by frame, the numbers of all frames, and how many show only others."""
+    seen, numbers = [], []
+    for number, frame in _finding(path):
+        numbers.append(number)
+        faces = [
+            Seen(number, f.detection, _features(model, f))
+            for f in _align(model, frame, source(frame, path))
+        ]
+        if faces:
+            seen.append(faces)
+    if not seen:
+        return {}, numbers, 0
+    kind = model.networks.recognizer if model.networks else "dlib"
+    person, others = tracking.follow(seen, tracking.SAME.get(kind, tracking.SAME_ARCFACE))
+    return {face.frame: face.detection for face in person}, numbers, others
 
 
-def smooth(values: np.ndarray, deviation: float) -> np.ndarray:
-    """Values `[n k]` over time through a symmetric filter: it delays nothing."""
-    return gaussian_filter1d(values, deviation, axis=0, mode="nearest")
+def _align(
+    model: Model, frame: np.ndarray, found: list[Detection], turn: float | None = None
+) -> list[Face]:
+    options = {"fix_y_offset": model.fix_y_offset, "turn": turn}
+    return align_faces(frame, found, model.record_size, **options)
+
+
+def _features(model: Model, face: Face) -> np.ndarray:
+    """What the recognizer makes of a face; of unit length."""
+    kind = model.networks.recognizer if model.networks else "dlib"
+    image = face.crop[None].astype(np.float32) / 255
+    points = face.landmarks[None].astype(np.float32)
+    return np.asarray(_embed(model.recognizer, image, points, kind=kind))[0]
 
 
 def _batches(
@@ -112,7 +116,7 @@ def _batches(
 ) -> Iterator[tuple[list[int], list[np.ndarray], list[Face], Any]]:
     """Places in the track, frames, faces, and the batch that they fill, padded at the end."""
     where = {int(n): i for i, n in enumerate(track.frames)}
-    shown = ((where[n], f) for n, f in enumerate(frames(path)) if n in where)
+    shown = ((where[n], f) for n, f in frames(path) if n in where)
     # All are turned alike, since codes are smoothed over time: by the middle face of the film.
     turn = turn_needed(np.median(track.landmarks - track.landmarks.mean(1, keepdims=True), axis=0))
     while chunk := list(islice(shown, batch_size)):
@@ -121,9 +125,7 @@ def _batches(
         for i, picture in chunk:
             score = float(track.scores[i])
             detection = Detection(track.landmarks[i].astype(np.float32), score, "track")
-            faces += align_faces(
-                picture, [detection], model.record_size, fix_y_offset=model.fix_y_offset, turn=turn
-            )
+            faces += _align(model, picture, [detection], turn)
         full = faces + [faces[-1]] * (batch_size - len(faces))
         crops = np.stack([f.crop for f in full])
         yield (
@@ -134,15 +136,15 @@ def _batches(
         )
 
 
-def _rows(code: FaceCode, which: Any) -> FaceCode:
+def _rows_of(code: FaceCode, which: Any) -> FaceCode:
     return jax.tree.map(lambda x: x[which], code)
 
 
 def steady(code: FaceCode, track: Track) -> FaceCode:
     """Codes of one person, a row a frame: one shape and tone, the rest smoothed over time.
 
-    The detector's score says how much each frame counts for the person. Bridged frames, which may
-    show no face at all, count nothing and lie between their neighbours.
+    The detector's score says how much each frame counts for the person; bridged frames count
+    nothing.
     """
     seen = track.scores > 0
     weights = (track.scores * seen / track.scores[seen].sum())[:, None]
@@ -150,20 +152,12 @@ def steady(code: FaceCode, track: Track) -> FaceCode:
     def one(values: np.ndarray) -> np.ndarray:
         return np.broadcast_to((weights * values).sum(0), values.shape).astype(values.dtype)
 
-    def over_time(values: np.ndarray) -> np.ndarray:
-        result = np.empty_like(values)
-        for piece in np.split(np.arange(len(values)), 1 + np.nonzero(_breaks(track.frames))[0]):
-            known = piece[seen[piece]]
-            filled = np.stack([np.interp(piece, known, column) for column in values[known].T], -1)
-            result[piece] = smooth(filled, SMOOTH_CODES)
-        return result
-
     return FaceCode(
         identity=one(np.asarray(code.identity)),
-        expression=over_time(np.asarray(code.expression)),
+        expression=over_time(track, np.asarray(code.expression), SMOOTH_CODES),
         albedo=one(np.asarray(code.albedo)),
-        pose=over_time(np.asarray(code.pose)),
-        light=over_time(np.asarray(code.light)),
+        pose=over_time(track, np.asarray(code.pose), SMOOTH_CODES),
+        light=over_time(track, np.asarray(code.light), SMOOTH_CODES),
     )
 
 
@@ -176,70 +170,71 @@ def reconstruct_video(
     *,
     steps: int,
     batch_size: int,
-) -> int:
-    """Write overlay.mp4, track.jsonl (a line a frame), and the best frame's face as a photo's.
+    codec: str = "vp9",
+) -> Clip:
+    """Write overlay.webm, track.jsonl (a line a frame), and the best frame's face as a photo's.
 
-    Returns the number of frames with a face. ValueError for a video that cannot be read or shows
-    no face, OSError where results cannot be written.
+    `codec` is one of `video_files.CODECS`, which also tells the overlay's suffix. ValueError for a
+    video that cannot be read or shows no face, OSError where results cannot be written.
     """
     model = shared.model
-    track, count = follow(path, source)
+    track, clip = find_track(path, source, model)
     parts: list[FaceCode] = []
+    encoded: list[np.ndarray | None] = []  # landmarks, a row a frame of the track
     for places, _, _, batch in tqdm(
         _batches(path, track, model, batch_size), desc="fitting", unit="batch"
     ):
-        found, _, _ = jax.device_get(find_codes(model, batch, steps))
-        parts.append(_rows(found, slice(len(places))))
+        found = jax.device_get(find_codes(model, batch, steps))
+        parts.append(_rows_of(found.code, slice(len(places))))
+        encoded += (
+            [None] * len(places) if found.encoded is None else list(found.encoded)[: len(places)]
+        )
     codes = steady(jax.tree.map(lambda *x: np.concatenate(x), *parts), track)
 
     folder.mkdir(parents=True, exist_ok=True)
-    best: tuple[float, np.ndarray, Face, Inference] | None = None
     with (
         (folder / "track.jsonl").open("w") as lines,
-        _Writer(folder / "overlay.mp4", path) as video,
+        Writer(folder / "overlay", codec, path) as video,
     ):
-        stream = iter(tqdm(frames(path), desc="drawing", unit="frame", total=count))
-        number = 0
-        for places, pictures, faces, batch in _batches(path, track, model, batch_size):
-            full = places + places[-1:] * (batch_size - len(places))
-            found = jax.device_get(show(model, batch, _rows(codes, full)))
-            for k, (place, picture, face) in enumerate(zip(places, pictures, faces, strict=True)):
-                one = jax.tree.map(lambda x, k=k: np.asarray(x)[k], found)
-                numbers = results.describe(name, face, one, model, picture.shape)
-                lines.write(json.dumps({"frame": int(track.frames[place]), **numbers}) + "\n")
-                while number < track.frames[place]:  # frames without the face, as they are
-                    video.write(next(stream))
-                    number += 1
-                next(stream)
-                number += 1
-                to_photo = invert_transform(results.fine_transform(face))
-                video.write(results.overlay_photo(picture, to_photo, one))
-                if best is None or numbers["confidence"] > best[0]:
-                    best = numbers["confidence"], picture, face, one
-        for frame in stream:
-            video.write(frame)
+        best = _draw(path, name, shared, track, codes, encoded, clip, batch_size, lines, video)
+    results.write_face(folder / "0", name, *best, shared)
+    return clip
+
+
+def _draw(
+    path: Path,
+    name: str,
+    shared: results.Shared,
+    track: Track,
+    codes: FaceCode,
+    encoded: list[np.ndarray | None],
+    clip: Clip,
+    batch_size: int,
+    lines: Any,
+    video: Writer,
+) -> tuple[np.ndarray, Face, Inference]:
+    """Draw every frame and write its numbers; returns the frame that is most to be trusted."""
+    model = shared.model
+    best: tuple[float, np.ndarray, Face, Inference] | None = None
+    stream = iter(tqdm(frames(path), desc="drawing", unit="frame", total=clip.frames.read))
+    for places, pictures, faces, batch in _batches(path, track, model, batch_size):
+        full = places + places[-1:] * (batch_size - len(places))
+        found = jax.device_get(show(model, batch, _rows_of(codes, full)))
+        for k, (place, picture, face) in enumerate(zip(places, pictures, faces, strict=True)):
+            one = jax.tree.map(lambda x, k=k: np.asarray(x)[k], found)._replace(
+                encoded=encoded[place]
+            )
+            numbers = results.describe(name, face, one, model, picture.shape)
+            lines.write(json.dumps({"frame": int(track.frames[place]), **numbers}) + "\n")
+            for number, frame in stream:
+                if number == track.frames[place]:
+                    break
+                video.write(frame)  # without the face, as it is
+            to_photo = invert_transform(results.fine_transform(face))
+            video.write(results.overlay_photo(picture, to_photo, one))
+            if best is None or numbers["confidence"] > best[0]:
+                best = numbers["confidence"], picture, face, one
+    for _, frame in stream:
+        video.write(frame)
     assert best is not None  # a track is never empty
-    results.write_face(folder / "0", name, *best[1:], shared)
-    return len(track.frames)
-
-
-class _Writer:
-    """An mp4 of frames as they come, at the rate of another video."""
-
-    def __init__(self, path: Path, like: Path) -> None:
-        self._path, self._rate, self._writer = path, frame_rate(like), None
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._writer is not None:
-            self._writer.release()
-
-    def write(self, frame: np.ndarray) -> None:
-        if self._writer is None:
-            code, size = cv2.VideoWriter.fourcc(*"mp4v"), frame.shape[1::-1]
-            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
-            if not self._writer.isOpened():
-                raise OSError(f"cannot write the video {self._path}")
-        self._writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    return best[1:]

@@ -24,7 +24,10 @@ from focus_jax.rendering.rasterize_jnp import (
     MIN_DEPTH,
     TINY_OFFSET,
 )
+from focus_jax.system.caches import warp_folder
 
+if wp.config.kernel_cache_dir is None:
+    wp.config.kernel_cache_dir = warp_folder()
 if wp.config.log_level == wp.LOG_INFO:  # its default; no banner, no line for each loaded kernel
     wp.config.log_level = wp.LOG_WARNING
 # Fused multiply-adds would break the agreement of neighbours about their common edge.
@@ -182,12 +185,16 @@ def _find(
     triangles: wp.array(dtype=wp.vec3i),
     perspective: wp.int32,
     nearest: wp.array2d(dtype=wp.int64),
+    triangle_id: wp.array2d(dtype=wp.int32),
 ):
-    """All triangles of an image, by one thread."""
+    """A whole image by one thread."""
     for y in range(nearest.shape[0]):
         for x in range(nearest.shape[1]):
             nearest[y, x] = _EMPTY
     _draw(screen, triangles, perspective, 0, triangles.shape[0], nearest)
+    for y in range(nearest.shape[0]):
+        for x in range(nearest.shape[1]):
+            triangle_id[y, x] = wp.int32(nearest[y, x])
 
 
 @wp.kernel
@@ -223,11 +230,7 @@ def index_images(
 ):
     """On CPU: the three kernels above. All images use the keys of the first, which stay cached."""
     image = wp.tid()
-    keys = nearest[0]
-    _find(screen[image], triangles, perspective, keys)
-    for y in range(keys.shape[0]):
-        for x in range(keys.shape[1]):
-            triangle_id[image, y, x] = wp.int32(keys[y, x])
+    _find(screen[image], triangles, perspective, nearest[0], triangle_id[image])
 
 
 # --- What is there -------------------------------------------------------------------------------
@@ -244,12 +247,22 @@ def _shares(w: wp.vec3, p: wp.mat33, perspective: wp.int32) -> wp.vec3:
 
 
 @wp.func
-def _corners_of(triangles: wp.array(dtype=wp.vec3i), i: wp.int32, count: wp.int32) -> wp.vec3i:
-    """Vertices of a triangle; (-1, -1, -1) where there is none."""
+def _seen(
+    screen: wp.array(dtype=wp.vec3),
+    triangles: wp.array(dtype=wp.vec3i),
+    i: wp.int32,
+    x: wp.int32,
+    y: wp.int32,
+):
+    """Vertices of the triangle that a pixel sees, -1 where there is none; positions; weights."""
     corners = wp.vec3i(-1, -1, -1)
-    if i >= 0 and i < triangles.shape[0] and _valid(triangles[i], count):
+    p = wp.mat33()
+    w = wp.vec3()
+    if i >= 0 and i < triangles.shape[0] and _valid(triangles[i], screen.shape[0]):
         corners = triangles[i]
-    return corners
+        p = _points(screen, corners)
+        w = _weights(p, x, y)
+    return corners, p, w
 
 
 @wp.kernel
@@ -263,11 +276,9 @@ def weigh_pixels(
 ):
     image, y, start = wp.tid()
     for x in range(start * run, (start + 1) * run):
-        corners = _corners_of(triangles, triangle_id[image, y, x], screen.shape[1])
-        w = wp.vec3(0.0, 0.0, 0.0)
+        corners, p, w = _seen(screen[image], triangles, triangle_id[image, y, x], x, y)
         if corners[0] >= 0:
-            p = _points(screen[image], corners)
-            w = _shares(_weights(p, x, y), p, perspective)
+            w = _shares(w, p, perspective)
         weights[image, y, x] = w
 
 
@@ -286,11 +297,10 @@ def _shade(
     """Interpolate the attributes at some pixels of a row."""
     x = start
     while x < stop:
-        corners = _corners_of(triangles, triangle_id[x], screen.shape[0])
+        corners, p, w = _seen(screen, triangles, triangle_id[x], x, y)
         k = wp.int32(0)
         if corners[0] >= 0:
-            p = _points(screen, corners)
-            w = _shares(_weights(p, x, y), p, perspective)
+            w = _shares(w, p, perspective)
             while k < values.shape[1]:
                 values[x, k] = (
                     w[0] * attributes[corners[0], k]
@@ -309,8 +319,8 @@ def shade_nearest(
     screen: wp.array2d(dtype=wp.vec3),
     triangles: wp.array(dtype=wp.vec3i),
     attributes: wp.array3d(dtype=wp.float32),
-    nearest: wp.array3d(dtype=wp.int64),
     perspective: wp.int32,
+    nearest: wp.array3d(dtype=wp.int64),
     triangle_id: wp.array3d(dtype=wp.int32),
     values: wp.array4d(dtype=wp.float32),
 ):
@@ -351,14 +361,11 @@ def render_images(
 ):
     """On CPU: one image after the other, from triangles to values, while it is in the cache."""
     image = wp.tid()
-    width = values.shape[2]
-    _find(screen[image], triangles, perspective, nearest[0])
+    _find(screen[image], triangles, perspective, nearest[0], triangle_id[image])
     for y in range(values.shape[1]):
-        for x in range(width):
-            triangle_id[image, y, x] = wp.int32(nearest[0, y, x])
         _shade(
             screen[image], triangles, attributes[image], triangle_id[image, y],
-            perspective, y, 0, width, values[image, y],
+            perspective, y, 0, values.shape[2], values[image, y],
         )  # fmt: skip
 
 
@@ -422,10 +429,8 @@ def backward_pixels(
     grad_colours = grad_attributes[image]
     channels = cotangent.shape[3]
     for x in range(start * run, (start + 1) * run):
-        corners = _corners_of(triangles, triangle_id[image, y, x], screen.shape[1])
+        corners, p, w = _seen(points, triangles, triangle_id[image, y, x], x, y)
         if corners[0] >= 0:
-            p = _points(points, corners)
-            w = _weights(p, x, y)
             s = _shares(w, p, perspective)
             step_b = wp.float32(0.0)
             step_c = wp.float32(0.0)
@@ -459,15 +464,16 @@ def backward_triangles(
 ):
     """Each triangle sums its pixels: position (3) and attributes (c) of each corner, [t 3 c+3]."""
     image, start = wp.tid()
-    for i in range(start * run, wp.min((start + 1) * run, triangles.shape[0])):
-        corners = _corners_of(triangles, i, screen.shape[1])
+    for i in range(start * run, (start + 1) * run):
+        corners = triangles[i]
         for k in range(grad_corners.shape[3]):
             for j in range(3):
                 grad_corners[image, i, j, k] = 0.0
-        if corners[0] >= 0:
+        if _valid(corners, screen.shape[1]):
             p = _points(screen[image], corners)
-            if _usable(p):
-                box = _box(p, triangle_id.shape[2], triangle_id.shape[1])
+            box = _box(p, triangle_id.shape[2], triangle_id.shape[1])
+            # Compared as floats: those of a triangle far outside are no int32.
+            if _usable(p) and box[0] <= box[1] and box[2] <= box[3]:
                 for y in range(wp.int32(box[2]), wp.int32(box[3]) + 1):
                     for x in range(wp.int32(box[0]), wp.int32(box[1]) + 1):
                         if triangle_id[image, y, x] == i:
@@ -499,17 +505,13 @@ def gather_corners(
 ):
     """Each vertex sums its corners in the order of the triangles; `order` lists them by vertex."""
     image, start = wp.tid()
-    for v in range(start * run, wp.min((start + 1) * run, grad_screen.shape[1])):
+    for v in range(start * run, (start + 1) * run):
         position = wp.vec3(0.0, 0.0, 0.0)
         for k in range(grad_attributes.shape[2]):
             grad_attributes[image, v, k] = 0.0
         for n in range(starts[v], starts[v + 1]):
-            corner = order[n]
-            position += wp.vec3(
-                grad_corners[image, corner, 0],
-                grad_corners[image, corner, 1],
-                grad_corners[image, corner, 2],
-            )
+            sums = grad_corners[image, order[n]]
+            position += wp.vec3(sums[0], sums[1], sums[2])
             for k in range(grad_attributes.shape[2]):
-                grad_attributes[image, v, k] += grad_corners[image, corner, 3 + k]
+                grad_attributes[image, v, k] += sums[3 + k]
         grad_screen[image, v] = position

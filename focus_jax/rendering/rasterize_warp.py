@@ -33,40 +33,35 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _launch(steps, batch: int, device, *arrays) -> None:
-    """Run `steps(device, *arrays)`: on CPU in threads, each with its part of the batch.
+def _launch(steps, *arrays) -> None:
+    """Run `steps(*arrays)`, all of a batch: on CPU in threads, each with its part of the images.
 
     Warp's own CPU launches use one thread, and its calls from several JAX CPU devices take turns:
     this is where more cores are put to use. Images share nothing, so that the result does not
     depend on the number of parts.
     """
-    parts = min(batch, _cores()) if device.is_cpu else 1
+    batch = len(arrays[0])
+    parts = min(batch, _cores()) if arrays[0].device.is_cpu else 1
     if parts == 1:
-        steps(device, *arrays)
+        steps(*arrays)
         return
     bounds = [batch * part // parts for part in range(parts + 1)]
     jobs = [
-        _workers(os.getpid()).submit(steps, device, *(array[low:high] for array in arrays))
+        _workers(os.getpid()).submit(steps, *(array[low:high] for array in arrays))
         for low, high in itertools.pairwise(bounds)
     ]
     for job in jobs:
         job.result()
 
 
-def _each(kernel, dim, inputs, outputs) -> None:
-    wp.launch(kernel, dim=dim, inputs=inputs, outputs=outputs, device=outputs[0].device)
+def _each(kernel, shape, inputs, outputs) -> None:
+    wp.launch(kernel, dim=shape, inputs=inputs, outputs=outputs, device=outputs[0].device)
 
 
-def _rows(kernel, device, shape, inputs, outputs) -> None:
-    """Launch over the pixels [b h w]: a thread takes a row on CPU, a pixel on CUDA."""
-    run = shape[2] if device.is_cpu else 1
-    _each(kernel, (shape[0], shape[1], shape[2] // run), [*inputs, run], outputs)
-
-
-def _runs(kernel, device, batch, count, inputs, outputs) -> None:
-    """Launch over `count` triangles or vertices: a thread takes all on CPU, one on CUDA."""
-    run = max(count, 1) if device.is_cpu else 1
-    _each(kernel, (batch, -(-count // run)), [*inputs, run], outputs)
+def _runs(kernel, shape, inputs, outputs) -> None:
+    """Launch over `shape`: along its last axis a thread takes all on CPU, one on CUDA."""
+    run = max(shape[-1], 1) if outputs[0].device.is_cpu else 1
+    _each(kernel, (*shape[:-1], shape[-1] // run), [*inputs, run], outputs)
 
 
 def _as_keys(scratch: wp.array) -> wp.array:
@@ -89,16 +84,16 @@ def _index_steps(
     scratch: wp.array4d(dtype=wp.int32),
     triangle_id: wp.array3d(dtype=wp.int32),
 ):
-    def steps(device, screen, scratch, triangle_id):
+    def steps(screen, scratch, triangle_id):
         nearest = _as_keys(scratch)
-        if device.is_cpu:
+        if screen.device.is_cpu:
             outputs = [nearest, triangle_id]
             _each(kernels.index_images, len(screen), [screen, triangles, perspective], outputs)
         else:
             _find(screen, triangles, perspective, nearest)
             _each(kernels.index_pixels, nearest.shape, [nearest], [triangle_id])
 
-    _launch(steps, screen.shape[0], screen.device, screen, scratch, triangle_id)
+    _launch(steps, screen, scratch, triangle_id)
 
 
 def _image_steps(
@@ -110,19 +105,18 @@ def _image_steps(
     triangle_id: wp.array3d(dtype=wp.int32),
     values: wp.array4d(dtype=wp.float32),
 ):
-    def steps(device, screen, attributes, scratch, triangle_id, values):
+    def steps(screen, attributes, scratch, triangle_id, values):
         nearest = _as_keys(scratch)
-        inputs = [screen, triangles, attributes]
-        if device.is_cpu:
+        inputs = [screen, triangles, attributes, perspective]
+        if screen.device.is_cpu:
             outputs = [nearest, triangle_id, values]
-            _each(kernels.render_images, len(screen), [*inputs, perspective], outputs)
+            _each(kernels.render_images, len(screen), inputs, outputs)
         else:
             _find(screen, triangles, perspective, nearest)
-            inputs = [*inputs, nearest, perspective]
-            _each(kernels.shade_nearest, nearest.shape, inputs, [triangle_id, values])
+            outputs = [triangle_id, values]
+            _each(kernels.shade_nearest, nearest.shape, [*inputs, nearest], outputs)
 
-    arrays = screen, attributes, scratch, triangle_id, values
-    _launch(steps, screen.shape[0], screen.device, *arrays)
+    _launch(steps, screen, attributes, scratch, triangle_id, values)
 
 
 def _values_steps(
@@ -133,11 +127,11 @@ def _values_steps(
     perspective: wp.int32,
     values: wp.array4d(dtype=wp.float32),
 ):
-    def steps(device, screen, attributes, triangle_id, values):
+    def steps(screen, attributes, triangle_id, values):
         inputs = [screen, triangles, attributes, triangle_id, perspective]
-        _rows(kernels.shade_pixels, device, triangle_id.shape, inputs, [values])
+        _runs(kernels.shade_pixels, triangle_id.shape, inputs, [values])
 
-    _launch(steps, screen.shape[0], screen.device, screen, attributes, triangle_id, values)
+    _launch(steps, screen, attributes, triangle_id, values)
 
 
 def _weights_steps(
@@ -147,11 +141,11 @@ def _weights_steps(
     perspective: wp.int32,
     weights: wp.array3d(dtype=wp.vec3),
 ):
-    def steps(device, screen, triangle_id, weights):
+    def steps(screen, triangle_id, weights):
         inputs = [screen, triangles, triangle_id, perspective]
-        _rows(kernels.weigh_pixels, device, triangle_id.shape, inputs, [weights])
+        _runs(kernels.weigh_pixels, triangle_id.shape, inputs, [weights])
 
-    _launch(steps, screen.shape[0], screen.device, screen, triangle_id, weights)
+    _launch(steps, screen, triangle_id, weights)
 
 
 def _backward_steps(
@@ -164,14 +158,13 @@ def _backward_steps(
     grad_screen: wp.array2d(dtype=wp.vec3),
     grad_attributes: wp.array3d(dtype=wp.float32),
 ):
-    def steps(device, screen, attributes, triangle_id, cotangent, *outputs):
+    def steps(screen, attributes, triangle_id, cotangent, *outputs):
         inputs = [screen, triangles, attributes, triangle_id, cotangent, perspective]
         for gradient in outputs:
             gradient.zero_()
-        _rows(kernels.backward_pixels, device, triangle_id.shape, inputs, outputs)
+        _runs(kernels.backward_pixels, triangle_id.shape, inputs, outputs)
 
-    arrays = screen, attributes, triangle_id, cotangent, grad_screen, grad_attributes
-    _launch(steps, screen.shape[0], screen.device, *arrays)
+    _launch(steps, screen, attributes, triangle_id, cotangent, grad_screen, grad_attributes)
 
 
 def _ordered_backward_steps(
@@ -189,14 +182,14 @@ def _ordered_backward_steps(
 ):
     count, width = len(triangles), attributes.shape[2] + 3
 
-    def steps(device, screen, attributes, triangle_id, cotangent, scratch, *outputs):
+    def steps(screen, attributes, triangle_id, cotangent, scratch, *outputs):
         inputs = [screen, triangles, attributes, triangle_id, cotangent, perspective]
-        _runs(kernels.backward_triangles, device, len(screen), count, inputs, [scratch])
+        _runs(kernels.backward_triangles, (len(screen), count), inputs, [scratch])
         inputs = [scratch.reshape((len(screen), 3 * count, width)), order, starts]
-        _runs(kernels.gather_corners, device, len(screen), screen.shape[1], inputs, outputs)
+        _runs(kernels.gather_corners, screen.shape, inputs, outputs)
 
-    arrays = screen, attributes, triangle_id, cotangent, scratch, grad_screen, grad_attributes
-    _launch(steps, screen.shape[0], screen.device, *arrays)
+    gradients = grad_screen, grad_attributes
+    _launch(steps, screen, attributes, triangle_id, cotangent, scratch, *gradients)
 
 
 def _callable(steps, outputs: int):
@@ -228,11 +221,8 @@ def index_map(screen, triangles, height: int, width: int, perspective: bool) -> 
 def image(screen, triangles, attributes, height: int, width: int, perspective: bool):
     """Interpolated attributes [b h w c] and the index map [b h w]."""
     pixels = (screen.shape[0], height, width)
-    dims = {
-        "scratch": (*pixels, 2),
-        "triangle_id": pixels,
-        "values": (*pixels, attributes.shape[2]),
-    }
+    values = (*pixels, attributes.shape[2])
+    dims = {"scratch": (*pixels, 2), "triangle_id": pixels, "values": values}
     arguments = screen, triangles, attributes, int(perspective)
     _, triangle_id, values = _image_call(*arguments, output_dims=dims)
     return values, triangle_id
@@ -258,10 +248,7 @@ def backward(
 
     On CUDA the sums' last bits depend on the order of threads, unless `deterministic`.
     """
-    dims: dict[str, tuple] = {
-        "grad_screen": screen.shape[:2],
-        "grad_attributes": attributes.shape,
-    }
+    dims = {"grad_screen": screen.shape[:2], "grad_attributes": attributes.shape}
     arguments = screen, triangles, attributes, triangle_id, cotangent
     if not deterministic:
         return tuple(_backward_call(*arguments, int(perspective), output_dims=dims))
@@ -278,9 +265,7 @@ def main() -> None:
     """Compile all kernels for the architectures given, on a machine with or without a GPU."""
     parser = argparse.ArgumentParser(description="Compile the rasterizer's kernels to cubins.")
     parser.add_argument("--compile", nargs="+", required=True, metavar="sm_80")
-    parser.add_argument(
-        "--directory", type=pathlib.Path, help="where to; Warp's cache if not given"
-    )
+    parser.add_argument("--directory", type=pathlib.Path, help="instead of Warp's cache")
     arguments = parser.parse_args()
     paths = wp.compile_aot_module(
         kernels,

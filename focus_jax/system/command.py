@@ -1,16 +1,17 @@
 """What the commands of this package share: bad input ends in one sentence, programs are kept."""
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 from absl import app, flags
 
-from focus_jax.system import cpu
+from focus_jax.system import caches, cpu
+from focus_jax.system.files import user_path
 from focus_jax.system.preemption import EXIT_CODE, Interrupted
 
 Options = TypeVar("Options")
@@ -40,6 +41,9 @@ def quiet() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     logging.getLogger("focus_jax").setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax tells of every step of a save
+    # Names of files need not be UTF-8, and are written as they are.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # "no TPU", where none is
 
 
@@ -61,18 +65,19 @@ def share_configs(argv: Sequence[str]) -> None:
     for flag, value in zip(argv, [*argv[1:], ""], strict=True):
         name, _, given = flag.partition("=")
         if name in ("--config", "-config"):
-            path = Path((given or value).partition(":")[0])
+            path = user_path((given or value).partition(":")[0])
             sys.path.append(str(path.resolve().parents[1]))
 
 
 def keep_programs() -> None:
     """Keep compiled programs on the disk, so that the next run of the same job starts at once.
 
-    In `JAX_COMPILATION_CACHE_DIR`, which JAX itself reads, or else in `~/.cache/focus_jax/xla`.
+    In `JAX_COMPILATION_CACHE_DIR`, which JAX itself reads, or else in `~/.cache/focus_jax/xla`; in
+    a temporary folder where that cannot be written.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path("~/.cache/focus_jax/xla").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    wanted = os.environ.get("JAX_COMPILATION_CACHE_DIR", "~/.cache/focus_jax/xla")
+    if "://" not in wanted:  # a bucket is JAX's own affair
+        jax.config.update("jax_compilation_cache_dir", str(caches.writable(wanted, "xla")))
 
 
 def run(main: Callable[[list[str]], Any], *, prepare: Callable[[], object] = cpu.prepare) -> None:

@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 
-from jaxlib import version
+from jaxlib import version, xla_client
 
 # Of <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
@@ -15,6 +15,8 @@ PRODUCTS = "LIBRARY_FUSION_TYPE_DOT"
 
 # Pixels a side from which a training leaves XLA's choice: at 224 it is faster, at 64 far slower.
 LARGE = 128
+
+_told: dict[str, str] = {}  # what XLA was told in this process, beside the user's own settings
 
 
 def prepare() -> None:
@@ -52,5 +54,17 @@ def leave_ynnpack_products() -> bool:
     # XLA ends the process at a flag that it does not know: only where it is known to.
     if YNNPACK in flags or version.__version_info__[:2] != (0, 10):
         return False
-    os.environ["XLA_FLAGS"] = f"{flags} {YNNPACK}={PRODUCTS}".strip()
+    os.environ["XLA_FLAGS"] = _told["XLA_FLAGS"] = f"{flags} {YNNPACK}={PRODUCTS}".strip()
+    try:
+        _ = xla_client.CompileOptions().executable_build_options.debug_options  # reads them
+    finally:  # programs that this one starts may have another XLA
+        if flags:
+            os.environ["XLA_FLAGS"] = flags
+        else:
+            del os.environ["XLA_FLAGS"]
     return True
+
+
+def told() -> dict[str, str]:
+    """Variables of a process that is to compute as this one does."""
+    return dict(_told)

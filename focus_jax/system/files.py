@@ -1,7 +1,26 @@
-"""Files that are written whole or not at all."""
+"""Names of files, and files that are written whole or not at all."""
 
 import os
+import re
 from pathlib import Path
+
+# A suffix has a letter: what is behind the last dot of `frame.000001` is not one.
+_SUFFIX = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{1,5}$")
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as people type it, for every command: `~` is their home, also in `--out=~/x`."""
+    return Path(text).expanduser()
+
+
+def bare(path: Path) -> Path:
+    """The path without its suffix; dots within a name are part of it, a number is no suffix."""
+    return path.with_name(_SUFFIX.sub("", path.name) or path.name)
+
+
+def with_end(path: Path, end: str) -> Path:
+    """The path with `end` instead of its suffix, `_mask.png` for instance."""
+    return path.with_name(bare(path).name + end)
 
 
 def write_whole(path: Path, text: str) -> None:

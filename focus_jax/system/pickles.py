@@ -161,7 +161,8 @@ def _new_object(kind: Any, *_: Any) -> Any:
     """`copyreg._reconstructor`: an object of an old pickle; only stand-ins are made."""
     if not (isinstance(kind, type) and hasattr(kind, "__setstate__")):
         return Inert()
-    return kind.__new__(kind)
+    made: Any = kind
+    return made.__new__(made)
 
 
 _KNOWN: dict[tuple[str, str], Any] = {

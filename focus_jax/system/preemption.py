@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -25,9 +26,12 @@ def catch_signals() -> Iterator[list[str]]:
     """A list that receives the name of the first SIGINT or SIGTERM.
 
     The second one ends the process at once, whatever it waits for: checkpoints are complete or
-    absent at any moment.
+    absent at any moment. Outside of the main thread, where tools for sweeps train, none is caught.
     """
     received: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def remember(number: int, frame: Any) -> None:
         if received:

@@ -3,6 +3,8 @@
 import functools
 import os
 import socket
+import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ Tree = TypeVar("Tree")
 
 # A process that dies is noticed after this time by those that do not wait for its numbers.
 HEARTBEAT_SECONDS = 20
+PATIENCE = 60  # seconds that JAX waits longer than we do
 
 
 def start_processes(distributed: Mapping[str, Any]) -> None:
@@ -45,10 +48,14 @@ def start_processes(distributed: Mapping[str, Any]) -> None:
             _wait_for(coordinator, distributed["timeout"])
     elif not coordinator and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) <= 1:
         return
+    # Where the others do not come, JAX aborts the process with a stack trace: end it before.
+    alarm = threading.Timer(distributed["timeout"], _give_up, [distributed, bool(options)])
+    alarm.daemon = True
+    alarm.start()
     try:
         jax.distributed.initialize(
             **options,
-            initialization_timeout=distributed["timeout"],
+            initialization_timeout=distributed["timeout"] + PATIENCE,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=HEARTBEAT_SECONDS,  # one that fails must not wait for the rest
         )
@@ -57,6 +64,24 @@ def start_processes(distributed: Mapping[str, Any]) -> None:
             f"the processes of this run did not find each other ({str(error).splitlines()[0]}); "
             "start all of them with the same config.distributed.coordinator and .processes"
         ) from None
+    finally:
+        alarm.cancel()
+
+
+def _give_up(distributed: Mapping[str, Any], configured: bool) -> None:
+    seconds = f"{distributed['timeout']} seconds (config.distributed.timeout)"
+    names = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST")
+    slurm = ", ".join(f"{n}={os.environ[n]}" for n in names if n in os.environ)
+    if configured or not slurm:
+        how = "start all of them with the same config.distributed.coordinator and .processes"
+    else:
+        how = (
+            f"Slurm's variables say that this is one of several ({slurm}): start them all by srun, "
+            "or put SLURM_STEP_NUM_TASKS=1 before the command to run alone"
+        )
+    text = f"error: the processes of this run did not find each other within {seconds}; {how}"
+    print(text, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _wait_for(address: str, seconds: float) -> None:

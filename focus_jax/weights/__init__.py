@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
 from focus_jax.system import content
+from focus_jax.system.files import user_path
 
 __all__ = ["check_shapes", "flatten", "load", "load_like", "save", "unflatten"]
 
@@ -60,12 +61,13 @@ def load(path: str | Path) -> dict:
 
     Raises ValueError for another kind of file, FileNotFoundError for none.
     """
-    if not Path(path).is_file():
+    path = user_path(path)
+    if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
         return unflatten(load_file(str(path)))
     except SafetensorError as error:
-        what = content.of_file(Path(path)).name
+        what = content.of_file(path).name
         detail = error if what == content.UNKNOWN else f"it is {what}"
         raise ValueError(
             f"{path} is not a safetensors file ({detail}); a PyTorch checkpoint becomes one by "

@@ -20,6 +20,7 @@ from focus_jax.networks.recognizer import (
     features,
     warp_face,
 )
+from focus_jax.system.files import user_path
 from focus_jax.weights.dlib import load_dlib_recognizer
 from focus_jax.weights.torch import convert, read
 
@@ -50,9 +51,10 @@ def load_recognizer(kind: str, path: str | Path | None = None) -> dict:
             "see third_party/README.md"
         )
     like = jax.eval_shape(ARCFACE[kind].init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
-    if Path(path).suffix == ".safetensors":
+    path = user_path(path)
+    if path.suffix == ".safetensors":
         return jax.device_put(weights.load_like(path, like, what=kind))
-    variables = convert(read(path), "arcface")
+    variables = convert(read(str(path)), "arcface")
     expected = {name: leaf.shape for name, leaf in weights.flatten(like).items()}
     try:
         weights.check_shapes(weights.flatten(variables), expected)

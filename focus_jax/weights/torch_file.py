@@ -164,8 +164,10 @@ class _Tensor(NamedTuple):
 
 def _rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> _Tensor:
     for part in (storage, offset, size, stride):
-        for inert in (x for x in (part, *(part if isinstance(part, tuple) else ())) if is_inert(x)):
-            raise ValueError(f"refused: a tensor depends on {inert.named}, which is not run")
+        for each in (part, *(part if isinstance(part, tuple) else ())):
+            if is_inert(each):
+                named = getattr(each, "named", "something")
+                raise ValueError(f"refused: a tensor depends on {named}, which is not run")
     if not isinstance(storage, _Storage):
         raise ValueError("damaged: a tensor of something that is no storage")
     return _Tensor(storage, offset, tuple(size), tuple(stride))

@@ -43,6 +43,11 @@ def test_an_unknown_word_is_one_sentence(capsys):
     [
         (["evaluate", "tables", "--workdir=nowhere"], "nowhere is not a trained model"),
         (["evaluate", "page", "--workdir=nowhere"], "nowhere holds no config.json"),
+        (["evaluate", "landmarks", "nowhere"], "london_info.csv does not exist; give a folder"),
+        (["evaluate", "landmarks", "x", "--refine=-1"], "--refine must be at least 0, not -1"),
+        (["evaluate", "scans"], "give a scan, or --ict and --skins to draw people"),
+        (["evaluate", "scans", "no.glb"], "no.glb does not exist; give a scan"),
+        (["evaluate", "scans", "--ict=no.npz", "--skins=no"], "no holds no skins"),
         (["weights", "export", "nowhere", "out"], "nowhere is not a trained model"),
         (["weights", "import", "no.pth", "--as", "encoder", "o"], "there is no file no.pth"),
         (["face-model", "show", "no.h5"], "no.h5"),

@@ -116,6 +116,26 @@ def test_the_metrical_variant_sees_a_wrong_size(face):
     assert scans.scan_errors(*metres, unit=1000.0).mean() < 1e-3
 
 
+def test_the_scale_of_a_scaled_mesh_is_found(face):
+    vertices, triangles, points = face
+    found = scans.compare(vertices, points, vertices / 1.13, triangles, points / 1.13)
+    assert found.scale == pytest.approx(1.13, abs=1e-6)
+    assert found.distance.max() < 1e-6 and len(found.points) == len(found.vertex)
+    np.testing.assert_array_equal(found.points, scans.crop(vertices, points))
+
+
+def test_the_sign_tells_a_scan_outside_from_one_inside(face):
+    """A bump of the scan at the nose, 2 mm outwards, is positive and met by nothing else."""
+    vertices, triangles, points = face
+    nose = np.linalg.norm(vertices - points[4], axis=1) < 12
+    for height in (2.0, -2.0):
+        scan = vertices + np.where(nose, height, 0)[:, None] * [0, 0, 1]
+        found = scans.compare(scan, points, vertices, triangles, points)
+        bump = np.linalg.norm(found.points - [0, 0, height] - points[4], axis=1) < 10
+        assert np.sign(np.median(found.signed[bump])) == np.sign(height)
+        np.testing.assert_allclose(np.abs(found.signed), found.distance)
+
+
 def test_other_orders_of_landmarks_are_refused(face):
     vertices, triangles, points = face
     with pytest.raises(ValueError, match=r"a\.obj: .*left and right exchanged"):

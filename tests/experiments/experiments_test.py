@@ -8,6 +8,7 @@ import pytest
 
 from experiments import ablation, hyperparameters, refinement, runs
 from focus_jax.photos import refine
+from focus_jax.photos.inference import Codes
 from tests.training.train_test import load_config, one_device
 
 __all__ = ["one_device"]  # a fixture
@@ -166,11 +167,8 @@ def test_the_table_of_refinement(tmp_path, monkeypatch, capsys):
     def find_codes(model, batch, steps):
         assert batch.image.shape[0] == 2 and steps == 7
         before = refine.Errors(np.array([0.2, 0.1]), np.array([0.02, 0.02]), np.ones(2))
-        return (
-            None,
-            before,
-            refine.Errors(np.array([0.1, 0.1]), np.array([0.02, 0.005]), np.ones(2)),
-        )
+        after = refine.Errors(np.array([0.1, 0.1]), np.array([0.02, 0.005]), np.ones(2))
+        return Codes(None, before, after, None)
 
     monkeypatch.setattr(refinement, "BATCH", 2)
     monkeypatch.setattr(refinement, "find_codes", find_codes)

@@ -8,12 +8,13 @@ import reference
 
 from focus_jax import weights
 from focus_jax.networks import chips, recognizer
+from focus_jax.weights.recognizer import load_recognizer
 from tests.training.train_test import random_variables
 
 
 @pytest.fixture(scope="module")
 def dlib_variables():
-    return recognizer.load_recognizer("dlib")
+    return load_recognizer("dlib")
 
 
 def face_landmarks(size: float, left: float = 0.0, top: float = 0.0, turn: float = 0.0):
@@ -175,10 +176,10 @@ def test_weights_of_another_depth_are_refused(tmp_path, monkeypatch):
     weights.save(path, small_arcface(monkeypatch, (1, 1, 2, 1)))
     expected = small_arcface(monkeypatch)
     with pytest.raises(ValueError, match="is not for arcface_r50") as caught:
-        recognizer.load_recognizer("arcface_r50", path)
+        load_recognizer("arcface_r50", path)
     assert "unknown: params/layer3_1/conv1/kernel" in str(caught.value)
     weights.save(path, expected)
-    found = recognizer.load_recognizer("arcface_r50", path)
+    found = load_recognizer("arcface_r50", path)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
@@ -202,12 +203,12 @@ def test_chips_that_a_network_cannot_read_are_refused_before_a_run():
 def test_refusals(dlib_variables):
     image, landmarks = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 68, 2))
     with pytest.raises(ValueError, match="not 'facenet'"):
-        recognizer.load_recognizer("facenet")
+        load_recognizer("facenet")
     with pytest.raises(ValueError, match="not 'facenet'"):
         recognizer.warp_face(image, landmarks, kind="facenet")
     with pytest.raises(
         ValueError, match=r"arcface_r50 needs config\.recognizer\.weights, the path"
     ):
-        recognizer.load_recognizer("arcface_r50")
+        load_recognizer("arcface_r50")
     with pytest.raises(ValueError, match="too small"):
         recognizer.features(dlib_variables, image[:, :16, :16], kind="dlib")

@@ -11,6 +11,7 @@ from focus_jax.photos import inference
 from focus_jax.photos import trained as trained_module
 
 pytest.importorskip("dlib")
+OPTIONS = {"refine": 4, "batch_size": 2}
 PHOTO = skimage.data.astronaut()[:300, 100:400]
 
 
@@ -28,7 +29,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def faces(model):
-    return focus_jax.reconstruct(PHOTO, model=model, refine=4, batch_size=2)
+    return focus_jax.reconstruct(PHOTO, model=model, **OPTIONS)
 
 
 def test_a_face_has_the_photos_size_and_millimetres(faces, model):
@@ -63,6 +64,20 @@ def test_it_is_saved_as_the_command_writes_it(faces, tmp_path):
     assert {"face.json", "mask.png", "fitted.glb", "fitted.obj", "overlay.jpg"} <= written
     mask = cv2.imread(str(where / "mask.png"), cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(mask > 0, faces[0].mask)
+
+
+def test_a_photo_turned_by_a_quarter_shows_the_same_face(model, faces):
+    """Its mask and its mesh are the upright photo's, turned."""
+    (turned,) = focus_jax.reconstruct(np.rot90(PHOTO, -1).copy(), model=model, **OPTIONS)
+    (upright,) = faces
+    mask = np.rot90(upright.mask, -1)
+    assert (mask & turned.mask).sum() > 0.95 * (mask | turned.mask).sum()
+    # Clockwise by a quarter: what lay above, at y down 0, lies to the right.
+    places = np.stack([PHOTO.shape[0] - 1 - upright.landmarks[:, 1], upright.landmarks[:, 0]], -1)
+    assert np.linalg.norm(turned.landmarks - places, axis=1).mean() < 2
+    mesh, before = turned.mesh(), upright.mesh()
+    expected = np.stack([before.vertices[:, 1], -before.vertices[:, 0]], -1)
+    assert np.linalg.norm(mesh.vertices[:, :2] - expected, axis=1).mean() < 2  # of 1000 mm away
 
 
 def test_several_photos_and_one_without_a_face(model, faces, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from focus_jax import forward
 from focus_jax.face_models import load_face_model
-from focus_jax.photos.refine import freed, refine, start, threshold_mask, write_freed
+from focus_jax.photos.refine import FLOOR, freed, refine, start, threshold_mask, write_freed
 from focus_jax.photos.trained import UNTRAINED
 from focus_jax.weights import recognizer
 
@@ -101,6 +101,20 @@ def test_freed_light_is_not_held_by_the_bounds_of_training(scene, face_model, fr
     limit = UNTRAINED.light_colour_limit
     assert (tint(off, UNTRAINED) < 2 * limit).all()
     assert (tint(freely, free) > 4 * limit).all()
+
+
+def test_every_face_moves_also_one_that_is_on_its_landmarks(scene, face_model, frozen):
+    """Landmarks as the start's, exactly: an error relative to theirs would admit no step."""
+    off, image, _, mask = scene
+    decoded = forward.decode(off, forward.widths(face_model), UNTRAINED)
+    landmarks = forward.reconstruct(decoded, face_model, SIZE, SIZE).landmarks
+    found, before, after = refine(
+        off, image, landmarks, mask, face_model, frozen, STEPS, decoding=UNTRAINED
+    )
+    assert (before.landmark < 1e-9).all()
+    assert (jnp.abs(found - off).max(-1) > 1e-3).all()
+    assert (after.photometric < before.photometric).all()
+    assert (after.landmark <= FLOOR).all()
 
 
 @pytest.mark.slow  # the command's tests go through it, too

@@ -90,3 +90,20 @@ def test_what_the_photo_shows_is_kept(model, texels):
     nose = np.asarray(model.landmark_vertices)[30, 0]
     expected = seen.screen[nose, 1] / (FINE - 1)
     np.testing.assert_allclose(colours[nose], expected, atol=0.01)
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90])
+def test_the_part_of_a_photo_that_a_crop_shows_is_whole(degrees):
+    """However the crop is turned in the photo, its corners lie in the part, at the same colours."""
+    y, x = np.mgrid[:900, :1000].astype(np.float32)
+    photo = np.stack([x / 5, y / 5, np.zeros_like(x)], -1).astype(np.uint8)
+    angle = np.radians(degrees)
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([500.0, 450.0]) - linear @ np.full(2, 223.5)
+    to_photo = np.concatenate([linear, middle[:, None]], axis=1)
+    piece, moved = texture._at_scale(photo, to_photo, 400)
+    for corner in ((0, 0), (447, 0), (0, 447), (447, 447), (200, 300)):
+        place = moved @ np.array([*corner, 1.0])
+        assert (place > 0).all() and (place < np.array(piece.shape[1::-1]) - 1).all()
+        seen = piece[round(place[1]), round(place[0]), :2]
+        np.testing.assert_allclose(seen, (to_photo @ np.array([*corner, 1.0])) / 5, atol=1.5)

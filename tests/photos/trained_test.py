@@ -72,7 +72,7 @@ def test_faces_and_masks_are_those_of_training(workdir, model, crops):
     state = train.initial_state(method, model.face_model, batch, seed)
     constants = updates.Constants(model.face_model, model.recognizer, jax.random.key(0))
     expected = updates.predict(state, batch, constants, method=method)
-    code, errors, _ = inference.find_codes(model, batch)
+    code, errors, *_ = inference.find_codes(model, batch)
     assert errors is None
     np.testing.assert_allclose(code.pose, expected.face.code.pose, atol=1e-6)
     mask, coverage = inference._mask(model, code, jnp.asarray(batch.image))

@@ -1,82 +1,102 @@
+"""What is done with a video between its frames and its results."""
+
 from dataclasses import fields
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from focus_jax.data.detect import Detection
+from focus_jax.data import detect
+from focus_jax.data.landmarks import Detection
 from focus_jax.photos import video
-from focus_jax.photos.video import LONGEST_GAP, Track, bridge, follow, frames, smooth
+from focus_jax.photos.tracking import Track
+from focus_jax.photos.trained import load_model
 from focus_jax.types import FaceCode
+from tests.photos.video_files_test import damage, write
+
+PORTRAITS = Path(__file__).parents[2].parent / "shared" / "portraits"
 
 
 def shape():
-    return np.random.default_rng(0).uniform(-20, 20, (68, 2))
+    points = np.random.default_rng(1).uniform(-12, 12, (68, 2))
+    points[[36, 39, 42, 45]] = [(-15, -10), (-7, -10), (7, -10), (15, -10)]
+    points[[30, 48, 54]] = [(0, 0), (-9, 12), (9, 12)]
+    return points
 
 
-def detection(x, score=1.0):
-    return Detection((shape() + np.array([x, 50])).astype(np.float32), score, "test")
+@pytest.fixture(scope="module")
+def model():
+    return load_model("none")
 
 
-def write(path, count, size=(64, 48)):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20, size)
-    for number in range(count):
-        writer.write(np.full((*size[::-1], 3), number, np.uint8))
-    writer.release()
-    return path
+@pytest.fixture
+def clip(tmp_path):
+    return write(tmp_path / "a.clip.mp4", 12, size=(160, 120))
 
 
-def test_frames_come_in_order(tmp_path):
-    path = write(tmp_path / "a.mp4", 30)
-    found = [int(frame.mean()) for frame in frames(path)]
-    assert len(found) == 30 and found == sorted(found)
-    assert video.frame_rate(path) == 20
-
-
-def test_a_file_that_is_no_video_is_named(tmp_path, capfd):
-    (tmp_path / "a.mp4").write_text("nonsense")
-    with pytest.raises(ValueError, match=r"a\.mp4 is not a video"):
-        list(frames(tmp_path / "a.mp4"))
-    capfd.readouterr()  # what OpenCV says of it
-
-
-def test_short_gaps_are_bridged_and_long_ones_left():
-    far = 20 + LONGEST_GAP + 2
-    numbers = [*range(10), *range(13, 20), *range(far, far + 5)]
-    track = bridge({n: detection(100.0 + 2 * n) for n in numbers})
-    assert track.frames.tolist() == [*range(20), *range(far, far + 5)]
-    assert (track.scores[10:13] == 0).all() and (track.scores[:10] == 1).all()
+def test_row_k_of_a_file_belongs_to_frame_k(model, clip):
+    landmarks = np.stack([shape() + np.array([40 + 5 * k, 60]) for k in range(12)])
+    landmarks[4] = np.nan  # no face there
+    np.savez(clip.parent / "a.clip.npz", landmarks=landmarks)
+    track, found = video.find_track(clip, detect.landmark_source("files"), model)
+    assert found.tracked == 12 and found.others == 0 and found.frames == (12, 12)
+    assert track.scores.tolist() == [float(k != 4) for k in range(12)]
     x = track.landmarks.mean(1)[:, 0] - shape().mean(0)[0]
-    np.testing.assert_allclose(x[5:15], 100 + 2 * np.arange(5, 15), atol=1e-3)
+    np.testing.assert_allclose(x[3:9], 40 + 5 * np.arange(3, 9), atol=0.01)
 
 
-def test_smoothing_does_not_lag():
-    time = np.arange(200)
-    values = np.sin(time / 15)[:, None]
-    noisy = values + 0.1 * np.random.default_rng(0).normal(size=values.shape)
-    smoothed = smooth(noisy, 2.0)
-    lags = [
-        np.corrcoef(smoothed[10:-10, 0], np.roll(values, k)[10:-10, 0])[0, 1] for k in range(-3, 4)
-    ]
-    assert int(np.argmax(lags)) == 3  # no shift at all fits best
-    assert np.abs(smoothed - values)[5:-5].std() < 0.6 * np.abs(noisy - values)[5:-5].std()
+@pytest.mark.parametrize("count", [1, 11, 13])
+def test_another_number_of_rows_is_refused(model, clip, count):
+    landmarks = np.stack([shape() + np.array([60, 60])] * count)
+    np.savez(clip.parent / "a.clip.npz", landmarks=landmarks if count > 1 else landmarks[0])
+    with pytest.raises(ValueError, match=rf"has 12 frames, and a\.clip\.npz landmarks of {count};"):
+        video.find_track(clip, detect.landmark_source("files"), model)
 
 
-def test_one_person_is_followed(tmp_path):
-    """A larger face comes in later, elsewhere; the track stays with the first."""
-    path = write(tmp_path / "a.mp4", 8)
-    seen = iter(range(8))
+def test_a_csv_cannot_tell_of_a_video(model, clip):
+    line = ",".join(["a.clip.mp4", *(str(v) for v in (shape() + 60).ravel())])
+    (clip.parent / "l.csv").write_text(line)
+    with pytest.raises(ValueError, match=r"a csv has no row a frame; .* a\.clip\.npz beside it"):
+        video.find_track(clip, detect.landmark_source(str(clip.parent / "l.csv")), model)
+
+
+def test_points_outside_the_frame_are_refused(model, clip):
+    np.savez(clip.parent / "a.clip.npz", landmarks=np.full((12, 68, 2), 900.0))
+    with pytest.raises(ValueError, match="frame 0, has points outside the 160 x 120"):
+        video.find_track(clip, detect.landmark_source("files"), model)
+
+
+def test_a_video_without_a_face_is_said_to_have_none(model, clip):
+    with pytest.raises(ValueError, match="shows no face in 12 frames"):
+        video.find_track(clip, lambda frame, path: [], model)
+
+
+def test_what_of_a_damaged_video_is_missing_is_said(model, clip, capfd):
+    damage(clip, 0.3, 0.15)
 
     def source(frame, path):
-        number = next(seen)
-        own = detection(100.0 + number)
-        return [detection(900.0), own] if number > 3 else [own]
+        return [Detection((shape() + np.array([80, 60])).astype(np.float32), 1.0, "test")]
 
-    track, count = follow(path, source)
-    assert count == 8 and track.frames.tolist() == list(range(8))
-    assert np.abs(track.landmarks.mean(1)[:, 0] - 104).max() < 10
-    with pytest.raises(ValueError, match="shows no face in 8 frames"):
-        follow(path, lambda frame, path: [])
+    track, found = video.find_track(clip, source, model)
+    missing = 12 - found.frames.read
+    assert 0 < missing < 6 and track.frames[-1] == 11
+    assert found.problem() == f"{missing} of 12 frames cannot be read"
+    capfd.readouterr()
+
+
+@pytest.mark.skipif(not PORTRAITS.is_dir(), reason="no ../shared/portraits")
+def test_another_person_is_not_averaged_into_the_first(model, tmp_path):
+    """By what the recognizer sees of two people who are shown at one place, one after the other."""
+    pictures = [cv2.imread(str(PORTRAITS / f"female_{n}.jpg")) for n in ("00", "05")]
+    pictures = [cv2.resize(picture, (256, 256)) for picture in pictures]
+    path = tmp_path / "a.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20, (256, 256))
+    for number in range(10):
+        writer.write(np.roll(pictures[number >= 6], number, 1))
+    writer.release()
+    track, found = video.find_track(path, detect.landmark_source("mediapipe"), model)
+    assert track.frames.tolist() == list(range(6)) and found.others == 4
 
 
 def test_a_person_has_one_shape_and_bridged_frames_count_nothing():
@@ -91,7 +111,7 @@ def test_a_person_has_one_shape_and_bridged_frames_count_nothing():
     scores = np.ones(12)
     scores[5] = 0
     scores[3] = 2
-    track = Track(np.arange(12), np.zeros((12, 68, 2)), scores)
+    track = Track(np.arange(12), np.zeros((12, 68, 2)), scores, [np.arange(12)])
     found = steady(raw)
     identity = (raw * scores[:, None])[scores > 0].sum(0) / scores.sum()
     np.testing.assert_allclose(found[:, :2], np.broadcast_to(identity[:2], (12, 2)), rtol=1e-4)

@@ -405,6 +405,15 @@ def test_unknown_triangles_that_name_no_vertex_cover_nothing(backend):
     assert np.isfinite(image).all()
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_triangles_far_outside_have_no_gradient(deterministic):
+    corners = np.array([[1e10, 1, 5], [1e10, 4, 5], [2e10, 4, 5]], np.float32)
+    screen = jnp.stack([corners, corners * [-1, -1, 1]])  # their pixels are no int32
+    loss = loss_of(jnp.array([[0, 1, 2]]), 8, 8, backend="warp", deterministic=deterministic)
+    for gradient in jax.grad(loss, (0, 1))(screen, jnp.ones((2, 3, 1))):
+        np.testing.assert_array_equal(gradient, 0)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "b, v, t, h, w, c",

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import pytest
 
@@ -44,7 +43,10 @@ def compiled_program(xla_flags):
     """A sum over three channels, compiled with these XLA_FLAGS after `leave_ynnpack_products`."""
     code = """
 from focus_jax.system.cpu import leave_ynnpack_products
+import os
+before = os.environ["XLA_FLAGS"]
 told = leave_ynnpack_products()
+assert os.environ["XLA_FLAGS"] == before, "programs that this one starts may have another XLA"
 import jax, jax.numpy as jnp
 f = jax.jit(lambda x: jnp.sum(x * x, -1))
 print(told, f.lower(jnp.zeros((32, 3000, 3))).compile().as_text())
@@ -76,7 +78,6 @@ def test_a_training_on_large_pictures_leaves_xlas_choice(monkeypatch, tmp_path):
     from focus_jax.system import cpu
 
     told = []
-    monkeypatch.setattr(main, "logging", MagicMock())  # whose levels would stay
     monkeypatch.setattr(cpu, "leave_ynnpack_products", lambda: told.append(size))
     monkeypatch.setattr(main, "train", lambda *_, **__: {})
     monkeypatch.setattr(main, "write_summary", lambda *_: "")

@@ -3,11 +3,13 @@
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import kills
 import pytest
 from small_job import start
 
+from focus_jax.system import preemption
 from focus_jax.system.preemption import EXIT_CODE
 
 WAIT = """
@@ -33,6 +35,18 @@ def test_the_second_signal_exits_at_once(number):
         process.send_signal(number)
         assert process.wait(timeout=30) == 128 + number
         assert time.monotonic() - begun < 10
+
+
+def test_no_signal_is_caught_outside_of_the_main_thread():
+    """As where a tool for sweeps trains in a thread of its own."""
+
+    def wait():
+        with preemption.catch_signals() as received:
+            return received, signal.getsignal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(wait).result() == ([], before)
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ def compiled_recognizer():
     """The terms are computed without compiling them for each row, but not this large network."""
     with pytest.MonkeyPatch.context() as patch:
         compiled = jax.jit(recognizer.features, static_argnames=("kind", "shallow_only"))
-        patch.setattr(recognizer, "features", compiled)
+        patch.setattr(updates.recognizer, "features", compiled)
         yield
 
 
@@ -242,10 +242,11 @@ def test_the_chips_corners_are_a_choice(method, scene):
     face, batch, constants, _ = scene
     seen = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recognizer, "features", lambda variables, chips, **_: chips)
+        patch.setattr(updates.recognizer, "features", lambda variables, chips, **_: chips)
         for aligned in (True, False):
+            networks = dataclasses.replace(method.networks, recognizer="arcface_r50")
             changed = dataclasses.replace(
-                method, recognizer="arcface_r50", chip_size=-1, chip_align_corners=aligned
+                method, networks=networks, chip_size=-1, chip_align_corners=aligned
             )
             seen[aligned] = updates._recognize(
                 changed, constants, batch.image, face.landmarks, shallow=True
@@ -309,7 +310,7 @@ def test_each_pictures_chip_is_cut_by_its_own_landmarks(method, scene):
         return image
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recognizer, "warp_face", warp)
+        patch.setattr(updates.recognizer, "warp_face", warp)
         wanted = terms_at(3, SCHEDULE, RELEASE, RATES)
         updates.autoencoder_terms(method, constants, batch, face, network, wanted)
         np.testing.assert_array_equal(cut, [batch.landmarks, face.landmarks])

@@ -1,8 +1,11 @@
 """One run in several processes on this machine: the same numbers, one set of files, no orphans."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -218,7 +221,7 @@ def test_settings_that_do_not_fit_are_named(wrong, message):
 
 def test_processes_that_do_not_come_are_one_sentence():
     code = (
-        "import sys; from focus_jax import sharding\n"
+        "import sys; from focus_jax.system import sharding\n"
         "try: sharding.start_processes({'coordinator': sys.argv[1], 'processes': 2, 'process': 1,"
         " 'timeout': 1})\nexcept ValueError as error: sys.exit(str(error))"
     )
@@ -227,3 +230,24 @@ def test_processes_that_do_not_come_are_one_sentence():
     assert (
         process.returncode != 0 and "process 0 of this run does not answer at localhost" in output
     ), output
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_slurms_variables_without_its_processes_are_one_sentence(number):
+    """As in a shell of `srun --ntasks=2 --pty`; JAX would abort with a stack trace."""
+    code = (
+        "from focus_jax.system import sharding\n"
+        "sharding.start_processes(dict(coordinator='', processes=1, process=0, timeout=3))"
+    )
+    slurm = {"SLURM_STEP_NUM_TASKS": 2, "SLURM_NTASKS": 2, "SLURM_JOB_ID": 7}
+    slurm |= {"SLURM_PROCID": number, "SLURM_LOCALID": 0, "SLURM_STEP_NODELIST": "localhost"}
+    environment = {**os.environ, **{k: str(v) for k, v in slurm.items()}, "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONPATH"] = str(small_job.ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+    )
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1 and "within 3 seconds" in line
+    assert f"SLURM_STEP_NUM_TASKS=2, SLURM_NTASKS=2, SLURM_PROCID={number}" in line
+    assert line.endswith("or put SLURM_STEP_NUM_TASKS=1 before the command to run alone")
+    assert "stack trace" not in done.stderr

@@ -12,6 +12,7 @@ from focus_jax.data.occluders.painting import (
     cast_shadow,
     cloth,
     colourful,
+    coordinate,
     flat,
     grid,
     interpolate,
@@ -382,8 +383,7 @@ def patch(scene: Scene, rng: np.random.Generator) -> Layer:
         layers = [noise(rng, n, n / (rng.uniform(6, 30) * mm), 3) for _ in range(3)]
         colour = colourful(rng) + rng.uniform(0.08, 0.3) * np.stack(layers, -1)
     elif surface == "text":
-        x, y = grid(n)
-        u, v = ((x - centre[0]) * axes[i, 0] + (y - centre[1]) * axes[i, 1] for i in (0, 1))
+        u, v = (coordinate(n, centre, axis) for axis in axes)
         pitch = mm * rng.uniform(5, 10)
         ink = (np.sin(2 * np.pi * v / pitch) > 0.1) & (
             np.sin(u / pitch * 5 + 3 * np.floor(v / pitch) ** 2) > -0.5
@@ -391,12 +391,7 @@ def patch(scene: Scene, rng: np.random.Generator) -> Layer:
         paper, dark = rng.uniform(0.75, 0.95), rng.uniform(0.05, 0.35)
         colour = rgb(np.where(ink, dark, paper))
     else:
-        x, y = grid(n)
-        blend = np.clip(
-            0.5 + ((x - centre[0]) * axes[0, 0] + (y - centre[1]) * axes[0, 1]) / (2 * half[0]),
-            0,
-            1,
-        )
+        blend = np.clip(0.5 + coordinate(n, centre, axes[0]) / (2 * half[0]), 0, 1)
         colour = (
             tinted(blend, colourful(rng))
             + tinted(1 - blend, colourful(rng))

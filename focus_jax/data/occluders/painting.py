@@ -189,6 +189,12 @@ def grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.broadcast_to(axis, (size, size)), np.broadcast_to(axis[:, None], (size, size))
 
 
+def coordinate(size: int, origin: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """How far every pixel, `[n n]`, lies from a point `[2]` along a unit vector `[2]`."""
+    x, y = grid(size)
+    return (x - origin[0]) * axis[0] + (y - origin[1]) * axis[1]
+
+
 def rounded(
     alpha: np.ndarray, radius: float, light: np.ndarray, ambient: float = 0.5
 ) -> np.ndarray:

@@ -11,6 +11,7 @@ from focus_jax.data.occluders.painting import (
     cast_shadow,
     cloth,
     colourful,
+    coordinate,
     flat,
     grid,
     lambert,
@@ -274,9 +275,8 @@ def hat(scene: Scene, rng: np.random.Generator) -> Layer:
     colour = cloth(rng, n, colourful(rng, 0.7), mm * rng.uniform(8, 20))
     style = rng.choice(["peak", "knitted", "brim"])
     shade = rounded(alpha, 55 * mm, scene.light, 0.4)
-    x, y = grid(n)
-    down = ((x - centre[0]) * scene.down[0] + (y - centre[1]) * scene.down[1]) / mm
-    across = ((x - centre[0]) * scene.right[0] + (y - centre[1]) * scene.right[1]) / mm
+    down = coordinate(n, centre, scene.down) / mm
+    across = coordinate(n, centre, scene.right) / mm
     if style == "knitted":
         around = np.arcsin(np.clip(across / half, -1, 1)) * half  # ribs crowd at the sides
         shade = shade * (0.85 + 0.15 * np.sin(around * 2 * np.pi / rng.uniform(4, 8)))

@@ -1,0 +1,177 @@
+"""Which faces of a video are one person's: by place from frame to frame, by features over gaps.
+
+Within a piece of the video a face is the one that lies nearest to where it was and looks like it.
+After a gap only its looks count: it may come back anywhere, and somebody else where it was.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from focus_jax.data.landmarks import Detection
+
+LONGEST_GAP = 10  # frames without a detection that are bridged
+SMOOTH_LANDMARKS, SMOOTH_CODES = 1.0, 2.0  # deviation of the Gaussian, in frames
+# Cosine between a face's features and a piece's mean, below which it is somebody else. dlib calls
+# two faces the same below a distance of 0.6 where features are 1.4 long; ArcFace's are sharper.
+SAME = {"dlib": 0.91}
+SAME_ARCFACE = 0.3
+
+
+class Seen(NamedTuple):
+    """A face in a frame, and its features, of unit length."""
+
+    frame: int
+    detection: Detection
+    features: np.ndarray  # [c]
+
+
+class Track(NamedTuple):
+    """A face over a video: which frames show it, and where."""
+
+    frames: np.ndarray  # [n] numbers of frames, rising
+    landmarks: np.ndarray  # [n 68 2], smoothed
+    scores: np.ndarray  # [n] of the detector; 0 for bridged frames
+    pieces: list[np.ndarray]  # indices of the frames of each unbroken piece
+
+
+class Piece:
+    """A face followed without a gap."""
+
+    def __init__(self, first: Seen) -> None:
+        self.seen = [first]
+        self.total = first.features.copy()
+
+    def likeness(self, features: np.ndarray) -> float:
+        """Cosine to the mean of what was seen."""
+        return float(self.total @ features / np.linalg.norm(self.total))
+
+    def add(self, face: Seen) -> None:
+        self.seen.append(face)
+        self.total += face.features
+
+    def ended(self, frame: int) -> bool:
+        return frame - self.seen[-1].frame > LONGEST_GAP + 1
+
+
+def follow(seen: Sequence[Sequence[Seen]], same: float) -> tuple[list[Seen], int]:
+    """The person who is longest in view, and the number of frames that show only others.
+
+    `seen` has the faces of each frame that shows any, in the order of the frames. Of two persons in
+    view as long the one who came first is followed, of two who came together the larger one.
+    """
+    persons = join(cut(seen, same), same)
+    chosen = max(persons, key=lambda person: sum(len(piece.seen) for piece in person))
+    faces = sorted((f for piece in chosen for f in piece.seen), key=lambda face: face.frame)
+    return faces, len(seen) - len(faces)
+
+
+def cut(seen: Sequence[Sequence[Seen]], same: float) -> list[Piece]:
+    """Pieces in which one face is followed by its place and looks."""
+    done: list[Piece] = []
+    open_: list[Piece] = []
+    for faces in seen:
+        frame = faces[0].frame
+        done += [piece for piece in open_ if piece.ended(frame)]
+        open_ = [piece for piece in open_ if not piece.ended(frame)]
+        for piece, face in _pairs(open_, faces, same):
+            piece.add(face)
+        taken = {id(piece.seen[-1]) for piece in open_}
+        open_ += [Piece(face) for face in faces if id(face) not in taken]
+    return sorted(done + open_, key=lambda piece: piece.seen[0].frame)
+
+
+def _pairs(pieces: list[Piece], faces: Sequence[Seen], same: float) -> list[tuple[Piece, Seen]]:
+    """Pieces and the faces that go on with them, the nearest first, each once."""
+    near = []
+    for p, piece in enumerate(pieces):
+        before = piece.seen[-1].detection.landmarks
+        for f, face in enumerate(faces):
+            away = np.linalg.norm(face.detection.landmarks.mean(0) - before.mean(0))
+            if away <= np.ptp(before, 0).max() and piece.likeness(face.features) >= same:
+                near.append((float(away), p, f))
+    chosen, used = [], (set(), set())
+    for _, p, f in sorted(near):
+        if p not in used[0] and f not in used[1]:
+            chosen.append((pieces[p], faces[f]))
+            used[0].add(p)
+            used[1].add(f)
+    return chosen
+
+
+def join(pieces: Sequence[Piece], same: float) -> list[list[Piece]]:
+    """Pieces of each person: alike ones of which no two share a frame. The longest come first."""
+    persons: list[list[Piece]] = []
+    for piece in sorted(pieces, key=lambda piece: -len(piece.seen)):
+        alike = [
+            (likeness, number)
+            for number, person in enumerate(persons)
+            if (likeness := _alike(piece, person)) >= same and not _together(piece, person)
+        ]
+        if alike:
+            persons[max(alike)[1]].append(piece)
+        else:
+            persons.append([piece])
+    return persons
+
+
+def _alike(piece: Piece, person: list[Piece]) -> float:
+    total = np.sum([other.total for other in person], axis=0)
+    mean = piece.total / np.linalg.norm(piece.total)
+    return float(total @ mean / np.linalg.norm(total))
+
+
+def _together(piece: Piece, person: list[Piece]) -> bool:
+    here = {face.frame for face in piece.seen}
+    return any(face.frame in here for other in person for face in other.seen)
+
+
+# --- the person's track --------------------------------------------------------------------------
+
+
+def bridge(found: dict[int, Detection], readable: Sequence[int]) -> Track:
+    """A track without short gaps, its landmarks smoothed within each unbroken piece.
+
+    `found` are the faces by their frames' numbers, `readable` all frames that there are.
+    """
+    numbers, there = np.array(sorted(found)), np.array(readable)
+    points = np.stack([found[n].landmarks for n in numbers]).astype(np.float64)
+    kept, landmarks, scores = [], [], []
+    for piece in np.split(np.arange(len(numbers)), breaks(numbers, points)):
+        here = there[(there >= numbers[piece[0]]) & (there <= numbers[piece[-1]])]
+        flat = points[piece].reshape(len(piece), -1)
+        filled = np.stack([np.interp(here, numbers[piece], column) for column in flat.T], -1)
+        kept.append(here)
+        landmarks.append(smooth(filled, SMOOTH_LANDMARKS).reshape(-1, 68, 2))
+        scores.append([found[n].score if n in found else 0.0 for n in here])
+    ends = np.cumsum([len(piece) for piece in kept])
+    pieces = np.split(np.arange(ends[-1]), ends[:-1])
+    return Track(np.concatenate(kept), np.concatenate(landmarks), np.concatenate(scores), pieces)
+
+
+def breaks(numbers: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Indices `[k]` where a track is broken: long gaps, and jumps further than the face is wide."""
+    middles = landmarks.mean(1)
+    away = np.linalg.norm(np.diff(middles, axis=0), axis=-1)
+    widths = np.ptp(landmarks, axis=1).max(-1)[:-1]
+    return 1 + np.nonzero((np.diff(numbers) > LONGEST_GAP + 1) | (away > widths))[0]
+
+
+def smooth(values: np.ndarray, deviation: float) -> np.ndarray:
+    """Values `[n k]` over time through a symmetric filter: it delays nothing."""
+    return gaussian_filter1d(values, deviation, axis=0, mode="nearest")
+
+
+def over_time(track: Track, values: np.ndarray, deviation: float) -> np.ndarray:
+    """Values `[n k]` of the track's frames, smoothed within its pieces.
+
+    Bridged frames, which may show no face at all, lie between their neighbours.
+    """
+    seen, result = track.scores > 0, np.empty_like(values)
+    for piece in track.pieces:
+        known = piece[seen[piece]]
+        filled = np.stack([np.interp(piece, known, column) for column in values[known].T], -1)
+        result[piece] = smooth(filled, deviation)
+    return result

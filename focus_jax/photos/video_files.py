@@ -1,0 +1,97 @@
+"""Frames of video files as OpenCV reads them, damaged ones too, and videos that browsers play."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+# Codec: suffix of its container, and OpenCV's four letters. The first is of what every wheel of
+# OpenCV writes and every browser plays; H.264 is in few wheels, MPEG-4 in no browser.
+CODECS = {
+    "vp9": (".webm", "VP90"),
+    "vp8": (".webm", "VP80"),
+    "h264": (".mp4", "avc1"),
+    "mpeg4": (".mp4", "mp4v"),
+}
+# Of the frames that a file says it has: so many more may be a rounded duration times the rate.
+ROUNDED = 0.02
+
+
+class Count(NamedTuple):
+    """How many frames a video has, and how many of them can be read."""
+
+    total: int
+    read: int
+
+
+def frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """The frames of a video, RGB uint8, with their numbers from 0; unreadable ones are passed over.
+
+    ValueError for a file that is no video.
+    """
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise ValueError(f"{path} is not a video that OpenCV can read")
+        said, number = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+        while True:
+            there, frame = capture.read()
+            if there:
+                yield number, np.ascontiguousarray(frame[..., ::-1])
+            elif number >= said:
+                return
+            number += 1
+    finally:
+        capture.release()
+
+
+def count_frames(path: Path, numbers: list[int]) -> Count:
+    """The count, where `frames` gave frames of these numbers."""
+    capture = cv2.VideoCapture(str(path))
+    said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    last = numbers[-1] + 1 if numbers else 0
+    rounded = last and said - last <= max(1, ROUNDED * said)
+    return Count(last if rounded else max(said, last), len(numbers))
+
+
+def frame_rate(path: Path) -> float:
+    """Frames per second, 25 where the file does not say."""
+    capture = cv2.VideoCapture(str(path))
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    return rate if 1 <= rate <= 1000 else 25.0
+
+
+class Writer:
+    """A video of frames as they come, at the rate of another one.
+
+    The file is `stem` with the suffix of the codec's container. OSError where OpenCV cannot.
+    """
+
+    def __init__(self, stem: Path, codec: str, like: Path) -> None:
+        suffix, self._letters = CODECS[codec]
+        self.path, self._codec, self._rate = Path(f"{stem}{suffix}"), codec, frame_rate(like)
+        self._writer: cv2.VideoWriter | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+    def write(self, frame: np.ndarray) -> None:
+        """Append a frame, RGB uint8 of the size of the first."""
+        if self._writer is None:
+            code, size = cv2.VideoWriter.fourcc(*self._letters), frame.shape[1::-1]
+            self._writer = cv2.VideoWriter(str(self.path), code, self._rate, size)
+            if not self._writer.isOpened():
+                others = ", ".join(name for name in CODECS if name != self._codec)
+                raise OSError(
+                    f"OpenCV cannot write {self.path} as {self._codec}; give --video-codec one of "
+                    f"{others}"
+                )
+        self._writer.write(np.ascontiguousarray(frame[..., ::-1]))

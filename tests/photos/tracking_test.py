@@ -1,0 +1,111 @@
+"""Who is who in a video: by place, and by features that are given here instead of computed."""
+
+import numpy as np
+
+from focus_jax.data.landmarks import Detection
+from focus_jax.photos.tracking import LONGEST_GAP, Seen, Track, bridge, follow, over_time, smooth
+
+SAME = 0.9
+
+
+def shape():
+    return np.random.default_rng(0).uniform(-20, 20, (68, 2))
+
+
+def detection(x, score=1.0):
+    return Detection((shape() + np.array([x, 50])).astype(np.float32), score, "test")
+
+
+def seen(frame, x, person):
+    """A person's face at a place; each has features of its own, which vary a little."""
+    features = np.eye(4)[person] + 0.1 * np.random.default_rng(frame).normal(size=4)
+    return Seen(frame, detection(x), features / np.linalg.norm(features))
+
+
+def places(faces):
+    return [(face.frame, round(float(face.detection.landmarks.mean(0)[0]))) for face in faces]
+
+
+def test_one_person_is_followed():
+    """A larger face comes in later, elsewhere; the track stays with the first."""
+    frames = [[seen(n, 100 + n, 0)] for n in range(4)]
+    frames += [[seen(n, 900, 1), seen(n, 100 + n, 0)] for n in range(4, 8)]
+    faces, others = follow(frames, SAME)
+    assert [n for n, _ in places(faces)] == list(range(8)) and others == 0
+    assert all(x < 200 for _, x in places(faces))
+
+
+def test_a_face_that_jumps_at_a_cut_is_the_same_person():
+    faces, others = follow([[seen(n, 100 if n < 20 else 700, 0)] for n in range(40)], SAME)
+    assert len(faces) == 40 and others == 0
+
+
+def test_a_face_that_comes_back_elsewhere_is_the_same_person():
+    numbers = [*range(10), *range(60, 80)]
+    faces, others = follow([[seen(n, 100 if n < 10 else 700, 0)] for n in numbers], SAME)
+    assert [n for n, _ in places(faces)] == numbers and others == 0
+
+
+def test_another_person_at_the_same_place_is_another_track():
+    faces, others = follow([[seen(n, 100, int(n >= 12))] for n in range(20)], SAME)
+    assert [n for n, _ in places(faces)] == list(range(12)) and others == 8
+    # Also where the other one is longer in view.
+    faces, others = follow([[seen(n, 100, int(n >= 12))] for n in range(40)], SAME)
+    assert [n for n, _ in places(faces)] == list(range(12, 40)) and others == 12
+
+
+def test_two_who_change_places_are_told_apart():
+    def frame(n):
+        left, right = (0, 1) if n < 15 else (1, 0)
+        return [seen(n, 100, left), seen(n, 300, right)]
+
+    faces, others = follow([frame(n) for n in range(30)], SAME)
+    assert [round(x / 100) for _, x in places(faces)] == [1] * 15 + [3] * 15 and others == 0
+
+
+def test_two_alike_in_one_frame_are_two():
+    faces, _ = follow([[seen(n, 100, 0), seen(n, 400, 0)] for n in range(5)], SAME)
+    assert places(faces) == [(n, places(faces)[0][1]) for n in range(5)]
+
+
+def test_short_gaps_are_bridged_and_long_ones_left():
+    far = 20 + LONGEST_GAP + 2
+    numbers = [*range(10), *range(13, 20), *range(far, far + 5)]
+    track = bridge({n: detection(100.0 + 2 * n) for n in numbers}, range(far + 9))
+    assert track.frames.tolist() == [*range(20), *range(far, far + 5)]
+    assert (track.scores[10:13] == 0).all() and (track.scores[:10] == 1).all()
+    x = track.landmarks.mean(1)[:, 0] - shape().mean(0)[0]
+    np.testing.assert_allclose(x[5:15], 100 + 2 * np.arange(5, 15), atol=1e-3)
+    assert [piece.tolist() for piece in track.pieces] == [list(range(20)), list(range(20, 25))]
+
+
+def test_frames_that_cannot_be_read_are_in_no_track():
+    track = bridge({n: detection(100.0) for n in (0, 1, 5)}, [0, 1, 2, 5, 6])
+    assert track.frames.tolist() == [0, 1, 2, 5]
+
+
+def test_nothing_is_smoothed_over_a_jump():
+    found = {n: detection(100.0 if n < 5 else 900.0) for n in range(10)}
+    track = bridge(found, range(10))
+    x = track.landmarks.mean(1)[:, 0] - shape().mean(0)[0]
+    np.testing.assert_allclose(x, [100] * 5 + [900] * 5, atol=1e-3)
+    values = np.repeat([[0.0], [1.0]], 5, axis=0)
+    np.testing.assert_allclose(over_time(track, values, 2.0), values)
+
+
+def test_smoothing_does_not_lag():
+    time = np.arange(200)
+    values = np.sin(time / 15)[:, None]
+    noisy = values + 0.1 * np.random.default_rng(0).normal(size=values.shape)
+    smoothed = smooth(noisy, 2.0)
+    lags = [
+        np.corrcoef(smoothed[10:-10, 0], np.roll(values, k)[10:-10, 0])[0, 1] for k in range(-3, 4)
+    ]
+    assert int(np.argmax(lags)) == 3  # no shift at all fits best
+    assert np.abs(smoothed - values)[5:-5].std() < 0.6 * np.abs(noisy - values)[5:-5].std()
+
+
+def test_a_track_without_faces_in_between_is_interpolated():
+    track = Track(np.arange(3), np.zeros((3, 68, 2)), np.array([1, 0, 1]), [np.arange(3)])
+    found = over_time(track, np.array([[0.0], [99.0], [2.0]]), 1e-3)
+    np.testing.assert_allclose(found[:, 0], [0, 1, 2])
