@@ -137,9 +137,8 @@ class Registered:
         self.bag = np.flatnonzero(hidden & (base[:, 1] < np.median(base[skin, 1])))
         self.rim = ring
         self.points = start.copy()
-        self.points[skin] = registration.register(
-            start[skin], triangles, hidden[skin], curves, scans
-        )
+        moved = registration.register(start[skin], triangles, hidden[skin], curves, scans)
+        self.points[skin] = registration.deepened(moved, triangles, hidden[skin], scans)
         self.lids = [
             [registration.shortest_paths(start[skin], triangles, nearest[list(c)]) for c in pair]
             for pair in registration.HOLES[:2]

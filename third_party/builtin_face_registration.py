@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
 
 CENTIMETRE = 10.0
 FACE, EYEBALLS = 9409, (21451, 24591)  # vertices of ICT's mesh, see focus_jax/face_models/ict.py
@@ -36,6 +37,9 @@ HIDDEN = 0.01  # against steps where nothing is known, beside the above
 ROUNDS = 30
 REACH = 8.0  # to the closest point, at most
 FACING = 0.6  # cosine between the normals, at least
+SHALLOW = 0.7  # from our surface: what of the scans' nostrils is farther draws it
+DRAWN = 0.2  # weight of one that is drawn, where one on the skin has 1
+TURNING = 6.0  # millimetres that a normal turned by a radian is worth there
 OVERLAP = 0.5  # of closed lids
 SMOOTHING = 0.3  # of the modes, in the unit of STIFFNESS
 
@@ -203,6 +207,41 @@ def register(
         wanted = weight[:, None] * (place - start) + on_curve[:, None] * pull
         moved = start + splu(system.tocsc()).solve(wanted)
     return moved
+
+
+def deepened(
+    moved: np.ndarray, triangles: np.ndarray, hidden: np.ndarray, scans: Scans
+) -> np.ndarray:
+    """The vertices `[v 3]` with nostrils as deep as the scans'.
+
+    Closest points stay at the entrance; here the scans' cavity, vertex by vertex, draws the nearest
+    of ours that looks the same way.
+    """
+    bending = stiffness(triangles, hidden)
+    theirs = mesh.vertex_normals(scans.mean, scans.triangles)
+    middle = scans.mean[scans.landmarks[33]]
+    cavity = np.unique(scans.triangles)
+    cavity = cavity[near_nostrils(scans.mean[cavity], middle)]
+    cavity = cavity[closest(scans.mean[cavity], moved, triangles)[0] > SHALLOW]
+    inner = np.flatnonzero(near_nostrils(moved, middle) & ~hidden)
+    for _ in range(10):
+        _, place, good = matched(moved, triangles, scans)
+        weight = (good & ~hidden).astype(float)
+        facing = mesh.vertex_normals(moved, triangles)
+        features = np.c_[moved[inner], TURNING * facing[inner]]
+        own = cKDTree(features).query(np.c_[scans.mean[cavity], TURNING * theirs[cavity]])[1]
+        for vertex in np.unique(own):
+            place[inner[vertex]] = scans.mean[cavity[own == vertex]].mean(axis=0)
+            weight[inner[vertex]] = DRAWN
+        system = sparse.diags(weight + 1e-6) + STIFFNESS[1] * bending
+        moved = moved + splu(system.tocsc()).solve(weight[:, None] * (place - moved))
+    return moved
+
+
+def near_nostrils(points: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Which points are within a box round the nostrils, given the point below the nose."""
+    low, high = middle + [-14, -3, -13], middle + [14, 13, 13]
+    return ((points > low) & (points < high)).all(axis=1)
 
 
 def carried(moved: np.ndarray, triangles: np.ndarray, hidden: np.ndarray, scans: Scans):
