@@ -79,4 +79,4 @@ def expression(
 def _root(units: Units) -> Float[np.ndarray, "52 52"]:
     """A matrix that gives weights the length which their displacements have over all vertices."""
     flat = units.shapes.reshape(-1, len(NAMES)).astype(np.float64)
-    return np.linalg.qr(flat, mode="r")
+    return np.asarray(np.linalg.qr(flat, mode="r"))

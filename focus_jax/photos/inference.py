@@ -1,5 +1,6 @@
 """From a batch of crops to faces and masks: the networks, the refinement, the final pictures."""
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -110,7 +111,7 @@ def relit(code: FaceCode, gains: Float[Array, "b 3"] | None, sign: int) -> FaceC
     if gains is None:
         return code
     light = code.light.reshape(-1, 3, 9) * jnp.asarray(gains)[..., None] ** sign
-    return code.replace(light=light.reshape(code.light.shape))
+    return dataclasses.replace(code, light=light.reshape(code.light.shape))
 
 
 def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
