@@ -17,7 +17,6 @@ from focus_jax.commands import reconstruct, segment
 from focus_jax.face_models import load_face_model
 from focus_jax.photos import inference, process, results
 from focus_jax.photos import trained as trained_module
-from focus_jax.photos.segment import mask_names
 from focus_jax.rendering import camera, morphable
 
 
@@ -249,16 +248,38 @@ def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
     np.testing.assert_array_equal(mask, np.maximum(*of_faces))
 
 
-def test_mask_names():
-    assert mask_names("a/b.c.jpg", visible_skin=True) == ["a/b.c_visible_skin_mask.png"]
-    assert mask_names("b.jpg", visible_skin=False) == ["b_mask.png", "b_occlusion.png"]
+@pytest.mark.parametrize("command", [segment, reconstruct])
+def test_a_folder_without_any_face_is_no_success(command, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    arguments = [str(tmp_path), "--out", str(tmp_path / "out"), "--model", "none"]
+    assert command.main(arguments) == 1
+    assert "no face was found" in capsys.readouterr().err
 
 
-def test_masks_that_would_share_a_name_are_refused(tmp_path, capsys):
-    for name in ("a.png", "a.jpg"):
-        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9, 3), np.uint8))
-    assert segment.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
-    assert "would have one name" in capsys.readouterr().err
+@pytest.mark.parametrize("command", [segment, reconstruct])
+def test_a_name_that_is_too_long_skips_its_photo(command, photos, tmp_path, capsys):
+    """Of masks and folders, whose names are longer than the photo's."""
+    (tmp_path / "in").mkdir()
+    shutil.copy(photos / "one.png", tmp_path / "in" / "one.png")
+    shutil.copy(photos / "one.png", tmp_path / "in" / ("x" * 250 + ".png"))
+    arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--model", "none"]
+    status = command.main([*arguments, "--batch-size", "2"])
+    said = capsys.readouterr().out
+    assert status == 0 and "2 photos" in said
+    assert ("1 faces" in said and "1 skipped" in said) or "2 faces" in said
+
+
+def test_results_of_other_settings_are_not_mixed(ran, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(ran[0], out)
+    arguments = [str(photos / "one.png"), "--out", str(out), "--batch-size", "2"]
+    arguments += ["--model", "none", "--refine", "2"]
+    assert reconstruct.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert "refine (was 10, now 2)" in said and "--overwrite" in said
+    assert reconstruct.main([*arguments, "--overwrite"]) == 0
+    assert [p.parent.parent.name for p in out.rglob("face.json")] == ["one.png"]
+    assert json.loads((out / "run.json").read_text())["refine"] == 2
 
 
 def test_a_summary_counts_reasons():

@@ -83,6 +83,22 @@ def test_what_is_written_is_what_the_benchmark_reads(model, photos, tmp_path):
     assert yaws == {"A/selfie/1.jpg": 20.0, "A/selfie/2.jpg": 20.0}
 
 
+def test_frames_with_dots_in_their_names_are_predicted_each(model, photos, tmp_path):
+    names = [f"A/selfie/bareteeth.{n:06d}.jpg" for n in (1, 2)]
+    rows = list(csv.reader((photos / "landmarks.csv").open()))
+    with (photos / "landmarks.csv").open("w") as file:
+        csv.writer(file).writerows([[name, *rows[0][1:]] for name in names])
+    for name in names:
+        (photos / name).write_bytes((photos / "A/selfie/1.jpg").read_bytes())
+    find = now_predict.from_csv(photos / "landmarks.csv")
+    assert not now_predict.predict(model, names, photos, tmp_path / "out", find=find)
+    widths = [
+        np.ptp(now.read_mesh(tmp_path / "out" / name.replace(".jpg", ".obj"))[0][:, 0])
+        for name in names
+    ]
+    assert widths[1] == pytest.approx(1.1 * widths[0], rel=1e-4)
+
+
 def test_a_misfit_prior_is_subtracted(model, photos, tmp_path):
     find = now_predict.from_csv(photos / "landmarks.csv")
     face_model = model.face_model
