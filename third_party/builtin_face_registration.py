@@ -240,8 +240,8 @@ def deepened(
 
 def near_nostrils(points: np.ndarray, middle: np.ndarray) -> np.ndarray:
     """Which points are within a box round the nostrils, given the point below the nose."""
-    low, high = [*middle, -14, -3, -13], [*middle, 14, 13, 13]
-    return ((points > low) & (points < high)).all(axis=1)
+    away = points - middle
+    return ((away > [-14, -3, -13]) & (away < [14, 13, 13])).all(axis=1)
 
 
 def carried(moved: np.ndarray, triangles: np.ndarray, hidden: np.ndarray, scans: Scans):
