@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -81,6 +82,22 @@ def test_what_is_written_is_what_the_benchmark_reads(model, photos, tmp_path):
         assert points[:4, 1].min() > points[4, 1] > points[5:, 1].max()
     yaws = now.read_yaws(out / "poses.csv")
     assert yaws == {"A/selfie/1.jpg": 20.0, "A/selfie/2.jpg": 20.0}
+
+
+def test_photos_whose_names_have_dots_have_predictions_of_their_own(model, photos, tmp_path):
+    names = [f"A/selfie/bareteeth.00000{k}.jpg" for k in (1, 2)]
+    line = (photos / "landmarks.csv").read_text().splitlines()[0].partition(",")[2]
+    (photos / "dots.csv").write_text("".join(f"{name},{line}\n" for name in names))
+    for name in names:
+        cv2.imwrite(str(photos / name), skimage.data.astronaut()[..., ::-1])
+    find, out = now_predict.from_csv(photos / "dots.csv"), tmp_path / "out"
+    assert now_predict.predict(model, names, photos, out, find=find) == []
+    for name, factor in zip(names, (1.0, 1.1), strict=True):
+        path = now._first(out / "A/selfie", now.bare(Path(name)).name, (".obj",))
+        expected = np.asarray(model.face_model.shape_mean) * [factor, 1, 1]
+        np.testing.assert_allclose(now.read_mesh(path)[0], expected, atol=1e-4)
+    with pytest.raises(ValueError, match=r"of a/1\.jpg and a/1\.png would have one name"):
+        now_predict.predict(model, ["a/1.jpg", "a/1.png"], photos, out, find=find)
 
 
 def test_a_misfit_prior_is_subtracted(model, photos, tmp_path):
