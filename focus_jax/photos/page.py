@@ -37,7 +37,8 @@ def faces(out: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """Numbers (those that the page shows) and folder of each face written under `out`."""
     for path in sorted(out.rglob("face.json")):
         numbers = json.loads(path.read_text())
-        shown = {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence", "flags")}
+        shown = {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence")}
+        shown["flags"] = numbers.get("flags", [])
         overlays = sorted(path.parent.parent.glob("overlay.*"))
         shown["beside"] = [f"../{video.name}" for video in overlays]
         yield shown, path.parent

@@ -175,7 +175,7 @@ def test_a_photo_that_cannot_be_drawn_stops_nothing(photos, tmp_path, monkeypatc
 
     monkeypatch.setattr(results, "write_face", fails)
     arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
-    assert reconstruct.main(arguments) == 0
+    assert reconstruct.main(arguments) == 1  # nothing came of it
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith("4 photos, 0 faces, 4 skipped (2 cannot be drawn: too [wide];")
     assert not list(tmp_path.rglob("done.json"))
@@ -195,6 +195,43 @@ def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
     assert line.startswith("3 photos, 1 faces, 1 done before, 2 skipped (1 no")
     assert reconstruct.main([*arguments, "--refine", "4"]) == 1
     assert "refine (was 10, now 4)" in capsys.readouterr().err
+
+
+def test_results_of_other_settings_are_not_mixed_in(ran, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(ran[0], out)
+    arguments = [str(photos / "one.png"), "--out", str(out), "--batch-size", "2", "--model", "none"]
+    others = [*arguments, "--refine", "4"]
+    assert reconstruct.main(others) == 1
+    assert "refine (was 10, now 4)" in capsys.readouterr().err
+    assert numbers(out / "one.png" / "0") == numbers(ran[0] / "one.png" / "0")
+    # The same settings go on beside what is there, and replace what is done anew.
+    (out / "one.png" / "7").mkdir()
+    shutil.copy(out / "one.png" / "0" / "face.json", out / "one.png" / "7")
+    assert reconstruct.main(arguments) == 0
+    assert (out / "index.html").read_text().count("<article") == 3
+    assert not (out / "one.png" / "7").exists()
+    # Overwriting leaves what a run did not write.
+    (out / "deep" / "notes.txt").write_text("the user's own")
+    assert reconstruct.main([*others, "--overwrite"]) == 0
+    assert (out / "index.html").read_text().count("<article") == 1
+    assert [p.name for p in (out / "deep").rglob("*") if p.is_file()] == ["notes.txt"]
+    assert json.loads((out / "run.json").read_text())["refine"] == 4
+
+
+def test_a_run_in_which_no_photo_has_a_face_fails(photos, tmp_path, capsys):
+    arguments = [str(photos / "dark.png"), "--out", str(tmp_path / "out"), "--model", "none"]
+    assert reconstruct.main(arguments) == 1
+    assert "no face was found in any of them" in capsys.readouterr().err
+    assert (tmp_path / "out" / "skipped.txt").read_text() == "dark.png (no face found)\n"
+
+
+def test_home_in_an_argument_is_a_folder_of_no_such_name(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert reconstruct.main([str(photos / "dark.png"), "--out=~/x", "--model", "none"]) == 1
+    assert (tmp_path / "x" / "run.json").is_file() and not (tmp_path / "~").exists()
+    capsys.readouterr()
 
 
 def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch, capsys):
@@ -248,40 +285,6 @@ def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
     np.testing.assert_array_equal(mask, np.maximum(*of_faces))
 
 
-@pytest.mark.parametrize("command", [segment, reconstruct])
-def test_a_folder_without_any_face_is_no_success(command, tmp_path, capsys):
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 40, 3), np.uint8))
-    arguments = [str(tmp_path), "--out", str(tmp_path / "out"), "--model", "none"]
-    assert command.main(arguments) == 1
-    assert "no face was found" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", [segment, reconstruct])
-def test_a_name_that_is_too_long_skips_its_photo(command, photos, tmp_path, capsys):
-    """Of masks and folders, whose names are longer than the photo's."""
-    (tmp_path / "in").mkdir()
-    shutil.copy(photos / "one.png", tmp_path / "in" / "one.png")
-    shutil.copy(photos / "one.png", tmp_path / "in" / ("x" * 250 + ".png"))
-    arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--model", "none"]
-    status = command.main([*arguments, "--batch-size", "2"])
-    said = capsys.readouterr().out
-    assert status == 0 and "2 photos" in said
-    assert ("1 faces" in said and "1 skipped" in said) or "2 faces" in said
-
-
-def test_results_of_other_settings_are_not_mixed(ran, photos, tmp_path, capsys):
-    out = tmp_path / "out"
-    shutil.copytree(ran[0], out)
-    arguments = [str(photos / "one.png"), "--out", str(out), "--batch-size", "2"]
-    arguments += ["--model", "none", "--refine", "2"]
-    assert reconstruct.main(arguments) == 1
-    said = capsys.readouterr().err
-    assert "refine (was 10, now 2)" in said and "--overwrite" in said
-    assert reconstruct.main([*arguments, "--overwrite"]) == 0
-    assert [p.parent.parent.name for p in out.rglob("face.json")] == ["one.png"]
-    assert json.loads((out / "run.json").read_text())["refine"] == 2
-
-
 def test_a_summary_counts_reasons():
     skipped = ["a.jpg (truncated)", "b (1).jpg (truncated)", "c (no face found)"]
     line = process.Summary(9, 7, 2, skipped).line()
@@ -319,8 +322,8 @@ def test_a_video_gives_an_overlay_a_track_and_a_face(tmp_path, capsys):
     noses = np.array([line["landmarks"][30] for line in lines])
     assert 6 < noses[4, 0] - noses[0, 0] < 15  # it moves 12 pixels to the right
     assert (folder / "0" / "fitted.glb").is_file()
-    assert "clip.mp4/0/../overlay.mp4" in (tmp_path / "out" / "index.html").read_text()
-    capture = cv2.VideoCapture(str(folder / "overlay.mp4"))
+    assert "clip.mp4/0/../overlay.webm" in (tmp_path / "out" / "index.html").read_text()
+    capture = cv2.VideoCapture(str(folder / "overlay.webm"))
     drawn = [capture.read()[1] for _ in range(5)]
     assert not capture.read()[0]
     assert np.abs(drawn[0].astype(int) - face).mean() > 1  # the face is drawn over

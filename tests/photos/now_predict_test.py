@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -83,20 +84,20 @@ def test_what_is_written_is_what_the_benchmark_reads(model, photos, tmp_path):
     assert yaws == {"A/selfie/1.jpg": 20.0, "A/selfie/2.jpg": 20.0}
 
 
-def test_frames_with_dots_in_their_names_are_predicted_each(model, photos, tmp_path):
-    names = [f"A/selfie/bareteeth.{n:06d}.jpg" for n in (1, 2)]
-    rows = list(csv.reader((photos / "landmarks.csv").open()))
-    with (photos / "landmarks.csv").open("w") as file:
-        csv.writer(file).writerows([[name, *rows[0][1:]] for name in names])
+def test_photos_whose_names_have_dots_have_predictions_of_their_own(model, photos, tmp_path):
+    names = [f"A/selfie/bareteeth.00000{k}.jpg" for k in (1, 2)]
+    line = (photos / "landmarks.csv").read_text().splitlines()[0].partition(",")[2]
+    (photos / "dots.csv").write_text("".join(f"{name},{line}\n" for name in names))
     for name in names:
-        (photos / name).write_bytes((photos / "A/selfie/1.jpg").read_bytes())
-    find = now_predict.from_csv(photos / "landmarks.csv")
-    assert not now_predict.predict(model, names, photos, tmp_path / "out", find=find)
-    widths = [
-        np.ptp(now.read_mesh(tmp_path / "out" / name.replace(".jpg", ".obj"))[0][:, 0])
-        for name in names
-    ]
-    assert widths[1] == pytest.approx(1.1 * widths[0], rel=1e-4)
+        cv2.imwrite(str(photos / name), skimage.data.astronaut()[..., ::-1])
+    find, out = now_predict.from_csv(photos / "dots.csv"), tmp_path / "out"
+    assert now_predict.predict(model, names, photos, out, find=find) == []
+    for name, factor in zip(names, (1.0, 1.1), strict=True):
+        path = now._first(out / "A/selfie", now.bare(Path(name)).name, (".obj",))
+        expected = np.asarray(model.face_model.shape_mean) * [factor, 1, 1]
+        np.testing.assert_allclose(now.read_mesh(path)[0], expected, atol=1e-4)
+    with pytest.raises(ValueError, match=r"of a/1\.jpg and a/1\.png would have one name"):
+        now_predict.predict(model, ["a/1.jpg", "a/1.png"], photos, out, find=find)
 
 
 def test_a_misfit_prior_is_subtracted(model, photos, tmp_path):

@@ -1,85 +1,148 @@
-"""Names of masks, and what a record of them is for, without any network."""
+"""Names of masks, which are whose, and how many of them are held at once."""
 
-import json
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from focus_jax.data.detect import Detection
 from focus_jax.data.faces import Found, Photo
-from focus_jax.photos import segment
+from focus_jax.photos import process, segment
+from focus_jax.photos.segment import (
+    RECORD,
+    clear_all,
+    joined_masks,
+    mask_names,
+    one_to_one,
+    read_record,
+    segment_files,
+)
 
 
 def test_mask_names():
-    assert segment.mask_names("a/b.c.jpg", visible_skin=True) == ["a/b.c_visible_skin_mask.png"]
-    names = segment.mask_names("b.jpg", visible_skin=False)
-    assert names == ["b_mask.png", "b_occlusion.png"]
+    assert mask_names("a/b.c.jpg", visible_skin=True) == ["a/b.c_visible_skin_mask.png"]
+    assert mask_names("b.jpg", visible_skin=False) == ["b_mask.png", "b_occlusion.png"]
 
 
 @pytest.mark.parametrize(
     "photos",
     [
+        ["f.000001.jpg", "f.000002.jpg"],
+        ["f.000001", "f.000002"],
         ["0001.jpg", "0001.png"],
-        ["bareteeth.000001.jpg", "bareteeth.000002.jpg"],
-        ["a.jpg", "a.png", "a.jpg.png"],
-        ["deep/a.jpg", "a.jpg"],
+        ["0001.jpg", "0001.png", "0001.png.jpg"],
+        ["a/1.jpg", "b/1.jpg", "a/1.v1", "a/1.v2"],
     ],
 )
-def test_no_two_photos_share_a_mask(photos):
-    names = segment.one_to_one(photos, visible_skin=False)
-    every = [mask for masks in names.values() for mask in masks]
-    assert names.keys() == set(photos) and len(set(every)) == 2 * len(photos)
+def test_every_photo_has_masks_of_its_own(photos):
+    names = one_to_one(photos, visible_skin=False)
+    files = [name for masks in names.values() for name in masks]
+    assert list(names) == photos and len(set(files)) == 2 * len(photos)
 
 
-def test_twins_keep_their_suffix_and_others_the_short_name():
-    names = segment.one_to_one(["0001.jpg", "0001.png", "2.jpg"], visible_skin=True)
-    assert [masks[0].partition("_visible")[0] for masks in names.values()] == [
-        "0001.jpg",
-        "0001.png",
-        "2",
-    ]
+def test_photos_that_would_share_masks_keep_their_suffix():
+    names = one_to_one(["0001.jpg", "0001.png", "2.png"], visible_skin=True)
+    assert {photo: masks[0] for photo, masks in names.items()} == {
+        "0001.jpg": "0001.jpg_visible_skin_mask.png",
+        "0001.png": "0001.png_visible_skin_mask.png",
+        "2.png": "2_visible_skin_mask.png",
+    }
 
 
-def test_what_one_face_hides_and_another_shows_is_seen(monkeypatch):
-    def photo_masks(face, found, shape):
+def test_seen_by_one_face_is_seen_and_two_masks_are_held(monkeypatch):
+    side = 1000
+    image = np.broadcast_to(np.uint8(0), (side, side, 3))
+
+    def masks(face, inference, shape):
         seen, hidden = np.zeros(shape[:2], np.uint8), np.zeros(shape[:2], np.uint8)
-        seen[face], hidden[face + 1 : face + 3] = 255, 255
+        seen[face * 10 : face * 10 + 10], hidden[face * 10 + 5 : face * 10 + 25] = 255, 255
         return seen, hidden
 
-    monkeypatch.setattr(segment, "photo_masks", photo_masks)
-    seen, hidden = segment.joined_masks(np.zeros((6, 4, 3), np.uint8), [(k, None) for k in (0, 2)])
-    np.testing.assert_array_equal(seen[:, 0], [255, 0, 255, 0, 0, 0])
-    np.testing.assert_array_equal(hidden[:, 0], [0, 255, 0, 255, 255, 0])
-
-
-def test_memory_does_not_grow_with_the_faces_of_a_photo(monkeypatch):
-    """The masks of thirty-six faces in 37 megapixels took gigabytes, held all at once."""
-    image = np.zeros((400, 500, 3), np.uint8)
-    masks = lambda *_: tuple(np.ones(image.shape[:2], np.uint8) for _ in range(2))  # noqa: E731
     monkeypatch.setattr(segment, "photo_masks", masks)
     tracemalloc.start()
-    segment.joined_masks(image, [(k, None) for k in range(36)])
-    _, peak = tracemalloc.get_traced_memory()
+    seen, hidden = joined_masks(image, [(k, None) for k in range(30)])
+    most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 8 * image.shape[0] * image.shape[1]
+    assert (seen[:300] == 255).all() and not seen[300:].any()
+    assert not hidden[:300].any() and (hidden[300:315] == 255).all()
+    assert most < 8 * side**2  # two totals, two of the face at hand, and what NumPy needs between
 
 
-def test_a_record_says_whose_masks_there_are(tmp_path):
-    lines = [{"photo": "a.jpg", "files": ["a_mask.png"]}, {"photo": "b", "files": ["../b.png"]}]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / segment.RECORD).write_text(text + '{"photo": "c')  # a run that was killed
-    assert segment.read_record(out) == {"a.jpg": ["a_mask.png"], "b": ["../b.png"]}
-    for path in (out / "a_mask.png", out / "mine.png", tmp_path / "b.png"):
-        path.touch()
-    segment.clear_all(out)
-    assert sorted(p.name for p in out.iterdir()) == ["mine.png"] and (tmp_path / "b.png").exists()
+# --- whole runs, with stand-ins for detection and networks ---------------------------------------
 
 
-def test_links_lead_no_mask_elsewhere(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "deep").symlink_to(tmp_path)
-    photos = [Photo(tmp_path / "deep" / "a.jpg", "deep/a.jpg")]
-    with pytest.raises(ValueError, match=r"leads deep/a_mask\.png elsewhere"):
-        segment.check_names(Found(photos, [], [], []), tmp_path / "out")
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Segments photos of these names below `photos`; `faces` says which of them show one."""
+    import cv2
+
+    points = np.random.default_rng(1).uniform(30, 60, (68, 2))
+    points[[36, 39, 42, 45]] = [(40, 30), (48, 30), (62, 30), (70, 30)]
+    points[[30, 48, 54]] = [(55, 45), (46, 58), (64, 58)]
+    monkeypatch.setattr(process, "make_batch", lambda model, crops, points: crops[:, 24, 24, 0])
+    monkeypatch.setattr(process, "infer", lambda model, batch, steps: {"shade": batch})
+
+    def masks(face, inference, shape):
+        shade = np.full(shape[:2], int(inference["shade"]), np.uint8)
+        return shade, np.zeros_like(shade)
+
+    monkeypatch.setattr(segment, "photo_masks", masks)
+
+    def start(shades, *, faces=None, resume=False):
+        folder, out = tmp_path / "photos", tmp_path / "out"
+        folder.mkdir(exist_ok=True)
+        out.mkdir(exist_ok=True)
+        for name, shade in shades.items():
+            picture = cv2.imencode(".png", np.full((90, 100, 3), shade, np.uint8))[1]
+            (folder / name).write_bytes(picture.tobytes())
+        found = Found([Photo(folder / n, n) for n in shades], [], [], [])
+
+        def source(image, path):
+            there = faces is None or path.name in faces
+            return [Detection(points, 1.0, "test")] if there else []
+
+        names = segment.check_names(found, out)
+        model = SimpleNamespace(record_size=48, fix_y_offset=True)
+        summary = segment_files(found, out, names, model, source, resume=resume)
+        shown = {
+            p.relative_to(out).as_posix(): int(cv2.imread(str(p), 0).max())
+            for p in sorted(out.rglob("*_mask.png"))
+        }
+        return summary, shown, out
+
+    return start
+
+
+def test_a_photo_with_too_long_a_name_is_skipped_alone(run):
+    long = "x" * 250
+    for resume in (False, True):
+        summary, shown, _ = run({f"{long}.png": 70, "a.png": 60}, resume=resume)
+        assert summary.skipped == [f"{long}.png (cannot be written: File name too long)"]
+        assert shown == {"a_mask.png": 60}
+    assert summary.before == 1
+
+
+def test_a_new_photo_of_the_same_stem_takes_nobodys_mask(run):
+    assert run({"1.png": 60})[1] == {"1_mask.png": 60}
+    shades = {"1.jpg": 50, "1.png": 60}
+    _, shown, _ = run(shades, resume=True)
+    assert shown == {"1.jpg_mask.png": 50, "1.png_mask.png": 60}
+
+
+def test_a_photo_without_a_face_any_more_loses_its_masks(run):
+    assert run({"1.png": 60, "2.png": 50})[1] == {"1_mask.png": 60, "2_mask.png": 50}
+    summary, shown, _ = run({"1.png": 60, "2.png": 50}, faces=["1.png"])
+    assert shown == {"1_mask.png": 60} and len(summary.skipped) == 1
+
+
+def test_all_that_a_run_wrote_can_be_removed_and_nothing_else(run):
+    _, _, out = run({"1.png": 60})
+    (out / "notes.txt").write_text("the user's own")
+    outside = out.parent / "outside.png"
+    outside.write_text("elsewhere")
+    with (out / RECORD).open("a") as record:
+        record.write('{"photo": "x", "files": ["../outside.png"]}\n{"photo": "y", "fi')
+    assert list(read_record(out)) == ["1.png", "x"]
+    clear_all(out)
+    assert [p.name for p in out.iterdir()] == ["notes.txt"] and outside.is_file()
