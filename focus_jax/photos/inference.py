@@ -108,8 +108,11 @@ def relit(code: FaceCode, gains: Float[Array, "b 3"] | None, sign: int) -> FaceC
 
     A cast is the light's: tone and albedo stay, and the rendering has the photo's colours.
     """
-    if gains is None:
-        return code
+    return code if gains is None else _relit(code, gains, sign=sign)
+
+
+@functools.partial(jax.jit, static_argnames="sign")
+def _relit(code, gains, *, sign):
     light = code.light.reshape(-1, 3, 9) * jnp.asarray(gains)[..., None] ** sign
     return dataclasses.replace(code, light=light.reshape(code.light.shape))
 

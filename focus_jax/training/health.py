@@ -118,7 +118,7 @@ def naming_operation(step: Step, records: Sequence[Mapping[str, Any]]) -> Iterat
     try:
         yield
     except FloatingPointError as error:
-        package = Path(__file__).parent
+        package = Path(__file__).parents[1]
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)

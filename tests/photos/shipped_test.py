@@ -26,6 +26,7 @@ KINDS = ("none", "mask", "scarf", "sunglasses", "hat", "hand")
 @pytest.fixture(scope="module")
 def compiled():
     """Programs that were compiled since, by their names."""
+    jax.clear_caches()  # of other tests of this process
     seen, logger = Compiled(), logging.getLogger("jax._src.interpreters.pxla")
     logger.addHandler(seen)
     with jax.log_compiles():

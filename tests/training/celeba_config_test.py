@@ -24,9 +24,9 @@ from focus_jax.networks import recognizer
 from focus_jax.networks.encoder import Encoder
 from focus_jax.rendering.render import PLAIN, Drawing
 from focus_jax.training import settings
-from focus_jax.training import train as train_module
 from focus_jax.training.schedule import Schedule, phase_at, terms_at
 from focus_jax.training.train import make_method, train
+from focus_jax.weights import run
 from tests.data import photos_test
 from tests.training.train_test import (
     CONFIGS,
@@ -78,7 +78,7 @@ def test_first_steps_from_imported_weights_through_arcface(config, tmp_path, mon
     # Networks of the same kinds, with fewer blocks and channels; the full ones take minutes to
     # compile, which the slow tests here and in train_test.py do.
     monkeypatch.setattr(
-        train_module,
+        run,
         "make_encoder",
         lambda kind, outputs, **_: Encoder(outputs, (1, 1, 1, 1), width=8),
     )
@@ -224,10 +224,10 @@ def test_the_settings_that_both_readings_share():
 def test_drawing_is_named_in_the_config():
     face_model = load_face_model("builtin")
     config = load_config("celeba_bfm2017")
-    assert make_method(config, face_model).drawing == PLAIN
+    assert make_method(config, face_model).networks.drawing == PLAIN
     other = Drawing(renormalize_normals=True, perspective=True, samples=2)
     config.rasterizer.update(other._asdict())
-    assert make_method(config, face_model).drawing == other
+    assert make_method(config, face_model).networks.drawing == other
     config.rasterizer.samples = 0
     with pytest.raises(ValueError, match=r"rasterizer\.samples=0 must be at least 1"):
         settings.check(config)
