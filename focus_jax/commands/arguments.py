@@ -8,7 +8,7 @@ from pathlib import Path
 from focus_jax.data.detect import DEFAULT
 from focus_jax.data.faces import Found, check_path, find_photos
 from focus_jax.photos import process, trained
-from focus_jax.system import cpu
+from focus_jax.system import cpu, devices
 from focus_jax.system.command import keep_programs, quiet
 from focus_jax.system.files import user_path
 
@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
     keep_programs()
     out = user_path(arguments.out)
     try:
+        devices.single_precision()
+        devices.check()
         check_path(arguments.out, "a folder as --out")
         summary = job(arguments, out, _photos(arguments))
         listed = "".join(process.listed(summary))

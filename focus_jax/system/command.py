@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 from absl import app, flags
 
-from focus_jax.system import caches, cpu
+from focus_jax.system import caches, cpu, devices
 from focus_jax.system.files import user_path
 from focus_jax.system.preemption import EXIT_CODE, Interrupted
 
@@ -25,6 +25,7 @@ def in_one_sentence(main: Callable[[Options], Any]) -> Callable[[Options], int]:
 
     def run(options: Options) -> int:
         try:
+            devices.single_precision()
             return main(options) or 0
         except (Interrupted, KeyboardInterrupt) as stop:
             print(str(stop) or "stopped; run the same command to go on", file=sys.stderr)
