@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
         help="steps of gradient descent on each face (default: 0, without a model 100)",
     )
     parser.add_argument(
-        "--face-model", help="without a trained model (--model none): builtin, or a file"
+        "--face-model",
+        help="with --model none: builtin, or a file; with a trained model: where its own has moved",
     )
     parser.add_argument(
         "--video-codec",

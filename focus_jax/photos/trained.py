@@ -51,8 +51,9 @@ def load_model(path: str, face_model: str | None = None) -> Model:
     """The model in the folder of a training run or an export (see `weights.run`).
 
     "shipped" is the one of this package, "none" one without networks, whose face model `face_model`
-    names ("builtin" unless told). A misfit.npz in the folder is the model's misfit prior.
-    ValueError, in one sentence, for a folder that holds no finished checkpoint.
+    names ("builtin" unless told); of a trained one it is where its own face model has moved to. A
+    misfit.npz in the folder is the model's misfit prior. ValueError, in one sentence, for a folder
+    that holds no finished checkpoint.
     """
     if path == "none":
         return Model(
@@ -69,9 +70,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
             recognizer.load_recognizer("dlib"),
             None,
         )
-    if face_model is not None:
-        raise ValueError("--face-model goes with --model none; a trained model has its own")
-    config, networks, face_model_, frozen, variables = load_trained(path)
+    config, networks, face_model_, frozen, variables, where = load_trained(path, face_model)
     prior = folder_of(path) / "misfit.npz"
     return Model(
         str(config.name),
@@ -81,7 +80,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
         config.data.get("fix_y_offset", True),
         networks.decoding,
         face_model_,
-        config.face_model.name,
+        where,
         networks,
         variables,
         frozen,

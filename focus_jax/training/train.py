@@ -29,7 +29,7 @@ from focus_jax.training.schedule import Schedule, phase_at, terms_at
 from focus_jax.types import Batch, Config, FaceModel, TrainState
 from focus_jax.weights import checkpoint
 from focus_jax.weights.recognizer import load_recognizer
-from focus_jax.weights.run import compute_settings, make_networks
+from focus_jax.weights.run import compute_settings, make_networks, remember_face_model
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +148,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
     mesh = sharding.make_mesh()
     sharding.check_batch_size(config.data.batch_size, mesh)
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
+    if sharding.is_first():
+        remember_face_model(workdir, str(config.face_model.name))
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
     splits = load_splits(config, recognizer)

@@ -7,7 +7,9 @@ run; its networks are also what `config.init` starts from.
 
 import dataclasses
 import functools
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from focus_jax.networks.encoder import make_encoder
 from focus_jax.networks.recognizer import encoder_features
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.rendering.render import Drawing
+from focus_jax.system.files import user_path, write_whole
 from focus_jax.types import Config, FaceModel
 from focus_jax.weights import checkpoint
 from focus_jax.weights.recognizer import load_recognizer
@@ -33,12 +36,53 @@ EXPORTED = ("encoder", "segmenter", "albedo_mean")  # fields of the state, a fil
 COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
 
 
+FACE_MODEL = "face_model.json"  # in a run's folder: where its face model was, and its digest
+
+
 class Trained(NamedTuple):
     config: Config
     networks: forward.Networks
     face_model: FaceModel  # with the run's mean albedo
     recognizer: dict  # frozen; its variables
     variables: dict  # of the "encoder" and the "segmenter"
+    face_model_file: str = "builtin"  # where it was found
+
+
+def remember_face_model(workdir: Path, name: str) -> None:
+    """Keep with a run where its face model lies, from wherever it is used, and its digest."""
+    where = name if name == "builtin" else os.path.abspath(user_path(name))
+    about = {"path": where, "sha256": face_model_digest(where)}
+    write_whole(workdir / FACE_MODEL, json.dumps(about, indent=1) + "\n")
+
+
+def face_model_digest(name: str) -> str:
+    """SHA-256 of a face model's file, or of the files of its folder in the order of their names."""
+    if name == "builtin":
+        return ""
+    path, digest = user_path(name), hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file()):
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _find_face_model(folder: Path, config: Config, given: str | None) -> tuple[FaceModel, str]:
+    """A run's face model, and its file: the one `given`, or where it was, or as the config says.
+
+    ValueError where there is none, or the one that is given is another.
+    """
+    path, name = folder / FACE_MODEL, str(config.face_model.name)
+    about = json.loads(path.read_text()) if path.is_file() else {}
+    where = given or about.get("path") or name
+    if not given and where != "builtin" and not os.path.exists(where):
+        where = name
+    try:
+        found = load_face_model(where, **config.face_model.modes)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}; {folder} was trained with it: give --face-model") from None
+    if given and about and face_model_digest(given) != about["sha256"]:
+        raise ValueError(f"{given} is not the face model that {folder} was trained with")
+    return found, where
 
 
 def folder_of(name: str | Path) -> Path:
@@ -86,10 +130,11 @@ def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
     )
 
 
-def load_trained(folder: str | Path) -> Trained:
+def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
     """An exported model, the newest checkpoint of a run, or "shipped".
 
-    ValueError, in one sentence, for a folder that holds neither.
+    `face_model` is the file of its face model, where that has moved. ValueError, in one
+    sentence, for a folder that holds neither.
     """
     workdir = folder_of(folder)
     path = workdir / "config.json"
@@ -100,15 +145,15 @@ def load_trained(folder: str | Path) -> Trained:
             "config.json and checkpoints) or of an exported model (config.json and .safetensors)"
         )
     config: Config = ConfigDict(_tuples(json.loads(path.read_text())))
-    face_model = load_face_model(config.face_model.name, **config.face_model.modes)
-    networks = make_networks(config, face_model)
+    found, where = _find_face_model(workdir, config, face_model)
+    networks = make_networks(config, found)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    shapes = _shapes(networks, face_model, config, recognizer)
+    shapes = _shapes(networks, found, config, recognizer)
     read = _read_exported(workdir, shapes) if exported else _read_checkpoint(workdir, shapes)
     # All at once: jnp.asarray would compile a program for every shape.
-    face_model, read = jax.device_put((face_model, read))
-    face_model = dataclasses.replace(face_model, albedo_mean=read.pop("albedo_mean"))
-    return Trained(config, networks, face_model, recognizer, read)
+    found, read = jax.device_put((found, read))
+    found = dataclasses.replace(found, albedo_mean=read.pop("albedo_mean"))
+    return Trained(config, networks, found, recognizer, read, where)
 
 
 def _read_checkpoint(workdir: Path, shapes: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +198,9 @@ def export(workdir: str | Path, folder: Path) -> int:
     ):
         config[section][name] = ""
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder_of(workdir) / FACE_MODEL).is_file():  # its digest alone: the path is this machine's
+        about = json.loads((folder_of(workdir) / FACE_MODEL).read_text())
+        (folder / FACE_MODEL).write_text(json.dumps({"sha256": about["sha256"]}) + "\n")
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     state = {**trained.variables, "albedo_mean": trained.face_model.albedo_mean}
     for name, arrays in _exported(state).items():

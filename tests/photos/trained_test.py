@@ -11,11 +11,13 @@ from ml_collections import ConfigDict
 
 from focus_jax.commands.weights import main as weights_main
 from focus_jax.data.features import shrink
+from focus_jax.face_models import load_face_model, npz
 from focus_jax.photos import inference, trained
 from focus_jax.photos.trained import load_model, make_batch
 from focus_jax.training import misfit, train, updates
 from focus_jax.types import Batch
 from focus_jax.weights import checkpoint
+from focus_jax.weights.run import export, remember_face_model
 
 
 @pytest.fixture(scope="module")
@@ -130,5 +132,32 @@ def test_folders_that_are_no_runs(tmp_path, workdir):
     checkpoint.open_checkpoints(tmp_path).close()
     with pytest.raises(ValueError, match="holds no checkpoint yet"):
         load_model(str(tmp_path))
-    with pytest.raises(ValueError, match="--face-model goes with --model none"):
-        load_model(str(workdir), "builtin")
+
+
+def test_a_run_finds_its_face_model_from_anywhere(workdir, tmp_path, monkeypatch):
+    """Trained with a relative path; used from another folder, and where the file has moved."""
+    run, home = tmp_path / "run", tmp_path / "home"
+    shutil.copytree(workdir, run)
+    home.mkdir()
+    modes = {"identity": 4, "expression": 3, "albedo": 2}
+    npz.write(home / "own.npz", load_face_model("builtin", **modes))
+    config = json.loads((run / "config.json").read_text())
+    config["face_model"]["name"] = "own.npz"
+    (run / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(home)
+    remember_face_model(run, "own.npz")
+    monkeypatch.chdir(tmp_path)
+    assert load_model(str(run)).face_model_file == str(home / "own.npz")
+
+    moved = (home / "own.npz").rename(tmp_path / "moved.npz")
+    with pytest.raises(ValueError, match=r"own\.npz .*was trained with it: give --face-model"):
+        load_model(str(run))
+    assert load_model(str(run), str(moved)).face_model_file == str(moved)
+    moved.rename(home / "own.npz")
+    export(run, tmp_path / "export")
+    about = json.loads((tmp_path / "export" / "face_model.json").read_text())
+    assert list(about) == ["sha256"]
+
+    npz.write(moved, load_face_model("builtin", **{**modes, "albedo": 3}))
+    with pytest.raises(ValueError, match=r"moved\.npz is not the face model that"):
+        load_model(str(run), str(moved))
