@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
     parser.add_argument(
         "--video-codec",
         choices=tuple(CODECS),
-        default="vp9",
-        help="of a video's overlay: vp9 (the default) and vp8 as .webm, h264 (where this machine's "
-        "OpenCV has it) and mpeg4 (no browser plays it) as .mp4",
+        default="vp8",
+        help="of a video's overlay: vp8 (the default) and vp9 (smaller, slower) as .webm, h264 "
+        "(where this machine's OpenCV has it) and mpeg4 (no browser plays it) as .mp4",
     )
     return common.run(parser.parse_args(argv), _job)
 

@@ -194,7 +194,7 @@ def reconstruct_video(
     *,
     steps: int,
     batch_size: int,
-    codec: str = "vp9",
+    codec: str = "vp8",
 ) -> Clip:
     """Write overlay.webm, track.jsonl (a line a frame), and the best frame's face as a photo's.
 
