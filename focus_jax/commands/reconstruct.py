@@ -28,10 +28,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
         help="steps of gradient descent on each face (default: 0, without a model 100)",
     )
     parser.add_argument(
-        "--face-model",
-        help="with --model none: builtin, or a file; with a trained model: where its own has moved",
-    )
-    parser.add_argument(
         "--video-codec",
         choices=tuple(CODECS),
         default="vp8",

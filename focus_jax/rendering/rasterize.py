@@ -156,7 +156,7 @@ def _tell_of_cut(screen: jax.Array, triangles: jax.Array) -> None:
     cut = int((corners.any(-1) & ~corners.all(-1)).sum())
     if cut:
         warnings.warn(
-            f"{cut} triangles reach behind the camera and are left out; cut the mesh before it with "
+            f"{cut} triangles reach behind the camera and are left out; cut the mesh before with "
             "camera.clip_near, or move it away",
             stacklevel=3,
         )

@@ -73,7 +73,7 @@ def test_a_video_without_a_face_is_said_to_have_none(model, clip):
 
 
 def test_few_frames_without_a_face_are_searched_and_all_with_one():
-    """A face from frame 50 to 70, and one in frame 75; which frames are looked at, and how often."""
+    """A face from frame 50 to 70, and one in frame 75; which frames are looked at."""
     looked = []
 
     def find(frame):
