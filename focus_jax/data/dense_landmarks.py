@@ -27,7 +27,10 @@ def write_dense(csv: Path, points: Mapping[str, np.ndarray]) -> None:
 
 
 def read_dense(csv: Path) -> dict[str, np.ndarray] | None:
-    """The points beside a csv by the photos' names; None without a file. ValueError for a bad one."""
+    """The points beside a csv by the photos' names; None without a file.
+
+    ValueError, naming it, for one that is none.
+    """
     path = csv.with_suffix(".npz")
     if not path.is_file():
         return None
