@@ -25,6 +25,8 @@ SEEN = np.zeros(478, bool)
 SEEN[list(_RIGHT)] = SEEN[MIRROR[list(_RIGHT)]] = True
 DENSE = 0.25  # of one of the 68: there are three times as many, and their errors go together
 
+JAW = 17  # of the 68, the first
+
 
 class Points(NamedTuple):
     """What a detector found on each photo, and its weights for `losses.landmark`."""
@@ -36,6 +38,7 @@ class Points(NamedTuple):
 def believed(
     face_model: FaceModel,
     screen_vertices: Float[Array, "b v 3"],
+    rotation: Float[Array, "b 3 3"],
     landmarks: Float[Array, "b 68 2"],
     dense: Float[Array, "b 478 2"] | None,
     hidden: Float[Array, "b h w 1"],
@@ -47,8 +50,10 @@ def believed(
 
     A dense one is not believed where it is not known (nan), has no place on the face model, is
     none of SEEN, or lies on a part that the face, as fitted now, hides itself; and as little as its
-    pixel is of the face by `hidden`, 1 where something lies before it. The mean squared weight
-    stays that of `weights`, which are those of the 68. None has a gradient.
+    pixel is of the face by `hidden`, 1 where something lies before it. With dense ones the jaw comes
+    from a rim that slides over a head that turns: it counts by the squared cosine of the angle to
+    the camera, which `rotation` tells (`camera.extrinsics`). The mean squared weight stays that of
+    `weights`, which are those of the 68. None has a gradient.
     """
     own = jnp.broadcast_to(weights, landmarks.shape[:2])
     places = face_model.dense_landmark_vertices, face_model.dense_landmark_weights
@@ -66,7 +71,10 @@ def believed(
     )
     covered = jax.vmap(lambda picture, y, x: picture[y, x, 0])(hidden, row, column)
     share = jnp.asarray(SEEN) * visible * known * (1.0 - covered)
-    squared = jnp.concatenate([own**2, DENSE * jax.lax.stop_gradient(share)], axis=1)
+    towards = jax.lax.stop_gradient(jnp.clip(-rotation[:, 2, 2], 0.0, 1.0))
+    slides = known.any(-1)[:, None] & (jnp.arange(landmarks.shape[1]) < JAW)
+    kept = jnp.where(slides, own * towards[:, None] ** 2, own)
+    squared = jnp.concatenate([kept**2, DENSE * jax.lax.stop_gradient(share)], axis=1)
     squared *= jnp.mean(own**2, axis=1, keepdims=True) / jnp.mean(squared, axis=1, keepdims=True)
     return Points(jnp.concatenate([landmarks, found], axis=1), jnp.sqrt(squared))
 

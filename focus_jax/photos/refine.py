@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from focus_jax import forward, losses
 from focus_jax.data.belief import Points, believed, fitted
 from focus_jax.networks import recognizer
+from focus_jax.rendering import camera
 from focus_jax.rendering.render import PLAIN, Drawing
 from focus_jax.types import FaceCode, FaceModel
 
@@ -73,9 +74,9 @@ def _believed(
     code = forward.decode(raw, forward.widths(face_model), decoding)
     face = forward.reconstruct(code, face_model, *mask.shape[1:3], drawing=drawing).rendering
     hidden = face.coverage * (1.0 - mask)
-    return believed(
-        face_model, face.screen_vertices, landmarks, dense, hidden, jnp.ones(landmarks.shape[1])
-    )
+    rotation, _ = camera.extrinsics(code.pose)
+    weights = jnp.ones(landmarks.shape[1])
+    return believed(face_model, face.screen_vertices, rotation, landmarks, dense, hidden, weights)
 
 
 class _Descent(NamedTuple):

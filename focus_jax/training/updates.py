@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from focus_jax import forward, losses
 from focus_jax.data import belief
 from focus_jax.networks import recognizer
+from focus_jax.rendering import camera
 from focus_jax.training import renderings
 from focus_jax.training.gradients import step, with_statistics
 from focus_jax.training.method import Constants, LossForms, Method, Terms, face_model_of, weighed
@@ -133,6 +134,7 @@ def autoencoder_terms(
     points = belief.believed(
         constants.face_model,
         rendering.screen_vertices,
+        camera.extrinsics(face.code.pose)[0],
         batch.landmarks,
         batch.dense_landmarks,
         hidden,

@@ -52,10 +52,11 @@ def exact(face_model, screen):
 
 @pytest.fixture(scope="module")
 def believe(face_model, screen, exact):
-    def believe(dense=exact[1], hidden=0.0, weights=None, model=face_model):
+    def believe(dense=exact[1], hidden=0.0, weights=None, model=face_model, yaw=0.0):
         hidden = jnp.broadcast_to(jnp.asarray(hidden), (1, SIZE, SIZE, 1))
         weights = jnp.ones(68) if weights is None else weights
-        return belief.believed(model, screen, exact[0], dense, hidden, weights)
+        rotation, _ = camera.extrinsics(jnp.zeros((1, 6)).at[0, 1].set(yaw))
+        return belief.believed(model, screen, rotation, exact[0], dense, hidden, weights)
 
     return believe
 
@@ -84,6 +85,17 @@ def test_the_mean_squared_weight_stays(believe):
         np.testing.assert_allclose(jnp.mean(points.weights**2), jnp.mean(heavy**2), rtol=1e-5)
     ratio = believe().weights[0, 68 + 61] / believe().weights[0, 0]
     np.testing.assert_allclose(ratio**2, belief.DENSE, rtol=1e-5)
+
+
+def test_the_jaw_of_a_turned_head_counts_less(believe, exact):
+    front, turned = believe().weights[0], believe(yaw=np.pi / 4).weights[0]
+    ratio = turned[:68] / front[:68]
+    np.testing.assert_allclose(ratio[:17] / ratio[17], 0.5, rtol=1e-4)
+    np.testing.assert_allclose(ratio[17:], ratio[17], rtol=1e-5)
+    assert (believe(yaw=2.0).weights[0, :17] == 0).all()
+    # Other detectors have another jaw.
+    unknown = believe(jnp.full_like(exact[1], jnp.nan), yaw=np.pi / 4).weights[0]
+    np.testing.assert_allclose(unknown[:68], unknown[0], rtol=1e-6)
 
 
 def test_what_is_unknown_or_hidden_is_not_believed(believe, exact):
