@@ -50,9 +50,9 @@ def believed(
 
     A dense one is not believed where it is not known (nan), has no place on the face model, is
     none of SEEN, or lies on a part that the face, as fitted now, hides itself; and as little as its
-    pixel is of the face by `hidden`, 1 where something lies before it. With dense ones the jaw comes
-    from a rim that slides over a head that turns: it counts by the squared cosine of the angle to
-    the camera, which `rotation` tells (`camera.extrinsics`). The mean squared weight stays that of
+    pixel is of the face by `hidden`, 1 where something lies before it. With dense ones the jaw is
+    of a rim that slides over a head that turns: it counts by the squared cosine of the angle to the
+    camera, which `rotation` tells (`camera.extrinsics`). The mean squared weight stays that of
     `weights`, which are those of the 68. None has a gradient.
     """
     own = jnp.broadcast_to(weights, landmarks.shape[:2])
