@@ -1,102 +1,62 @@
-"""What is around a rendered face: a background, neck and shoulders, and hair behind the face."""
+"""What is behind a person, and what a garment is made of."""
 
 import cv2
 import numpy as np
 
-from focus_jax.data.occluders.held import hair_colour
-from focus_jax.data.occluders.painting import (
-    cloth,
-    colourful,
-    extent,
-    flat,
-    grid,
-    noise,
-    over,
-    polygon,
-    soften,
-    spline,
-    tinted,
-)
-from focus_jax.data.occluders.scene import Scene
+from focus_jax.rendering import scenes
+
+
+def colourful(rng: np.random.Generator, saturation: float = 0.6) -> np.ndarray:
+    """A random colour `[3]`, from pale to dark; saturations up to `saturation`."""
+    hue, strength, value = rng.uniform(0, 1), rng.uniform(0, saturation), rng.uniform(0.08, 0.95)
+    wheel = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    return (value * (1 - strength + strength * wheel)).astype(np.float32)
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A gradient, coloured noise, fabric, or a blurred room, `[n n 3]` in [0, 1]."""
-    first, second = colourful(rng), colourful(rng)
-    x, y = (plane / size for plane in grid(size))
-    angle = rng.uniform(0, 2 * np.pi)
-    slope = np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5) + 0.5
-    picture = flat(size, first) + tinted(slope, second - first)
-    kind = rng.choice(["gradient", "noise", "cloth", "room"], p=[0.25, 0.25, 0.15, 0.35])
-    if kind == "noise":
-        for _ in range(3):
-            bumps = soften(noise(rng, size, rng.uniform(3, 12), 2), 0.01 * size)
-            picture = picture + tinted(0.12 * bumps, colourful(rng) + 0.3)
-    elif kind == "cloth":
-        picture = cloth(rng, size, first, size / rng.uniform(4, 14))
-    elif kind == "room":
-        picture = np.ascontiguousarray(picture, np.float32)
-        for _ in range(rng.integers(4, 14)):
-            low = rng.uniform(-0.2, 0.9, 2) * size
-            high = low + rng.uniform(0.05, 0.6, 2) * size
-            colour = [float(c) for c in colourful(rng, 0.8)]
+    """A wall, or a room out of focus, `[n n 3]` of linear light."""
+    first, second = colourful(rng, 0.3), colourful(rng, 0.3)
+    corners = np.stack([first, second, 0.5 * (first + second), first]).reshape(2, 2, 3)
+    picture = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < 0.75:
+        for _ in range(rng.integers(5, 25)):
+            low = rng.uniform(-0.2, 0.95, 2) * size
+            high = low + rng.gamma(2, 0.12, 2) * size
             corners = (tuple(int(v) for v in low), tuple(int(v) for v in high))
-            cv2.rectangle(picture, *corners, colour, -1)
-        picture = soften(picture, rng.uniform(0.004, 0.04) * size)
-    return np.clip(picture, 0, 1).astype(np.float32)
+            cv2.rectangle(picture, *corners, [float(c) for c in colourful(rng, rng.uniform(0, 0.7))], -1)
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.01, 0.06) * size)
+    rough = rng.normal(1, 0.12, (4, 4, 1)).astype(np.float32)
+    shade = cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
+    return scenes.linear(picture * shade)
 
 
-def body(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The picture `[n n 3]` with hair, neck and clothes behind where the face will be."""
-    size, points = scene.size, scene.landmarks
-    hair = (hair_colour(rng) if scene.hair is None else scene.hair) + np.zeros(3)
-    if rng.random() < 0.85:
-        picture = over(picture, *_hair(scene, rng, hair))
-    wide = rng.uniform(0.6, 0.85)
-    chin, left, right = points[8], points[4], points[12]
-    neck = np.stack(
-        [
-            chin + wide * (left - chin) - 0.1 * scene.mm * scene.down,
-            chin + wide * (right - chin),
-            chin + wide * (right - chin) + 90 * scene.mm * scene.down,
-            chin + wide * (left - chin) + 90 * scene.mm * scene.down,
-        ]
-    )
-    shade = 0.72 + 0.1 * noise(rng, size, 4)
-    picture = over(picture, soften(polygon(size, neck), 0.6), tinted(shade, scene.skin))
-    collar = chin + rng.uniform(18, 40) * scene.mm * scene.down
-    across = scene.mm * scene.right
-    shoulders = np.stack(
-        [
-            collar - 34 * across,
-            collar + 10 * scene.mm * scene.down,
-            collar + 34 * across,
-            collar + 150 * across + 60 * scene.mm * scene.down,
-            collar + 150 * across + 300 * scene.mm * scene.down,
-            collar - 150 * across + 300 * scene.mm * scene.down,
-            collar - 150 * across + 60 * scene.mm * scene.down,
-        ]
-    )
-    garment = cloth(rng, size, colourful(rng), size / rng.uniform(8, 25))
-    return over(picture, soften(polygon(size, shoulders), 0.6), garment)
+def garment(rng: np.random.Generator) -> np.ndarray:
+    """Cloth as a texture `[n n 4]` uint8: plain, striped or checked, with uneven dye."""
+    size, first, second = 128, colourful(rng, 0.6), colourful(rng, 0.6)
+    y, x = np.mgrid[:size, :size].astype(np.float32) * (2 * np.pi / size)
+    waves = np.sin(rng.integers(6, 40) * (x if rng.random() < 0.3 else y)) > rng.uniform(-0.6, 0.8)
+    kind = rng.choice(["plain", "stripes", "checks"], p=[0.7, 0.2, 0.1])
+    if kind == "checks":
+        waves = 0.5 * waves + 0.5 * (np.sin(rng.integers(6, 30) * x) > 0)
+    pattern = np.zeros_like(x) if kind == "plain" else waves.astype(np.float32)
+    rough = rng.normal(0, 1, (10, 10)).astype(np.float32)
+    # Folds, which light falls on from above.
+    folds = cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC)
+    cloth = first + pattern[..., None] * (second - first)
+    cloth = cloth * (1 + 0.09 * folds[..., None] + rng.normal(0, 0.03, (size, size, 1)))
+    opaque = np.full((size, size, 1), 255)
+    return np.concatenate([np.clip(cloth, 0, 1) * 255, opaque], axis=-1).astype(np.uint8)
 
 
-def _hair(
-    scene: Scene, rng: np.random.Generator, colour: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and colours of a head of hair, short or long, as seen behind the face."""
-    long = rng.choice([0.0, rng.uniform(20, 130)], p=[0.55, 0.45])
-    high, wide = rng.uniform(100, 130), rng.uniform(80, 104)
-    sides = [(-wide, 40 + long), (-wide * 1.02, -10), (-0.72 * wide, -0.75 * high), (0, -high)]
-    outline = [scene.at(x + rng.normal(0, 4), y + rng.normal(0, 4)) for x, y in sides]
-    outline += [scene.at(-x + rng.normal(0, 4), y + rng.normal(0, 4)) for x, y in sides[2::-1]]
-    alpha = soften(polygon(scene.size, spline(np.stack(outline), closed=True)), 0.8)
-    centre, place = scene.at(0, -60), extent(alpha)
-    x, y = (plane[place] for plane in grid(scene.size))
-    around = np.arctan2(y - centre[1], x - centre[0])
-    bands = np.sin(around * rng.uniform(25, 60) + 2 * noise(rng, scene.size, 6)[place])
-    fine = noise(rng, scene.size, scene.size / 4)[place]
-    texture = 1 + 0.18 * bands + 0.12 * fine + 0.15 * noise(rng, scene.size, 5)[place]
-    picture = np.zeros((scene.size, scene.size, 3))
-    picture[place] = np.clip(tinted(texture, colour), 0, 1)
-    return alpha, picture
+def hair_colour(rng: np.random.Generator) -> np.ndarray:
+    """Black to blond, red, grey or dyed, `[3]` in the picture's values."""
+    dark, fair = np.float32([0.07, 0.055, 0.05]), np.float32([0.72, 0.56, 0.36])
+    colour = dark + rng.beta(0.8, 2.2) * (fair - dark)
+    kind = rng.random()
+    if kind < 0.1:
+        colour = colour * [1.5, 0.85, 0.6]
+    elif kind < 0.25:
+        colour = colour + rng.uniform(0.3, 1) * (rng.uniform(0.35, 0.8) - colour)
+    elif kind < 0.29:
+        colour = colourful(rng, 0.8)
+    return np.clip(colour, 0.03, 0.9).astype(np.float32)
