@@ -11,6 +11,9 @@ from focus_jax.data.occluders.part import OCCLUDER, Part
 
 FLESH = 2.5  # how deep a hand presses, mm
 X, Y, Z = np.eye(3)
+# Degrees that the four angles of a thumb and of a finger change for a millimetre.
+_FOLLOWS = np.array([[0.6, 0, 0.1, 0.1], [0, 0.35, 0.35, 0.2]])
+_TONES = np.array([(0.31, 0.21, 0.165), (0.55, 0.385, 0.295), (0.745, 0.57, 0.45), (0.9, 0.74, 0.65)])
 
 
 @functools.cache
@@ -85,7 +88,9 @@ class _Look:
     def __init__(self, head: Head, rng: np.random.Generator) -> None:
         skins = things()["hand_colours"] / 255.0
         means = skins.mean(axis=1)
-        tone = head.skin if rng.random() < 0.8 else means[rng.integers(len(means))]
+        place = rng.uniform(0, 3)
+        other = [np.interp(place, range(4), column) for column in _TONES.T]
+        tone = head.skin if rng.random() < 0.8 else np.array(other)
         tone = np.clip(tone * rng.uniform(0.85, 1.1) * (1 + rng.normal(0, 0.025, 3)), 0.05, 0.95)
         near = np.argsort(np.abs(np.log(means / tone)).sum(axis=1))[rng.integers(4)]
         self.skin = np.clip(skins[near] * tone / means[near], 0, 1)
@@ -112,8 +117,10 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
     goal = data["pose_target"][pose] @ head.landmarks + data["pose_target_shift"][pose]
     goal = goal + rng.normal(0, 5, 3) + (100.0 + data["pose_gap"][pose]) * unit(away)
     things_held = objects.held(rng, held) if held else []
+    coarse = slice(None, None, 3)
+    fingers_own = [weights[coarse, 2 + 3 * k : 5 + 3 * k].sum(axis=1) > 0.6 for k in range(5)]
     for step in range(4):
-        bent, moved = bend(vertices, weights, joints, angles)
+        bent, moved = bend(vertices[coarse], weights[coarse], joints, angles)
         contact = data["pose_joints"][pose] @ moved + data["pose_joints_shift"][pose]
         shift = goal - frame @ contact
         placed = bent @ frame.T + shift
@@ -124,11 +131,11 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
         if step == 3 or not data["pose_follow"][pose]:
             break
         # Fingers close onto the face and open where they would go into it.
-        for finger in range(1, 5):
-            bones = weights[:, 2 + 3 * finger : 5 + 3 * finger].sum(axis=1) > 0.6
-            gap = np.clip(FLESH + back - deep[: len(bones)][bones].max(), -15, 30)
-            angles[4 * finger + 1 : 4 * finger + 4] += gap * np.array([0.35, 0.35, 0.2])
+        for finger, bones in enumerate(fingers_own):
+            gap = np.clip(FLESH + back - deep[bones].max(), -20, 30)
+            angles[4 * finger : 4 * finger + 4] += gap * _FOLLOWS[min(finger, 1)]
     shift = shift + back * unit(away)
+    bent, _ = bend(vertices, weights, joints, angles)
     skin = Part(
         (bent @ frame.T + shift).astype(np.float32),
         data["hand_triangles"],
