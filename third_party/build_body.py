@@ -19,7 +19,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 LOWEST = -330.0  # mm, in the face model's space: below the shoulders
-UNDER = 3.0  # mm that the rings beneath the face's border lie under it
+UNDER = 6.0  # mm that the rings beneath the face's border lie under it
 SPREAD = 25.0  # mm over which the face's own shape goes over into the base mesh's
 
 

@@ -120,8 +120,13 @@ def draw(
     count = sum(len(m.triangles) for m in solid)
     triangles = arrays["triangles"]
     triangle_id, depth = nearest(arrays["screen"], triangles[:count], height, width)
-    lights = _lights(light, arrays, solid, clear)
+    lights = _lights(light, arrays)
     free = _free(depth, closeness)
+    held = arrays["labels"][:count] < 0
+    if held.any():  # the backdrop has the shadows that these cast on themselves
+        own = triangles[:count][held]
+        alone = _free(nearest(arrays["screen"], own, height, width)[1], closeness)
+        free = np.where(np.append(held, False)[triangle_id], np.minimum(free / alone, 1), free)
     picture = backdrop.astype(np.float32)  # a copy
     shares = np.empty((height, width, LABELS), np.float32)
     frame = [_vectors(picture, wp.vec3), wp.array(shares, device="cpu", copy=False)]
@@ -142,8 +147,19 @@ def draw(
     return Drawn(picture, shares, depth, triangle_id)
 
 
+def coverage(meshes: list[Mesh], focal: float, size: int) -> np.ndarray:
+    """The label `[n n]` that is nearest at each pixel, what is mostly transparent left out."""
+    plain = [m._replace(normals=m.places) for m in meshes]  # nobody asks for them
+    _, arrays = _surface(plain, focal, size, size)
+    triangles, labels = _blocking(arrays)
+    found, _ = nearest(arrays["screen"], triangles, size, size)
+    return np.where(found >= 0, np.abs(labels[found]), 0)
+
+
 def _clear(mesh: Mesh) -> bool:
-    return mesh.texture is not None or bool(mesh.colours[:, 3].min() < 1)
+    if mesh.texture is not None and mesh.texture[..., 3].min() < 255:
+        return True
+    return bool(mesh.colours[:, 3].min() < 1)
 
 
 def _surface(
@@ -205,16 +221,16 @@ def _facing(screen: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return out
 
 
-def _lights(
-    light: Light, arrays: dict[str, np.ndarray], solid: list[Mesh], clear: list[Mesh]
-) -> Any:
-    """Lamps with the shadow maps of what is not seen through."""
+def _lights(light: Light, arrays: dict[str, np.ndarray]) -> Any:
+    """Lamps with the shadow maps of what is mostly opaque."""
     lights: Any = scene_kernels.Lights()
     texel = MAP / (2 * REACH)
-    # The middle of what matters: the first mesh, which is the face.
-    centre = solid[0].places.mean(axis=0) if solid else np.zeros(3)
+    # The middle of what matters: the first triangles, which are the face's.
+    first = arrays["triangles"][: max(1, min(1000, len(arrays["triangles"])))]
+    centre = arrays["places"][first].mean(axis=(0, 1)) if len(first) else np.zeros(3)
     maps, across = [np.zeros((0, MAP, MAP), np.float32)], []
-    blocking = _blocking(arrays, sum(len(m.triangles) for m in solid))
+    blocking, labels = _blocking(arrays)
+    blocking = blocking[labels >= 0]
     for towards in light.towards:
         first = np.cross(towards, (0.0, 0.0, 1.0) if abs(towards[2]) < 0.9 else (0.0, 1.0, 0.0))
         first /= np.linalg.norm(first)
@@ -237,20 +253,17 @@ def _lights(
     return lights
 
 
-def _blocking(arrays: dict[str, np.ndarray], solid: int) -> np.ndarray:
-    """The triangles that cast shadows: solid ones, and others where they are mostly opaque."""
-    triangles, textures = arrays["triangles"], arrays["textures"]
-    if solid == len(triangles):
-        return triangles
-    rest = triangles[solid:]
-    opacity = arrays["colours"][rest, 3].mean(axis=1)
-    own = textures[solid:]
-    seen = own >= 0
-    at = arrays["uv"][rest[seen]].mean(axis=1)
-    first, height, width = arrays["sheets"][own[seen]].T
+def _blocking(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The triangles that are mostly opaque, and their labels."""
+    triangles, sheet = arrays["triangles"], arrays["textures"]
+    opacity = arrays["colours"][:, 3][triangles].mean(axis=1)
+    seen = np.flatnonzero(sheet >= 0)
+    at = arrays["uv"][triangles[seen]].mean(axis=1)
+    start, height, width = arrays["sheets"][sheet[seen]].T
     x, y = (np.clip((at[:, k] * n).astype(int), 0, n - 1) for k, n in ((0, width), (1, height)))
-    opacity[seen] *= arrays["texels"][first + y * width + x, 3]
-    return np.concatenate([triangles[:solid], rest[opacity > 0.5]])
+    opacity[seen] *= arrays["texels"][start + y * width + x, 3]
+    opaque = opacity > 0.5
+    return triangles[opaque], arrays["labels"][opaque]
 
 
 def _free(depth: np.ndarray, closeness: float) -> np.ndarray:

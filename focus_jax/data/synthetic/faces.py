@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from focus_jax.data.align import crop_transform
 from focus_jax.data.occluders.occluder import OCCLUDERS
+from focus_jax.data.occluders.paste import canvas_factor, fitting_parts, part_mesh
 from focus_jax.data.synthetic import backgrounds, lights, people
 from focus_jax.data.synthetic.camera import random_camera, take
 from focus_jax.data.workers import spread
@@ -25,7 +26,6 @@ __all__ = ["OCCLUDERS", "synthesize"]
 
 Record = dict[str, Any]
 BATCH = 32  # faces a task
-CANVAS = 192  # the least width that a picture is drawn at, in pixels
 NOISE = 0.015  # of a detector's landmarks, in outer-eye distances
 NOISE_JAW, NOISE_HIDDEN = 0.025, 0.04
 
@@ -123,7 +123,7 @@ def _known(face_model: FaceModel) -> Model:
               "triangles", "landmark_vertices", "landmark_weights", "region")  # fmt: skip
     face = face_model.replace(**{name: np.asarray(getattr(face_model, name)) for name in fields})
     shine = np.tile(np.float32([1, 18]), (len(face.region), 1))  # of the person's own strength
-    for name, factor, exponent in (("eyes", 6, 250), ("lips", 1.6, 25), ("teeth", 3, 60)):
+    for name, factor, exponent in (("eyes", 12, 150), ("lips", 1.6, 25), ("teeth", 3, 60)):
         shine[face.region == REGIONS.index(name)] = factor, exponent
     shine[face.region == REGIONS.index("mouth")] = 1.5, 40
     shine[face.region == REGIONS.index("brows")] = 0.3, 15
@@ -147,7 +147,7 @@ def _record(
     model: Model, rng: np.random.Generator, *, size: int, occluded: float, noise: bool, truths: bool
 ) -> Record:
     """One person: drawn, put before a camera, lit, and photographed."""
-    face, factor = model.face, max(2, -(-CANVAS // size))
+    face, factor = model.face, canvas_factor(size)
     canvas = size * factor
     drawn = draw(face, rng)
     neutral = face.shape_mean + _mixed(face.identity_basis, drawn.identity)
@@ -164,6 +164,9 @@ def _record(
     tone = np.median(albedo[model.skin], axis=0)
     if model.body is not None:
         meshes += _body_meshes(model, rng, seen, neutral, albedo, tone, drawn)
+    if kind:
+        parts = fitting_parts(OCCLUDERS[kind], vertices, face, tone, rng, seen, focal / canvas)
+        meshes += [part_mesh(part, seen) for part in parts]
     behind = backgrounds.background(rng, canvas)
     behind = behind * _brightness(light, setting, rng)
     drawing = scenes.draw(meshes, light, behind, focal, closeness=canvas / 30)
@@ -299,8 +302,6 @@ def _luminance(picture: np.ndarray, own: np.ndarray) -> float:
 def _cut(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray) -> None:
     """The photo ends within the crop; black beyond, as where photos are aligned."""
     end = round(rng.uniform(0.03, 0.3) * len(image))
-    for plane in (image, labels):
-        plane[:] = plane  # both are ours
     beyond = [np.s_[:end], np.s_[-end:], np.s_[:, :end], np.s_[:, -end:]][rng.integers(4)]
     image[beyond], labels[beyond] = 0, 0
 
