@@ -224,6 +224,19 @@ def shade(
                 shares[y, x, k] = wp.where(k == label, 1.0, 0.0)
 
 
+@wp.func
+def _owned(p: wp.mat33, w: wp.vec3) -> wp.bool:
+    """Whether a pixel inside or on an edge is the triangle's: on an edge it is one neighbour's."""
+    own = w[0] >= 0.0 and w[1] >= 0.0 and w[2] >= 0.0
+    for k in range(3):
+        if w[k] == 0.0:
+            i = (k + 1) % 3
+            j = (k + 2) % 3
+            down = p[j, 1] - p[i, 1]
+            own = own and (down > 0.0 or (down == 0.0 and p[j, 0] > p[i, 0]))
+    return own
+
+
 @wp.kernel
 def blend(
     surface: Surface,
@@ -245,7 +258,7 @@ def blend(
                 for x in range(wp.int32(box[0]), wp.int32(box[1]) + 1):
                     w = _edges(p, wp.float32(x), wp.float32(y))
                     total = (w[0] + w[1]) + w[2]
-                    if w[0] >= 0.0 and w[1] >= 0.0 and w[2] >= 0.0 and total > 1e-12:
+                    if total > 1e-12 and _owned(p, w):
                         w = _shares(w / total, p, 1)
                         z = w[0] * p[0, 2] + w[1] * p[1, 2] + w[2] * p[2, 2]
                         if z < depth[y, x]:

@@ -47,16 +47,3 @@ def garment(rng: np.random.Generator) -> np.ndarray:
     opaque = np.full((size, size, 1), 255)
     return np.concatenate([np.clip(cloth, 0, 1) * 255, opaque], axis=-1).astype(np.uint8)
 
-
-def hair_colour(rng: np.random.Generator) -> np.ndarray:
-    """Black to blond, red, grey or dyed, `[3]` in the picture's values."""
-    dark, fair = np.float32([0.07, 0.055, 0.05]), np.float32([0.72, 0.56, 0.36])
-    colour = dark + rng.beta(0.8, 2.2) * (fair - dark)
-    kind = rng.random()
-    if kind < 0.1:
-        colour = colour * [1.5, 0.85, 0.6]
-    elif kind < 0.25:
-        colour = colour + rng.uniform(0.3, 1) * (rng.uniform(0.35, 0.8) - colour)
-    elif kind < 0.29:
-        colour = colourful(rng, 0.8)
-    return np.clip(colour, 0.03, 0.9).astype(np.float32)

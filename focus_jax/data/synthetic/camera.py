@@ -24,7 +24,7 @@ class Camera(NamedTuple):
 def random_camera(rng: np.random.Generator, kind: str, luminance: float) -> Camera:
     """A camera before a light of some kind, exposed for a face of this linear luminance."""
     # Most faces come out at a middle grey; dim rooms do not, and the sun behind fools the meter.
-    wanted = 0.26 * np.exp(rng.normal(0, 0.35))
+    wanted = 0.23 * np.exp(rng.normal(0, 0.35))
     if kind in ("back", "side", "coloured") or rng.random() < 0.08:
         wanted *= rng.uniform(0.15, 0.9)
     # Half of how dark a face is, is left to it.

@@ -14,6 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from focus_jax.data.align import crop_transform
+from focus_jax.data.occluders import hair
+from focus_jax.data.occluders.head import Head
 from focus_jax.data.occluders.occluder import OCCLUDERS
 from focus_jax.data.occluders.paste import canvas_factor, fitting_parts, part_mesh
 from focus_jax.data.synthetic import backgrounds, lights, people
@@ -123,7 +125,7 @@ def _known(face_model: FaceModel) -> Model:
               "triangles", "landmark_vertices", "landmark_weights", "region")  # fmt: skip
     face = face_model.replace(**{name: np.asarray(getattr(face_model, name)) for name in fields})
     shine = np.tile(np.float32([1, 18]), (len(face.region), 1))  # of the person's own strength
-    for name, factor, exponent in (("eyes", 12, 150), ("lips", 1.6, 25), ("teeth", 3, 60)):
+    for name, factor, exponent in (("eyes", 6, 150), ("lips", 1.6, 25), ("teeth", 3, 60)):
         shine[face.region == REGIONS.index(name)] = factor, exponent
     shine[face.region == REGIONS.index("mouth")] = 1.5, 40
     shine[face.region == REGIONS.index("brows")] = 0.3, 15
@@ -162,11 +164,14 @@ def _record(
     seen = functools.partial(_seen, rotation, translation)
     meshes = [_face_mesh(model, rng, seen(vertices), albedo)]
     tone = np.median(albedo[model.skin], axis=0)
+    colour, name = hair.hair_colour(rng), OCCLUDERS[kind]
     if model.body is not None:
-        meshes += _body_meshes(model, rng, seen, neutral, albedo, tone, drawn)
-    if kind:
-        parts = fitting_parts(OCCLUDERS[kind], vertices, face, tone, rng, seen, focal / canvas)
-        meshes += [part_mesh(part, seen) for part in parts]
+        meshes += _body_meshes(model, rng, seen, vertices, albedo, tone, drawn, colour)
+    parts = fitting_parts(name, vertices, face, tone, rng, seen, focal / canvas) if kind else []
+    if name != "hat" and rng.random() < 0.88:
+        points = np.einsum("lkc,lk->lc", neutral[face.landmark_vertices], face.landmark_weights)
+        parts += hair.hairdo(Head(neutral, points, tone), rng, colour)
+    meshes += [part_mesh(part, seen) for part in parts]
     behind = backgrounds.background(rng, canvas)
     behind = behind * _brightness(light, setting, rng)
     drawing = scenes.draw(meshes, light, behind, focal, closeness=canvas / 30)
@@ -273,16 +278,15 @@ def _face_mesh(
     return scenes.Mesh(places, model.face.triangles, whole, 1, oily.astype(np.float32))
 
 
-def _body_meshes(model, rng, seen, neutral, albedo, tone, drawn) -> list[scenes.Mesh]:
+def _body_meshes(model, rng, seen, vertices, albedo, tone, drawn, colour) -> list[scenes.Mesh]:
     """Neck, ears, scalp and clothes."""
     follows = rng.uniform(0.2, 0.9)
     back = -follows * drawn.angles * [0.8, 1, 0.7]
-    body = people.placed(model.body, model.face.shape_mean, neutral, _turn(back))
+    body = people.placed(model.body, model.face.shape_mean, vertices, _turn(back))
     colours = people.skin_colours(model.body, albedo, 0.93 * tone)
-    hair = backgrounds.hair_colour(rng)
     collar = np.array([rng.uniform(-175, -105), rng.uniform(-0.1, 0.15)])
     return people.meshes(
-        model.body, seen(body), colours, hair, rng.uniform(0.5, 1), collar, backgrounds.garment(rng), rng
+        model.body, seen(body), colours, colour, rng.uniform(0.5, 1), collar, backgrounds.garment(rng), rng
     )
 
 

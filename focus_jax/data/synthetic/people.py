@@ -81,7 +81,7 @@ def outline(triangles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
 
 
 def placed(body: Body, mean: np.ndarray, face: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """Vertices `[n 3]` of the body of a face `[v 3]` (without expression), in the head's space.
+    """Vertices `[n 3]` of the body of a face `[v 3]`, in the head's space.
 
     `turn [3 3]` is how the shoulders stand as seen from the head.
     """
@@ -121,18 +121,42 @@ def meshes(
     normals = scenes.normals(places, body.triangles)
     # Below the collar; it lies lower in front.
     height = rest[:, 1] - collar[0] - collar[1] * np.abs(rest[:, 0]) - 0.35 * (-60 - rest[:, 2])
-    dressed = (height < 0)[body.triangles].all(axis=1)
     hairy = (scalp[:, 0] > 0.5)[body.triangles].all(axis=1)
     skin = scenes.Mesh(places, body.triangles[~hairy], whole, 0, np.array([0.05, 15]))
     mop = skin._replace(triangles=body.triangles[hairy], label=2, shine=np.array([0.04, 8]))
     thick = 5 * np.clip(-height / 20, 0.1, 1)[:, None].astype(np.float32)
+    flat = rest[:, :2] / 350 * [1, -1] + 0.5
+    columns, triangles = clipped(
+        np.concatenate([places + thick * normals, flat], axis=1), body.triangles, height
+    )
     cloth = scenes.Mesh(
-        places + thick * normals,
-        body.triangles[dressed],
-        np.ones((len(rest), 4), np.float32),
+        np.ascontiguousarray(columns[:, :3], np.float32),
+        triangles,
+        np.ones((len(columns), 4), np.float32),
         0,
         np.array([0.02, 6]),
-        uv=(rest[:, :2] / 350 + 0.5) * [1, -1] + [0, 1],
+        uv=columns[:, 3:],
         texture=garment,
     )
     return [m for m in (skin, mop, cloth) if len(m.triangles)]
+
+
+def clipped(
+    columns: np.ndarray, triangles: np.ndarray, height: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a mesh with `columns [n k]` of numbers where `height [n]` is below zero."""
+    below = height < 0
+    count = below[triangles].sum(axis=1)
+    kept, parts, more = [triangles[count == 3]], [columns], len(columns)
+    for inside in (1, 2):
+        some = triangles[count == inside]
+        # Turned so that the corner that differs from the other two comes first.
+        first = (below[some] == (inside == 1)).argmax(axis=1)
+        a, b, c = (np.take_along_axis(some, (first[:, None] + k) % 3, 1)[:, 0] for k in range(3))
+        share = [(height[a] / (height[a] - height[x]))[:, None] for x in (b, c)]
+        cuts = [columns[a] + t * (columns[x] - columns[a]) for t, x in zip(share, (b, c), strict=True)]
+        ab, ac = (more + k * len(some) + np.arange(len(some)) for k in (0, 1))
+        parts, more = [*parts, *cuts], more + 2 * len(some)
+        corners = [(a, ab, ac)] if inside == 1 else [(ab, b, c), (ab, c, ac)]
+        kept += [np.stack(t, axis=1) for t in corners]
+    return np.concatenate(parts), np.concatenate(kept).astype(np.int32)
