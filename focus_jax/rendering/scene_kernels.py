@@ -202,6 +202,7 @@ def shade(
     free: wp.array2d(dtype=wp.float32),
     picture: wp.array2d(dtype=wp.vec3),
     shares: wp.array3d(dtype=wp.float32),
+    normals: wp.array2d(dtype=wp.vec3),
 ):
     """Light what each pixel sees. `picture` holds the backdrop before; `shares` is of the labels."""
     for y in range(triangle_id.shape[0]):
@@ -215,6 +216,8 @@ def shade(
                 w = _shares(w / ((w[0] + w[1]) + w[2]), p, 1)
                 look = _look(surface, i, t, w)
                 colour = _colour(surface, lights, i, t, w, look, free[y, x])
+                normal = w[0] * surface.normals[t[0]] + w[1] * surface.normals[t[1]]
+                normals[y, x] = wp.normalize(normal + w[2] * surface.normals[t[2]])
                 label = surface.labels[i]
                 if label < 0:
                     label = -label

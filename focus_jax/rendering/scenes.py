@@ -51,6 +51,7 @@ class Drawn(NamedTuple):
     shares: np.ndarray  # [h w 4]: the part of each pixel's light that comes from each label
     depth: np.ndarray  # [h w] along the camera's axis, of what is not seen through; NOTHING outside
     triangle_id: np.ndarray  # [h w], numbered through all meshes that are not seen through
+    normals: np.ndarray  # [h w 3] of what is not seen through; 0 outside
 
 
 @functools.cache
@@ -129,9 +130,10 @@ def draw(
         free = np.where(np.append(held, False)[triangle_id], np.minimum(free / alone, 1), free)
     picture = backdrop.astype(np.float32)  # a copy
     shares = np.empty((height, width, LABELS), np.float32)
+    normal = np.zeros_like(picture)
     frame = [_vectors(picture, wp.vec3), wp.array(shares, device="cpu", copy=False)]
     planes = [wp.array(a, device="cpu", copy=False) for a in (triangle_id, free, depth)]
-    _launch(scene_kernels.shade, surface, lights, *planes[:2], *frame)
+    _launch(scene_kernels.shade, surface, lights, *planes[:2], *frame, _vectors(normal))
     if clear:
         far = arrays["screen"][triangles[count:], 2].mean(axis=1)
         order = (count + np.argsort(-far, kind="stable")).astype(np.int32)
@@ -144,7 +146,7 @@ def draw(
             planes[1],
             *frame,
         )
-    return Drawn(picture, shares, depth, triangle_id)
+    return Drawn(picture, shares, depth, triangle_id, normal)
 
 
 def coverage(meshes: list[Mesh], focal: float, size: int) -> np.ndarray:

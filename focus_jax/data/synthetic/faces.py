@@ -63,7 +63,7 @@ def synthesize(
     `coefficients` also those: identity, expression and albedo in one row. With `truths` also
     `labels` uint8 `[s s]` (0 background, 1 face, 2 hair, 3 occluder), `light` `[27]` as in
     `shading.shade`, `vertices` `[v 3]` (x, y in pixels, depth) and, of what is not seen through,
-    `depth` `[s s]` (0 outside).
+    `depth` `[s s]` (0 outside) and `normals` `[s s 3]` in camera space.
 
     Lenses differ; `pose` is that of the model's own camera where it sees the head's middle alike.
     """
@@ -200,10 +200,12 @@ def _record(
     if truths:
         screen = scenes.project(seen(vertices), focal, canvas, canvas)
         screen[:, :2] = (screen[:, :2] + 0.5) / factor - 0.5
-        depth = drawing.depth[factor // 2 :: factor, factor // 2 :: factor]
+        middle = np.s_[factor // 2 :: factor, factor // 2 :: factor]
+        depth = drawing.depth[middle]
         record["labels"], record["light"] = labels, lights.harmonics(light, shot.gains)
         record["vertices"] = screen
         record["depth"] = np.where(depth < scenes.NOTHING, depth, 0)
+        record["normals"] = drawing.normals[middle]
     return record
 
 
