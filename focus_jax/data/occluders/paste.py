@@ -19,6 +19,7 @@ from focus_jax.types import REGIONS, FaceModel
 
 CANVAS = 192  # the least width that a picture is drawn at, in pixels
 HIDDEN = (0.05, 0.55)  # least and largest part of the face that an occluder may hide
+THIN = 0.01  # the least that glasses hide
 _ATTEMPTS = 8
 _LOOK = 64  # pixels a side of the picture in which hidden parts are counted
 _TYPICAL = 0.25  # linear light of skin in a well exposed photo
@@ -111,7 +112,8 @@ def fitting_parts(
     for _ in range(_ATTEMPTS):
         parts = draw_occluder(kind, vertices, face, skin, rng)
         part = hidden_part(bare, [part_mesh(p, place) for p in parts], focal)
-        miss = max(HIDDEN[0] - part, part - HIDDEN[1], 0.0)
+        least = THIN if kind == "glasses" else HIDDEN[0]
+        miss = max(least - part, part - HIDDEN[1], 0.0)
         if miss < best_miss:
             best, best_miss = parts, miss
         if miss == 0:
@@ -146,25 +148,27 @@ def _laid(points: np.ndarray, canvas: int):
     """The face model, its vertices `[v 3]` and what places them in camera space, so that its
     landmarks fall on `points [68 2]` in pixels.
 
-    Scaled orthographic, by turns with the shape (as Bas, Smith, Bolkart, Wuhrer 2016).
+    By turns: where the landmarks would fall without perspective (POSIT, DeMenthon and Davis 1995),
+    the pose that takes them there, the shape that is left.
     """
+    focal, centre = camera.FOCAL * canvas / 2, (canvas - 1) / 2
     face = _model()
     basis = np.concatenate([face.identity_basis, face.expression_basis], axis=-1)
     at = np.einsum("lkcm,lk->lcm", basis[face.landmark_vertices], face.landmark_weights)
     mean = np.einsum("lkc,lk->lc", face.shape_mean[face.landmark_vertices], face.landmark_weights)
-    code = np.zeros(basis.shape[-1])
-    for _ in range(4):
+    code, aim = np.zeros(basis.shape[-1]), points
+    for _ in range(5):
         shape = mean + at @ code
-        rotation, scale, shift = _orthographic(shape, points)
+        rotation, scale, shift = _orthographic(shape, aim)
+        aim = centre + (points - centre) * (1 + shape @ rotation[2] * scale / focal)[:, None]
         flat = scale * rotation[:2]
         system = np.einsum("ic,lcm->lim", flat, at).reshape(136, -1)
-        rest = (points - mean @ flat.T - shift).ravel()
+        rest = (aim - mean @ flat.T - shift).ravel()
         # A landmark is worth 3 mm of it.
         ridge = (3.0 * scale) ** 2 * np.eye(len(code))
         code = np.linalg.solve(system.T @ system + ridge, system.T @ rest)
     vertices = (face.shape_mean + basis @ code).astype(np.float32)
-    focal = camera.FOCAL * canvas / 2
-    offset = np.array([*(shift - (canvas - 1) / 2) / scale, focal / scale], np.float32)
+    offset = np.array([*(shift - centre) / scale, focal / scale], np.float32)
     turn = rotation.T.astype(np.float32)
     return face, vertices, lambda p: p.astype(np.float32) @ turn + offset
 
