@@ -153,9 +153,9 @@ def coverage(meshes: list[Mesh], focal: float, size: int) -> np.ndarray:
     """The label `[n n]` that is nearest at each pixel, what is mostly transparent left out."""
     plain = [m._replace(normals=m.places) for m in meshes]  # nobody asks for them
     _, arrays = _surface(plain, focal, size, size)
-    triangles, labels = _blocking(arrays)
-    found, _ = nearest(arrays["screen"], triangles, size, size)
-    return np.where(found >= 0, np.abs(labels[found]), 0)
+    which = _blocking(arrays)
+    found, _ = nearest(arrays["screen"], arrays["triangles"][which], size, size)
+    return np.where(found >= 0, np.abs(arrays["labels"][which][found]), 0)
 
 
 def _clear(mesh: Mesh) -> bool:
@@ -178,15 +178,13 @@ def _surface(
     arrays["colours"] = _joined([m.colours for m in meshes], 4)
     arrays["shine"] = _joined([np.broadcast_to(m.shine, (len(m.places), 2)) for m in meshes], 2)
     arrays["uv"] = _joined([np.zeros((len(m.places), 2)) if m.uv is None else m.uv for m in meshes], 2)
-    turned = [
-        _facing(arrays["screen"][s : s + len(m.places)], m.triangles) if m.two_sided else m.triangles
-        for s, m in zip(starts, meshes, strict=True)
-    ]
-    arrays["triangles"] = _joined(
-        [t + s for s, t in zip(starts, turned, strict=True)], 3, np.int32
-    )
+    triangles = [s + m.triangles for s, m in zip(starts, meshes, strict=True)]
     sizes = [len(m.triangles) for m in meshes]
+    arrays["two_sided"] = np.repeat([m.two_sided for m in meshes], sizes)
     arrays["labels"] = np.repeat([m.label for m in meshes], sizes).astype(np.int32)
+    arrays["triangles"] = _facing(
+        arrays["screen"], _joined(triangles, 3, np.int32), arrays["two_sided"]
+    )
     sheets, texels, numbers, first = [], [], [], 0
     for mesh in meshes:
         numbers.append(len(sheets) if mesh.texture is not None else -1)
@@ -200,6 +198,8 @@ def _surface(
     surface: Any = scene_kernels.Surface()
     types = {"sheets": wp.vec3i, "triangles": wp.vec3i}
     for name, array in arrays.items():
+        if name == "two_sided":
+            continue
         dtype = types.get(name, {1: wp.int32}.get(array.ndim))
         setattr(surface, name, _vectors(array, dtype))
     return surface, arrays
@@ -213,11 +213,12 @@ def _linear_texture(texture: np.ndarray) -> np.ndarray:
     return out
 
 
-def _facing(screen: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """The triangles, turned so that all face the camera."""
-    a, b, c = (screen[triangles[:, k], :2] for k in range(3))
+def _facing(screen: np.ndarray, triangles: np.ndarray, two_sided: np.ndarray) -> np.ndarray:
+    """The triangles, those with two sides turned so that they face the camera."""
+    both = np.flatnonzero(two_sided)
+    a, b, c = (screen[triangles[both, k], :2] for k in range(3))
     u, v = b - a, c - a
-    away = u[:, 1] * v[:, 0] - v[:, 1] * u[:, 0] < 0
+    away = both[u[:, 1] * v[:, 0] - v[:, 1] * u[:, 0] < 0]
     out = triangles.copy()
     out[away] = triangles[away][:, [0, 2, 1]]
     return out
@@ -231,8 +232,9 @@ def _lights(light: Light, arrays: dict[str, np.ndarray]) -> Any:
     first = arrays["triangles"][: max(1, min(1000, len(arrays["triangles"])))]
     centre = arrays["places"][first].mean(axis=(0, 1)) if len(first) else np.zeros(3)
     maps, across = [np.zeros((0, MAP, MAP), np.float32)], []
-    blocking, labels = _blocking(arrays)
-    blocking = blocking[labels >= 0]
+    which = _blocking(arrays)
+    which = which[arrays["labels"][which] >= 0]
+    blocking, both = arrays["triangles"][which], arrays["two_sided"][which]
     for towards in light.towards:
         first = np.cross(towards, (0.0, 0.0, 1.0) if abs(towards[2]) < 0.9 else (0.0, 1.0, 0.0))
         first /= np.linalg.norm(first)
@@ -243,7 +245,7 @@ def _lights(light: Light, arrays: dict[str, np.ndarray]) -> Any:
         # The rasterizer wants positive depths; texel centres are at integers there.
         away = 2000 - p @ towards.astype(np.float32)
         screen = np.concatenate([flat - 0.5, away[:, None]], axis=1).astype(np.float32)
-        _, depth = nearest(screen, _facing(screen, blocking), MAP, MAP)
+        _, depth = nearest(screen, _facing(screen, blocking, both), MAP, MAP)
         maps.append(depth[None] - 2000)
     lights.ambient = _vectors(light.ambient.astype(np.float32), wp.vec3)
     lights.towards = _vectors(light.towards.astype(np.float32).reshape(-1, 3), wp.vec3)
@@ -255,8 +257,8 @@ def _lights(light: Light, arrays: dict[str, np.ndarray]) -> Any:
     return lights
 
 
-def _blocking(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The triangles that are mostly opaque, and their labels."""
+def _blocking(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The numbers of the triangles that are mostly opaque."""
     triangles, sheet = arrays["triangles"], arrays["textures"]
     opacity = arrays["colours"][:, 3][triangles].mean(axis=1)
     seen = np.flatnonzero(sheet >= 0)
@@ -264,8 +266,7 @@ def _blocking(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     start, height, width = arrays["sheets"][sheet[seen]].T
     x, y = (np.clip((at[:, k] * n).astype(int), 0, n - 1) for k, n in ((0, width), (1, height)))
     opacity[seen] *= arrays["texels"][start + y * width + x, 3]
-    opaque = opacity > 0.5
-    return triangles[opaque], arrays["labels"][opaque]
+    return np.flatnonzero(opacity > 0.5)
 
 
 def _free(depth: np.ndarray, closeness: float) -> np.ndarray:
@@ -280,7 +281,9 @@ def _free(depth: np.ndarray, closeness: float) -> np.ndarray:
     filled = np.where(there, depth, depth[there].max() + 60).astype(np.float32)
     dark = np.zeros_like(filled)
     for sigma, strength in ((closeness, 0.02), (0.35 * closeness, 0.025)):
-        behind = filled - cv2.GaussianBlur(filled, (0, 0), sigma)
+        small = cv2.resize(filled, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), sigma / 2)
+        behind = filled - cv2.resize(small, filled.shape[::-1], interpolation=cv2.INTER_LINEAR)
         dark += strength * np.clip(behind, 0, 14)
     return np.clip(1 - dark, 0.25, 1).astype(np.float32)
 

@@ -15,6 +15,7 @@ def colourful(rng: np.random.Generator, saturation: float = 0.6) -> np.ndarray:
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
     """A wall, or a room out of focus, `[n n 3]` of linear light."""
+    whole, size = size, max(48, size // 3)  # nothing is sharp there
     first, second = colourful(rng, 0.3), colourful(rng, 0.3)
     corners = np.stack([first, second, 0.5 * (first + second), first]).reshape(2, 2, 3)
     picture = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
@@ -27,7 +28,8 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.01, 0.06) * size)
     rough = rng.normal(1, 0.12, (4, 4, 1)).astype(np.float32)
     shade = cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
-    return scenes.linear(picture * shade)
+    picture = cv2.resize(picture * shade, (whole, whole), interpolation=cv2.INTER_CUBIC)
+    return scenes.linear(picture)
 
 
 def garment(rng: np.random.Generator) -> np.ndarray:
