@@ -21,21 +21,26 @@ class Camera(NamedTuple):
     quality: int  # of JPEG, 0 none
 
 
-def random_camera(rng: np.random.Generator, kind: str, luminance: float) -> Camera:
-    """A camera before a light of some kind, exposed for a face of this linear luminance."""
+def random_camera(
+    rng: np.random.Generator, kind: str, luminance: float, cast: np.ndarray
+) -> Camera:
+    """A camera before a light of some kind and colour `cast [3]` of mean 1, exposed for a face of
+    this linear luminance."""
     # Most faces come out at a middle grey; dim rooms do not, and the sun behind fools the meter.
     wanted = 0.23 * np.exp(rng.normal(0, 0.35))
     if kind in ("back", "side", "coloured") or rng.random() < 0.08:
         wanted *= rng.uniform(0.15, 0.9)
     # Half of how dark a face is, is left to it.
     exposure = wanted / max(luminance, 1e-3) ** 0.7 / 0.2**0.3
-    warm, green = rng.normal(0, [0.11, 0.04])
-    balance = np.clip(np.exp([warm, green, -warm]), 0.75, 1.25)
+    # White is found more or less, and then missed by up to a quarter.
+    warm, green = rng.normal(0, [0.08, 0.03]) * (2 if rng.random() < 0.15 else 1)
+    balance = np.clip(np.exp([warm, green, -warm]), 0.75, 1.25) ** scenes.GAMMA
+    balance = balance * np.maximum(cast, 0.05) ** -rng.uniform(0.3, 0.9)
     dark = wanted < 0.1
     return Camera(
-        gains=(exposure * balance**scenes.GAMMA).astype(np.float32),
+        gains=(exposure * balance).astype(np.float32),
         contrast=rng.uniform(0.9, 1.35),
-        saturation=0.0 if rng.random() < 0.06 else rng.uniform(0.75, 1.25),
+        saturation=0.0 if rng.random() < 0.06 else rng.uniform(0.8, 1.35),
         coarse=rng.uniform(1.5, 4.5) if rng.random() < 0.15 else 1.0,
         blur=abs(rng.normal(0, 0.45)) + 0.15,
         smear=(rng.uniform(1, 6) if rng.random() < 0.06 else 0.0, rng.uniform(0, np.pi)),

@@ -178,7 +178,8 @@ def _record(
 
     bare = np.concatenate([model.skin[face.triangles[:, 0]], [False]])
     own = bare[np.clip(drawing.triangle_id, -1, len(bare) - 1)]
-    shot = random_camera(rng, setting, _luminance(drawing.picture, own))
+    cast = light.ambient[0] + 0.5 * light.colours.sum(axis=0)
+    shot = random_camera(rng, setting, _luminance(drawing.picture, own), cast / cast.mean())
     points = (landmarks + 0.5) / factor - 0.5
     picture = cv2.resize(drawing.picture, (size, size), interpolation=cv2.INTER_AREA)
     shares = cv2.resize(drawing.shares, (size, size), interpolation=cv2.INTER_AREA)
@@ -286,7 +287,7 @@ def _body_meshes(model, rng, seen, vertices, albedo, tone, drawn, colour) -> lis
     back = -follows * drawn.angles * [0.8, 1, 0.7]
     body = people.placed(model.body, model.face.shape_mean, vertices, _turn(back))
     colours = people.skin_colours(model.body, albedo, 0.93 * tone)
-    collar = np.array([rng.uniform(-175, -105), rng.uniform(-0.1, 0.15)])
+    collar = np.array([rng.uniform(-155, -100), rng.uniform(-0.1, 0.15)])
     return people.meshes(
         model.body, seen(body), colours, colour, rng.uniform(0.5, 1), collar, backgrounds.garment(rng), rng
     )

@@ -38,7 +38,7 @@ def test_noise_grows_with_its_setting():
 def test_dim_scenes_are_exposed_longer_but_not_wholly():
     rng = np.random.default_rng(0)
     bright, dim = (
-        np.median([random_camera(rng, "room", light).gains.mean() for _ in range(200)])
+        np.median([random_camera(rng, "room", light, np.ones(3)).gains.mean() for _ in range(200)])
         for light in (0.4, 0.04)
     )
     assert 3 < dim / bright < 10
