@@ -23,7 +23,10 @@ import cv2
 import numpy as np
 import skimage.data
 import things_poses as poses
+import things_shapes as shapes
 from scipy.spatial import cKDTree
+
+from focus_jax.data.occluders.head import Head
 
 
 FINGERS = range(1, 6)
@@ -245,6 +248,8 @@ def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[s
     with np.load(face) as file:
         corners = file["shape_mean"][file["landmark_vertices"]]
         found["landmarks"] = np.einsum("lkc,lk->lc", corners, file["landmark_weights"])
+        skin = file["shape_mean"][file["region"] < 10]
+    found |= shapes.arrays(Head(skin, found["landmarks"], np.ones(3)))
     move = on_face(base, uv, quads[groups == "body"], face)
     for style in STYLES:
         found |= hair(people / "hair" / style, base, move)

@@ -4,12 +4,13 @@ import functools
 
 import numpy as np
 
-from focus_jax.data.occluders import objects
+from focus_jax.data.occluders import shapes
 from focus_jax.data.occluders.head import Head, Heights, things
-from focus_jax.data.occluders.meshes import colourful, noise, normals, part, turn, unit
+from focus_jax.data.occluders.meshes import colourful, turn, unit
 from focus_jax.data.occluders.part import OCCLUDER, Part
 
 FLESH = 2.5  # how deep a hand presses, mm
+HELD = ("phone", "cup", "microphone")
 X, Y, Z = np.eye(3)
 # Degrees that the four angles of a thumb and of a finger change for a millimetre.
 _FOLLOWS = np.array([[0.6, 0, 0.1, 0.1], [0, 0.35, 0.35, 0.2]])
@@ -63,11 +64,17 @@ def bend(
     return bent, moved
 
 
-def hand(head: Head, rng: np.random.Generator, pose: int | None = None) -> list[Part]:
-    """A hand, or both, at the face or holding something before it. `pose` numbers the archive's."""
+def hand(
+    head: Head, rng: np.random.Generator, kind: str = "hand", pose: int | None = None
+) -> list[Part]:
+    """A hand, or both, at the face, or holding before it what `kind` names of HELD.
+
+    `pose`, for looking, is the number of one of the archive's.
+    """
     data = things()
-    chance = data["pose_weight"] / data["pose_weight"].sum()
-    pose = int(rng.choice(len(chance), p=chance)) if pose is None else pose
+    own = data["pose_held"] == (HELD.index(kind) + 1 if kind in HELD else 0)
+    chance = data["pose_weight"] * own
+    pose = int(rng.choice(len(own), p=chance / chance.sum())) if pose is None else pose
     both, side = bool(data["pose_both"][pose]), rng.choice([-1.0, 1.0])
     look, parts = _Look(head, rng), []
     for mirror in (side, -side) if both else (side,):
@@ -116,7 +123,7 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
     face = Heights(head.vertices, away)
     goal = data["pose_target"][pose] @ head.landmarks + data["pose_target_shift"][pose]
     goal = goal + rng.normal(0, 5, 3) + (100.0 + data["pose_gap"][pose]) * unit(away)
-    things_held = objects.held(rng, held) if held else []
+    things_held = shapes.draw(rng, HELD[held - 1]) if held else []
     coarse = slice(None, None, 3)
     fingers_own = [weights[coarse, 2 + 3 * k : 5 + 3 * k].sum(axis=1) > 0.6 for k in range(5)]
     for step in range(4):
