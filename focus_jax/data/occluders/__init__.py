@@ -4,6 +4,7 @@ Imports nothing of the package but this room. Read `scene` (what a painter knows
 `painting` (layers, noise, cloth), `held` and `worn` (the painters), `occluder` (which to choose).
 """
 
-from focus_jax.data.occluders.occluder import OCCLUDERS, paint_occluder, paste_occluder
+from focus_jax.data.occluders.occluder import OCCLUDERS
+from focus_jax.data.occluders.paste import paste_occluder
 
-__all__ = ["OCCLUDERS", "paint_occluder", "paste_occluder"]
+__all__ = ["OCCLUDERS", "paste_occluder"]
