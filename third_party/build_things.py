@@ -92,7 +92,14 @@ def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarra
     triangles, finer = mesh.refine(triangles, tips[triangles].any(axis=1), len(used))
     coordinates = finer @ uv[used]
     colours = np.stack([sample(cv2.GaussianBlur(skin, (3, 3), 0), coordinates) for skin in skins])
+    places, triangles = finer @ placed, np.ascontiguousarray(triangles)
+    # How a sleeve's folds rise over the skin, mm.
+    folds = [
+        shapes.noise(np.random.default_rng((1, k)), places * [1, 2.5, 1], 14) * 1.8 for k in range(8)
+    ]
     return {
+        "hand_normals": np.round(100 * mesh.vertex_normals(places, triangles)).astype(np.int8),
+        "hand_folds": np.round(10 * np.array(folds)).astype(np.int8),
         "hand_vertices": (finer @ placed).astype(np.float32),
         "hand_triangles": triangles.astype(np.int32),
         "hand_weights": np.round(finer @ own_weights * 255).astype(np.uint8),
