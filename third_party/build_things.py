@@ -23,7 +23,10 @@ import cv2
 import numpy as np
 import skimage.data
 import things_poses as poses
+import things_shapes as shapes
 from scipy.spatial import cKDTree
+
+from focus_jax.data.occluders.head import Head
 
 
 FINGERS = range(1, 6)
@@ -89,7 +92,14 @@ def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarra
     triangles, finer = mesh.refine(triangles, tips[triangles].any(axis=1), len(used))
     coordinates = finer @ uv[used]
     colours = np.stack([sample(cv2.GaussianBlur(skin, (3, 3), 0), coordinates) for skin in skins])
+    places, triangles = finer @ placed, np.ascontiguousarray(triangles)
+    # How a sleeve's folds rise over the skin, mm.
+    folds = [
+        shapes.noise(np.random.default_rng((1, k)), places * [1, 2.5, 1], 14) * 1.8 for k in range(8)
+    ]
     return {
+        "hand_normals": np.round(100 * mesh.vertex_normals(places, triangles)).astype(np.int8),
+        "hand_folds": np.round(10 * np.array(folds)).astype(np.int8),
         "hand_vertices": (finer @ placed).astype(np.float32),
         "hand_triangles": triangles.astype(np.int32),
         "hand_weights": np.round(finer @ own_weights * 255).astype(np.uint8),
@@ -245,6 +255,8 @@ def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[s
     with np.load(face) as file:
         corners = file["shape_mean"][file["landmark_vertices"]]
         found["landmarks"] = np.einsum("lkc,lk->lc", corners, file["landmark_weights"])
+        skin = file["shape_mean"][file["region"] < 10]
+    found |= shapes.arrays(Head(skin, found["landmarks"], np.ones(3)))
     move = on_face(base, uv, quads[groups == "body"], face)
     for style in STYLES:
         found |= hair(people / "hair" / style, base, move)

@@ -4,12 +4,13 @@ import functools
 
 import numpy as np
 
-from focus_jax.data.occluders import objects
+from focus_jax.data.occluders import shapes
 from focus_jax.data.occluders.head import Head, Heights, things
-from focus_jax.data.occluders.meshes import colourful, noise, normals, part, turn, unit
+from focus_jax.data.occluders.meshes import colourful, turn, unit
 from focus_jax.data.occluders.part import OCCLUDER, Part
 
 FLESH = 2.5  # how deep a hand presses, mm
+HELD = ("phone", "cup", "microphone")
 X, Y, Z = np.eye(3)
 # Degrees that the four angles of a thumb and of a finger change for a millimetre.
 _FOLLOWS = np.array([[0.6, 0, 0.1, 0.1], [0, 0.35, 0.35, 0.2]])
@@ -24,7 +25,7 @@ def _rig() -> tuple[np.ndarray, ...]:
     weights = data["hand_weights"] / data["hand_weights"].sum(axis=1, keepdims=True, dtype=float)
     far = np.minimum(vertices[:, 1] + 120, 0)
     vertices = vertices + far[:, None] * [0, 1, -0.3]
-    return vertices, weights, joints, normals(vertices, data["hand_triangles"])
+    return vertices, weights, joints, data["hand_normals"] / 100
 
 
 def bend(
@@ -63,11 +64,17 @@ def bend(
     return bent, moved
 
 
-def hand(head: Head, rng: np.random.Generator, pose: int | None = None) -> list[Part]:
-    """A hand, or both, at the face or holding something before it. `pose` numbers the archive's."""
+def hand(
+    head: Head, rng: np.random.Generator, kind: str = "hand", pose: int | None = None
+) -> list[Part]:
+    """A hand, or both, at the face, or holding before it what `kind` names of HELD.
+
+    `pose`, for looking, is the number of one of the archive's.
+    """
     data = things()
-    chance = data["pose_weight"] / data["pose_weight"].sum()
-    pose = int(rng.choice(len(chance), p=chance)) if pose is None else pose
+    own = data["pose_held"] == (HELD.index(kind) + 1 if kind in HELD else 0)
+    chance = data["pose_weight"] * own
+    pose = int(rng.choice(len(own), p=chance / chance.sum())) if pose is None else pose
     both, side = bool(data["pose_both"][pose]), rng.choice([-1.0, 1.0])
     look, parts = _Look(head, rng), []
     for mirror in (side, -side) if both else (side,):
@@ -96,7 +103,7 @@ class _Look:
         self.skin = np.clip(skins[near] * tone / means[near], 0, 1)
         self.size = rng.uniform(0.9, 1.08)
         self.cuff = -rng.uniform(10, 190) if rng.random() < 0.6 else -1e3
-        self.cloth, self.thick = colourful(rng), rng.uniform(3, 9)
+        self.cloth, self.thick, self.folds = colourful(rng), rng.uniform(3, 9), rng.integers(8)
         self.shine = (rng.uniform(0.02, 0.12), rng.uniform(8, 25))
 
 
@@ -116,7 +123,7 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
     face = Heights(head.vertices, away)
     goal = data["pose_target"][pose] @ head.landmarks + data["pose_target_shift"][pose]
     goal = goal + rng.normal(0, 5, 3) + (100.0 + data["pose_gap"][pose]) * unit(away)
-    things_held = objects.held(rng, held) if held else []
+    things_held = shapes.draw(rng, HELD[held - 1]) if held else []
     coarse = slice(None, None, 3)
     fingers_own = [weights[coarse, 2 + 3 * k : 5 + 3 * k].sum(axis=1) > 0.6 for k in range(5)]
     for step in range(4):
@@ -136,23 +143,20 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
             angles[4 * finger : 4 * finger + 4] += gap * _FOLLOWS[min(finger, 1)]
     shift = shift + back * unit(away)
     bent, _ = bend(vertices, weights, joints, angles)
+
+    def at(points: np.ndarray) -> np.ndarray:
+        return (points @ frame.T + shift).astype(np.float32)
+
+    colours = np.concatenate([look.skin, np.ones((len(bent), 1))], axis=1).astype(np.float32)
     skin = Part(
-        (bent @ frame.T + shift).astype(np.float32),
-        data["hand_triangles"],
-        np.concatenate([look.skin, np.ones((len(bent), 1))], axis=1).astype(np.float32),
-        None,
-        None,
-        OCCLUDER,
-        look.shine,
-        False,
+        at(bent), data["hand_triangles"], colours, None, None, OCCLUDER, look.shine, False
     )
-    parts = [one._replace(vertices=(one.vertices @ frame.T + shift).astype(np.float32)) for one in things_held]
-    parts.append(skin)
+    parts = [*(one._replace(vertices=at(one.vertices)) for one in things_held), skin]
     inside = vertices[:, 1] < look.cuff
     if inside.any():
-        folds = 1.8 * noise(rng, vertices * [1, 2.5, 1], 14) + 0.06 * np.maximum(-vertices[:, 1], 0)
-        dressed, _ = bend(vertices + (look.thick + folds)[:, None] * out, weights, joints, angles)
-        triangles = data["hand_triangles"]
-        triangles = triangles[inside[triangles].all(axis=1)]
-        parts.append(part(dressed @ frame.T + shift, triangles, look.cloth))
+        rise = look.thick + data["hand_folds"][look.folds] / 10 - 0.06 * np.minimum(vertices[:, 1], 0)
+        dressed, _ = bend(vertices + rise[:, None] * out, weights, joints, angles)
+        triangles = skin.triangles[inside[skin.triangles].all(axis=1)]
+        colours = np.broadcast_to(np.append(look.cloth, 1), skin.colours.shape).astype(np.float32)
+        parts.append(Part(at(dressed), triangles, colours, None, None, OCCLUDER, (0.02, 5.0), True))
     return parts

@@ -92,7 +92,7 @@ class Girth:
         """
         plane = self.map
         if smooth:
-            size = (2 * int(smooth / 6) + 1, 2 * int(smooth / 10) + 1)
+            size = (2 * int(smooth / 6) + 1, 2 * int(smooth / 6) + 1)
             closed = cv2.morphologyEx(plane, cv2.MORPH_CLOSE, np.ones(size[::-1]))
             plane = np.maximum(cv2.GaussianBlur(closed, (0, 0), smooth / 12), plane)
         x = np.rad2deg(angle) / self.CELLS[0] + 44.5
@@ -116,3 +116,16 @@ class Girth:
         least = np.where((np.abs(angle) < 1.4) & (points[:, 1] < top - 8), least, 0)
         grown = np.maximum(far, least) / np.maximum(far, 1e-6)
         return self.centre + offset * np.stack([grown, np.ones_like(grown), grown], axis=1)
+
+
+@functools.cache
+def _pictures(kind: str) -> tuple[np.ndarray, ...]:
+    data = things()
+    keys = sorted(k for k in data if k.startswith(f"{kind}_"))
+    return tuple(cv2.imdecode(data[k], cv2.IMREAD_COLOR)[..., ::-1] for k in keys)
+
+
+def photo(rng: np.random.Generator, kind: str = "photo") -> np.ndarray:
+    """A photograph of what may be around, `[256 256 3]` uint8, or of "cloth" `[128 128 3]`."""
+    pictures = _pictures(kind)
+    return pictures[rng.integers(len(pictures))]

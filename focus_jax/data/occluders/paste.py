@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from focus_jax.data.occluders.head import Head
 from focus_jax.data.occluders.occluder import OCCLUDERS, draw_occluder
 from focus_jax.data.occluders.part import FACE, HAIR, OCCLUDER, Part
 from focus_jax.face_models import load_face_model
@@ -101,16 +102,19 @@ def fitting_parts(
     rng: np.random.Generator,
     place: Callable[[np.ndarray], np.ndarray],
     focal: float,
+    hair: np.ndarray | None = None,
 ) -> list[Part]:
     """An occluder that hides a part of the face within HIDDEN, seen from where `place` puts it.
 
     It is drawn anew until it does; after some attempts the one that came closest is taken. `focal`
-    is in parts of the picture's width.
+    is in parts of the picture's width, `hair` the colour `[3]` of a fringe.
     """
+    points = np.einsum("lkc,lk->lc", vertices[face.landmark_vertices], face.landmark_weights)
+    head = Head(vertices, points, skin)
     best, best_miss = [], np.inf
     bare = _mesh(place(vertices), face.triangles)
     for _ in range(_ATTEMPTS):
-        parts = draw_occluder(kind, vertices, face, skin, rng)
+        parts = draw_occluder(kind, head, rng, hair)
         part = hidden_part(bare, [part_mesh(p, place) for p in parts], focal)
         least = THIN if kind == "glasses" else HIDDEN[0]
         miss = max(least - part, part - HIDDEN[1], 0.0)

@@ -167,8 +167,9 @@ def _record(
     colour, name = hair.hair_colour(rng), OCCLUDERS[kind]
     if model.body is not None:
         meshes += _body_meshes(model, rng, seen, vertices, albedo, tone, drawn, colour)
-    parts = fitting_parts(name, vertices, face, tone, rng, seen, focal / canvas) if kind else []
-    if name != "hat" and rng.random() < 0.88:
+    own = (vertices, face, tone, rng, seen, focal / canvas)
+    parts = fitting_parts(name, *own, hair=colour) if kind else []
+    if name not in ("hat", "veil") and rng.random() < 0.88:
         points = np.einsum("lkc,lk->lc", neutral[face.landmark_vertices], face.landmark_weights)
         parts += hair.hairdo(Head(neutral, points, tone), rng, colour)
     meshes += [part_mesh(part, seen) for part in parts]
