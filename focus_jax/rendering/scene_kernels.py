@@ -176,12 +176,15 @@ def _lit(
                 half = wp.normalize(lights.towards[lamp] + view)
                 facing = wp.max(wp.dot(normal, half), 0.0)
                 # Fresnel, after Schlick: surfaces that one sees from the side mirror more.
-                grazing = wp.pow(1.0 - wp.clamp(wp.dot(view, half), 0.0, 1.0), 5.0)
-                strength = shine[0] * (1.0 + 8.0 * grazing) * wp.pow(facing, shine[1])
-                mirrored = mirrored + (reached * strength * cosine) * lights.colours[lamp]
+                grazing = 1.0 - wp.clamp(wp.dot(view, half), 0.0, 1.0)
+                grazing = grazing * grazing * grazing * grazing * grazing
+                if reached > 0.0:
+                    lobe = wp.exp(shine[1] * wp.log(wp.max(facing, 1e-3)))
+                    strength = shine[0] * (1.0 + 8.0 * grazing) * lobe
+                    mirrored = mirrored + (reached * strength * cosine) * lights.colours[lamp]
     if shine[0] > 0.0:
-        rim = wp.pow(1.0 - wp.clamp(wp.dot(view, normal), 0.0, 1.0), 4.0)
-        mirrored = mirrored + (0.5 * shine[0] * rim * free) * ambient
+        rim = 1.0 - wp.clamp(wp.dot(view, normal), 0.0, 1.0)
+        mirrored = mirrored + (0.5 * shine[0] * rim * rim * rim * rim * free) * ambient
     out = wp.cw_mul(albedo, diffuse) + mirrored
     if held:
         out = wp.cw_div(diffuse, whole + wp.vec3(1e-4, 1e-4, 1e-4))
