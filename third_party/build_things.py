@@ -31,10 +31,18 @@ from focus_jax.data.occluders.head import Head
 
 FINGERS = range(1, 6)
 SURFACES = ("brick", "grass", "gravel", "coffee", "chelsea", "rocket", "hubble_deep_field", "moon")
-STYLES = (
-    *("short01", "short02", "short03", "short04", "bob02", "long01", "ponytail01", "braid01"),
-    "afro01",
-)
+# Styles of hair, and how often each is worn: the last ones cover an eye.
+STYLES = {
+    **{
+        "short01": 1.3,
+        "short02": 1.3,
+        "short04": 1.3,
+        "long01": 1.3,
+        "ponytail01": 1.2,
+        "afro01": 1,
+    },
+    **{"short03": 0.4, "bob02": 0.4, "braid01": 0.4},
+}
 ARM_LENGTH = 205.0  # of the forearm that is kept, mm from the wrist
 
 
@@ -45,7 +53,9 @@ def unit(vector: np.ndarray) -> np.ndarray:
 def sample(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Values `[n 3]` of a picture at texture coordinates `[n 2]`, v upwards."""
     x, y = uv[:, 0] * picture.shape[1] - 0.5, (1 - uv[:, 1]) * picture.shape[0] - 0.5
-    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR).reshape(len(uv), -1)
+    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR).reshape(
+        len(uv), -1
+    )
 
 
 def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -60,7 +70,10 @@ def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarra
         return vertices[np.unique(quads[groups == end["cube_name"]])].mean(axis=0)
 
     joints = [place(rig["wrist.L"]["head"])]
-    owners = [["lowerarm01.L", "lowerarm02.L"], ["wrist.L", *(f"metacarpal{k}.L" for k in (1, 2, 3, 4))]]
+    owners = [
+        ["lowerarm01.L", "lowerarm02.L"],
+        ["wrist.L", *(f"metacarpal{k}.L" for k in (1, 2, 3, 4))],
+    ]
     for finger in FINGERS:
         for part in (1, 2, 3):
             name = f"finger{finger}-{part}.L"
@@ -95,7 +108,8 @@ def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarra
     places, triangles = finer @ placed, np.ascontiguousarray(triangles)
     # How a sleeve's folds rise over the skin, mm.
     folds = [
-        shapes.noise(np.random.default_rng((1, k)), places * [1, 2.5, 1], 14) * 1.8 for k in range(8)
+        shapes.noise(np.random.default_rng((1, k)), places * [1, 2.5, 1], 14) * 1.8
+        for k in range(8)
     ]
     return {
         "hand_normals": np.round(100 * mesh.vertex_normals(places, triangles)).astype(np.int8),
@@ -133,7 +147,7 @@ def on_face(vertices: np.ndarray, uv: np.ndarray, quads: np.ndarray, face: Path)
     def move(points: np.ndarray) -> np.ndarray:
         placed = scale * points + shift
         apart, near = tree.query(placed, k=24)
-        weight = np.exp(-((apart - apart[:, :1]) / 8) ** 2)
+        weight = np.exp(-(((apart - apart[:, :1]) / 8) ** 2))
         weight *= np.exp(-apart[:, :1] / 40) / weight.sum(axis=1, keepdims=True)
         return placed + np.einsum("nk,nkc->nc", weight, moves[near])
 
@@ -224,7 +238,9 @@ def pictures(portraits: Path) -> dict[str, np.ndarray]:
     """Photographs of surroundings, of surfaces and of clothes, each as a webp."""
     beside, clothes = [], []
     for path in sorted(portraits.glob("*male_*.jpg"))[::3]:
-        found = None if path.stem.endswith("9") else free_of_person(read_picture(path).astype(np.uint8))
+        found = (
+            None if path.stem.endswith("9") else free_of_person(read_picture(path).astype(np.uint8))
+        )
         if found is not None:
             beside.append(found[0])
             clothes.append(found[1])
@@ -260,6 +276,7 @@ def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[s
     move = on_face(base, uv, quads[groups == "body"], face)
     for style in STYLES:
         found |= hair(people / "hair" / style, base, move)
+    found["hair_weight"] = np.array([STYLES[style] for style in sorted(STYLES)])
     return found | pictures(portraits)
 
 

@@ -95,7 +95,12 @@ def glasses(head: Head, rng: np.random.Generator, style: str) -> list:
     arch = np.linspace(-gap - 1, gap + 1, 9)
     lift = half[1] * rng.uniform(0.1, 0.5)
     bridge = at(arch, lift + 3 * (1 - (arch / gap) ** 2))
-    width = {"thick": rng.uniform(1.3, 3.2), "thin": rng.uniform(0.5, 0.9), "rimless": 0.6, "browline": 2.2}[style]
+    width = {
+        "thick": rng.uniform(1.3, 3.2),
+        "thin": rng.uniform(0.5, 0.9),
+        "rimless": 0.6,
+        "browline": 2.2,
+    }[style]
     wires, temples, lenses = [tube(bridge, np.full(9, max(width * 0.9, 0.8)))], [], []
     for outline, side in zip(outlines, (-1, 1), strict=True):
         if style == "browline":
@@ -163,7 +168,9 @@ def mask(head: Head, rng: np.random.Generator, style: str) -> list:
         out = 4 * np.sign(points[ear, 0]) * X
         for start, lift in ((grid[1, column], 16), (grid[-2, column], -4)):
             s = np.linspace(0, 1, 8)[:, None]
-            path = start + (points[ear] + out + [0, lift, -28] - start) * s + out * np.sin(np.pi * s)
+            path = (
+                start + (points[ear] + out + [0, lift, -28] - start) * s + out * np.sin(np.pi * s)
+            )
             loops.append(tube(path, np.full(8, thick), 6))
     material = CLOTH if style == "sewn" else MEDICAL
     return [piece(flat, sheet(rows, columns), material, uv, shade), piece(*joined(*loops), WHITE)]
@@ -226,7 +233,7 @@ def veil(head: Head, rng: np.random.Generator, before: bool) -> list:
     pieces = [piece(flat, sheet(rows, columns), CLOTH, uv)]
     if before:
         a, s = np.linspace(-1.25, 1.25, 41), np.linspace(0, 1, 28)[:, None]
-        top = points[28, 1] + rng.uniform(-4, 6) + 10 * (a / 1.25) ** 2
+        top = points[rng.integers(28, 34), 1] + rng.uniform(-4, 6) + 10 * (a / 1.25) ** 2
         height = top - (top - points[8, 1] + rng.uniform(30, 90)) * s
         reach = girth.reach(a + 0 * s, np.maximum(height, points[8, 1] + 4), 60) + 2 + 7 * s
         reach = reach + s * 2.5 * np.sin(a * rng.uniform(9, 16) + rng.uniform(0, 6))
@@ -275,7 +282,10 @@ def hat(head: Head, rng: np.random.Generator, style: str) -> list:
         x, z = (half + 11 + wide * reach * s) * np.sin(b), (deep + reach * s) * np.cos(b)
         border = np.stack([x, y, z], axis=-1)
     border = border.reshape(-1, 3) @ spin.T + place
-    return [*pieces, piece(border, sheet(6, len(border) // 6), SAME, shade=np.full(len(border), 0.95))]
+    return [
+        *pieces,
+        piece(border, sheet(6, len(border) // 6), SAME, shade=np.full(len(border), 0.95)),
+    ]
 
 
 # --- things --------------------------------------------------------------------------------------
@@ -288,7 +298,10 @@ def headset(head: Head, rng: np.random.Generator, boom: bool) -> list:
     middle = np.array([0, points[27, 1] - 8, points[[0, 16], 2].mean() - 28])
     arc = np.linspace(0, np.pi, 17)
     band = np.stack([(half + 12) * np.cos(arc), 138 * np.sin(arc), -15 * np.sin(arc)], axis=1)
-    shells, pads = [tube(band + middle, np.tile([rng.uniform(3, 5), rng.uniform(7, 12)], (17, 1)))], []
+    shells, pads = (
+        [tube(band + middle, np.tile([rng.uniform(3, 5), rng.uniform(7, 12)], (17, 1)))],
+        [],
+    )
     size = rng.uniform(28, 42)
     for side in (-1, 1):
         for profile, several in (
@@ -342,7 +355,9 @@ def cup(head: Head, rng: np.random.Generator, lid: bool) -> list:
     if lid:
         inner = [(wide + 1.5, top), (wide + 1, top + 4), (wide - 5, top + 9), (0, top + 8)]
     pieces = [lathe(np.array(p), 0) for p in (outer, inner)]
-    return [piece(v + [5, 68, 46], t, m) for (v, t), m in zip(pieces, (PLASTIC, WHITE), strict=True)]
+    return [
+        piece(v + [5, 68, 46], t, m) for (v, t), m in zip(pieces, (PLASTIC, WHITE), strict=True)
+    ]
 
 
 def microphone(head: Head, rng: np.random.Generator) -> list:
@@ -438,9 +453,13 @@ def stencil(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.25:
         rows = int(rng.integers(1, 5))
         for row in range(rows):
-            word = "".join(rng.choice(list("ABCDEFGHIKLMNOPRSTUVWXYZabcdeghiklmnorstu0123456789"), 7))
+            word = "".join(
+                rng.choice(list("ABCDEFGHIKLMNOPRSTUVWXYZabcdeghiklmnorstu0123456789"), 7)
+            )
             place, size = (2, int((row + 0.8) * 128 / rows)), rng.uniform(0.9, 1.8)
-            cv2.putText(plane, word, place, int(rng.integers(5)), size, 255, 2 + 6 // rows, cv2.LINE_AA)
+            cv2.putText(
+                plane, word, place, int(rng.integers(5)), size, 255, 2 + 6 // rows, cv2.LINE_AA
+            )
         return plane
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     radius, power = np.full(40, 62.0), rng.choice([1.0, 0.15])

@@ -60,8 +60,9 @@ def hairdo(
     head: Head, rng: np.random.Generator, colour: np.ndarray, style: int | None = None
 ) -> list[Part]:
     """A style of hair on the head. `style` is for looking."""
-    styles = _styles()
-    vertices, triangles, uv, picture = styles[rng.integers(len(styles)) if style is None else style]
+    chance = things()["hair_weight"]
+    style = rng.choice(len(chance), p=chance / chance.sum()) if style is None else style
+    vertices, triangles, uv, picture = _styles()[style]
     side = rng.choice([-1, 1])
     placed = Girth(head).outside(fitted(head, vertices * [side, 1, 1]), 1.0)
     white, texture = np.ones((len(placed), 4), np.float32), _coloured(picture, colour)

@@ -14,7 +14,9 @@ HELD = ("phone", "cup", "microphone")
 X, Y, Z = np.eye(3)
 # Degrees that the four angles of a thumb and of a finger change for a millimetre.
 _FOLLOWS = np.array([[0.6, 0, 0.1, 0.1], [0, 0.35, 0.35, 0.2]])
-_TONES = np.array([(0.31, 0.21, 0.165), (0.55, 0.385, 0.295), (0.745, 0.57, 0.45), (0.9, 0.74, 0.65)])
+_TONES = np.array(
+    [(0.31, 0.21, 0.165), (0.55, 0.385, 0.295), (0.745, 0.57, 0.45), (0.9, 0.74, 0.65)]
+)
 
 
 @functools.cache
@@ -148,13 +150,13 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
         return (points @ frame.T + shift).astype(np.float32)
 
     colours = np.concatenate([look.skin, np.ones((len(bent), 1))], axis=1).astype(np.float32)
-    skin = Part(
-        at(bent), data["hand_triangles"], colours, None, None, OCCLUDER, look.shine, False
-    )
+    skin = Part(at(bent), data["hand_triangles"], colours, None, None, OCCLUDER, look.shine, False)
     parts = [*(one._replace(vertices=at(one.vertices)) for one in things_held), skin]
     inside = vertices[:, 1] < look.cuff
     if inside.any():
-        rise = look.thick + data["hand_folds"][look.folds] / 10 - 0.06 * np.minimum(vertices[:, 1], 0)
+        rise = (
+            look.thick + data["hand_folds"][look.folds] / 10 - 0.06 * np.minimum(vertices[:, 1], 0)
+        )
         dressed, _ = bend(vertices + rise[:, None] * out, weights, joints, angles)
         triangles = skin.triangles[inside[skin.triangles].all(axis=1)]
         colours = np.broadcast_to(np.append(look.cloth, 1), skin.colours.shape).astype(np.float32)

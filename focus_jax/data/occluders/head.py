@@ -57,7 +57,9 @@ def fitted(head: Head, points: np.ndarray) -> np.ndarray:
     """Points `[n 3]` around the mean face taken to this one, stretched along each axis."""
     mean = things()["landmarks"][:48].astype(np.float64)  # without the mouth, which may be open
     middle, own = mean.mean(axis=0), head.landmarks[:48].mean(axis=0)
-    stretch = np.linalg.norm(head.landmarks[:48] - own, axis=0) / np.linalg.norm(mean - middle, axis=0)
+    stretch = np.linalg.norm(head.landmarks[:48] - own, axis=0) / np.linalg.norm(
+        mean - middle, axis=0
+    )
     return (points - middle) * stretch + own
 
 

@@ -13,7 +13,13 @@ from focus_jax.data.occluders.part import FACE, HAIR, OCCLUDER, Part
 CLOTH, SAME, MEDICAL, PLASTIC, DARK, WHITE, METAL, LENS, PICTURE, STRANDS = range(10)
 _SHINE = {CLOTH: (0.02, 5), MEDICAL: (0.02, 5), PLASTIC: (0.25, 30), DARK: (0.25, 30)}
 _SHINE |= {WHITE: (0.05, 10), METAL: (0.5, 25), LENS: (0.5, 70), STRANDS: (0.15, 15)}
-_MEDICAL = [(0.6, 0.77, 0.87), (0.9, 0.91, 0.93), (0.45, 0.7, 0.72), (0.08, 0.08, 0.09), (0.95, 0.8, 0.84)]
+_MEDICAL = [
+    (0.6, 0.77, 0.87),
+    (0.9, 0.91, 0.93),
+    (0.45, 0.7, 0.72),
+    (0.08, 0.08, 0.09),
+    (0.95, 0.8, 0.84),
+]
 _LENSES = [(12, 12, 14), (40, 22, 12), (14, 26, 18), (25, 28, 50)]
 Z = np.array([0.0, 0, 1])
 
@@ -56,7 +62,7 @@ def draw(rng: np.random.Generator, kind: str, **look) -> list[Part]:
     shapes = families[rng.integers(len(families))]
     first, second = rng.integers(len(shapes[0].variants), size=2)
     share, opacity = rng.uniform(0, 1), 1.0 if rng.random() < 0.75 else rng.uniform(0.55, 0.9)
-    glass, colour, parts = _glass(rng, look.get("dark", False)), np.ones(3), []
+    colour, glass, parts = np.ones(3), None, []
     for shape in shapes:
         vertices = (1 - share) * shape.variants[first] + share * shape.variants[second]
         texture, scale, label = None, 1.0, OCCLUDER
@@ -66,11 +72,14 @@ def draw(rng: np.random.Generator, kind: str, **look) -> list[Part]:
             pick = rng.choice(5, p=[0.42, 0.25, 0.1, 0.15, 0.08])
             colour = np.array(_MEDICAL[pick]) + rng.uniform(-0.05, 0.05, 3)
         elif shape.material in (PLASTIC, METAL):
-            grey = np.full(3, rng.choice([0.03, 0.06, 0.12, 0.35, 0.6]))
+            grey = np.full(
+                3, rng.choice([0.02, 0.05, 0.12, 0.35, 0.7], p=[0.35, 0.3, 0.2, 0.1, 0.05])
+            )
             colour = grey if rng.random() < 0.6 else colourful(rng)
         elif shape.material in (DARK, WHITE):
             colour = np.full(3, rng.uniform(0.03, 0.12) if shape.material == DARK else 0.88)
         elif shape.material == LENS:
+            glass = glass or _glass(rng, look.get("dark", False))
             colour, (texture, label) = np.ones(3), glass
         elif shape.material == PICTURE:
             colour, texture = np.ones(3), _picture(rng, stencil=len(shape.variants) > 4)
@@ -78,7 +87,9 @@ def draw(rng: np.random.Generator, kind: str, **look) -> list[Part]:
             plane = things()["strands"].astype(np.float32)
             tint, label = plane[..., :1] * (2 * look.get("hair", colourful(rng))), HAIR
             texture = np.concatenate([tint, plane[..., 1:]], axis=-1).clip(0, 255).astype(np.uint8)
-        colours = np.full((len(vertices), 4), opacity if kind == "veil" and parts else 1, np.float32)
+        colours = np.full(
+            (len(vertices), 4), opacity if kind == "veil" and parts else 1, np.float32
+        )
         colours[:, :3] = np.clip(colour * shape.shade, 0, 1)
         uv = None if texture is None else 0.5 + (shape.uv - 0.5) * np.float32(scale)
         shine = _SHINE.get(shape.material, (rng.choice([0.02, 0.2]), 20.0))
