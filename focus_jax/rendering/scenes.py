@@ -177,7 +177,9 @@ def _surface(
     )
     arrays["colours"] = _joined([m.colours for m in meshes], 4)
     arrays["shine"] = _joined([np.broadcast_to(m.shine, (len(m.places), 2)) for m in meshes], 2)
-    arrays["uv"] = _joined([np.zeros((len(m.places), 2)) if m.uv is None else m.uv for m in meshes], 2)
+    arrays["uv"] = _joined(
+        [np.zeros((len(m.places), 2)) if m.uv is None else m.uv for m in meshes], 2
+    )
     triangles = [s + m.triangles for s, m in zip(starts, meshes, strict=True)]
     sizes = [len(m.triangles) for m in meshes]
     arrays["two_sided"] = np.repeat([m.two_sided for m in meshes], sizes)

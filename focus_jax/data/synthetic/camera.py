@@ -70,12 +70,16 @@ def take(picture: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.nd
     grey = values @ np.array([0.3, 0.59, 0.11], np.float32)
     values = grey[..., None] + camera.saturation * (values - grey[..., None])
     middle = 0.45
-    values = middle + (values - middle) * (1 + (camera.contrast - 1) * np.exp(-4 * (values - middle) ** 2))
+    values = middle + (values - middle) * (
+        1 + (camera.contrast - 1) * np.exp(-4 * (values - middle) ** 2)
+    )
     if camera.coarse > 1:
         values = cv2.resize(values, (size, size), interpolation=cv2.INTER_CUBIC)
     taken = np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
     if camera.quality:
-        encoded = cv2.imencode(".jpg", taken[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1]
+        encoded = cv2.imencode(
+            ".jpg", taken[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.quality]
+        )[1]
         taken = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1]
     return np.ascontiguousarray(taken)
 
@@ -85,7 +89,10 @@ def _streak(length: float, direction: float) -> np.ndarray:
     side = 2 * int(np.ceil(length)) + 1
     kernel = np.zeros((side, side), np.float32)
     ends = [
-        tuple(int(round(side // 2 + s * length / 2 * f)) for f in (np.cos(direction), np.sin(direction)))
+        tuple(
+            int(round(side // 2 + s * length / 2 * f))
+            for f in (np.cos(direction), np.sin(direction))
+        )
         for s in (-1, 1)
     ]
     cv2.line(kernel, ends[0], ends[1], 1.0)

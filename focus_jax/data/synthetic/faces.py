@@ -290,7 +290,14 @@ def _body_meshes(model, rng, seen, vertices, albedo, tone, drawn, colour) -> lis
     colours = people.skin_colours(model.body, albedo, 0.93 * tone)
     collar = np.array([rng.uniform(-155, -100), rng.uniform(-0.1, 0.15)])
     return people.meshes(
-        model.body, seen(body), colours, colour, rng.uniform(0.5, 1), collar, backgrounds.garment(rng), rng
+        model.body,
+        seen(body),
+        colours,
+        colour,
+        rng.uniform(0.5, 1),
+        collar,
+        backgrounds.garment(rng),
+        rng,
     )
 
 
@@ -320,5 +327,7 @@ def _detector_noise(rng: np.random.Generator, points: np.ndarray, labels: np.nda
     deviation[:17] = NOISE_JAW
     x, y = np.clip(points.round().astype(int), 0, len(labels) - 1).T
     deviation[labels[y, x] >= 2] = NOISE_HIDDEN
-    eyes = max(np.linalg.norm(points[45] - points[36]), np.linalg.norm(points[8] - points[27]) / 1.25)
+    eyes = max(
+        np.linalg.norm(points[45] - points[36]), np.linalg.norm(points[8] - points[27]) / 1.25
+    )
     return rng.standard_normal((68, 2)) * deviation[:, None] * eyes

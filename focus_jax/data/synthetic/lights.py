@@ -47,7 +47,9 @@ def random_light(rng: np.random.Generator) -> tuple[str, scenes.Light]:
     vivid = 0.8 if kind == "coloured" else 0.1
     colours = [strength * _tint(rng, vivid) for _, strength, _ in lamps]
     tint = _tint(rng, 0.5 if kind == "coloured" else 0.08)
-    slope = ambient * rng.normal([0, -0.25, -0.2], [0.15, 0.15, 0.15])  # more from above, and before
+    slope = ambient * rng.normal(
+        [0, -0.25, -0.2], [0.15, 0.15, 0.15]
+    )  # more from above, and before
     return kind, scenes.Light(
         np.outer([ambient, *slope], tint).astype(np.float32),
         np.array([towards for towards, *_ in lamps], np.float32).reshape(-1, 3),

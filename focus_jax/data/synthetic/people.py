@@ -53,7 +53,9 @@ def around(face_model: FaceModel) -> Body | None:
     gaps = mean[border] - vertices[nearest]
     vertices = vertices + follow * (shares @ gaps)
     few = sparse.csr_matrix(np.where(shares > 0.02, shares, 0).astype(np.float32))
-    vertices, follow, blend, scalp = (a.astype(np.float32) for a in (vertices, follow, blend, scalp))
+    vertices, follow, blend, scalp = (
+        a.astype(np.float32) for a in (vertices, follow, blend, scalp)
+    )
     return Body(vertices, own, border, few, follow, blend, scalp)
 
 
@@ -68,7 +70,9 @@ def _scalp(vertices: np.ndarray) -> np.ndarray:
 
 def outline(triangles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     """The vertices of a mesh's longest border."""
-    pairs = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]))
+    pairs = np.sort(
+        np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    )
     edges, uses = np.unique(pairs, axis=0, return_counts=True)
     edges = edges[uses == 1]
     if not len(edges):
@@ -154,7 +158,9 @@ def clipped(
         first = (below[some] == (inside == 1)).argmax(axis=1)
         a, b, c = (np.take_along_axis(some, (first[:, None] + k) % 3, 1)[:, 0] for k in range(3))
         share = [(height[a] / (height[a] - height[x]))[:, None] for x in (b, c)]
-        cuts = [columns[a] + t * (columns[x] - columns[a]) for t, x in zip(share, (b, c), strict=True)]
+        cuts = [
+            columns[a] + t * (columns[x] - columns[a]) for t, x in zip(share, (b, c), strict=True)
+        ]
         ab, ac = (more + k * len(some) + np.arange(len(some)) for k in (0, 1))
         parts, more = [*parts, *cuts], more + 2 * len(some)
         corners = [(a, ab, ac)] if inside == 1 else [(ab, b, c), (ab, c, ac)]

@@ -28,7 +28,9 @@ def test_harmonics_are_the_light_through_the_cameras_curve():
     none = np.zeros((0, 3), np.float32)
     light = scenes.Light(ambient, none, none, np.zeros(0))
     expected = (ambient[0] * 2) ** (1 / scenes.GAMMA)
-    np.testing.assert_allclose(seen(harmonics(light, np.full(3, 2.0))), [expected] * len(FRONT), rtol=1e-3)
+    np.testing.assert_allclose(
+        seen(harmonics(light, np.full(3, 2.0))), [expected] * len(FRONT), rtol=1e-3
+    )
 
 
 def test_harmonics_follow_lamps_on_what_faces_the_camera():

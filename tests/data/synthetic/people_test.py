@@ -52,7 +52,11 @@ def test_clipping_keeps_what_lies_below():
         u, v = b - a, c - a
         return (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2
 
-    for height, expected in ((points[:, 1] - 0.3, 0.3), (0.3 - points[:, 1], 0.7), (points[:, 0] - 2, 1)):
+    for height, expected in (
+        (points[:, 1] - 0.3, 0.3),
+        (0.3 - points[:, 1], 0.7),
+        (points[:, 0] - 2, 1),
+    ):
         found = area(*people.clipped(points, triangles, height))
         np.testing.assert_allclose(found.sum(), expected)
         assert (found > 0).all()
