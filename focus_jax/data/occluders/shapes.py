@@ -1,4 +1,4 @@
-"""What is worn, held or hung before a face: shapes of the archive, mixed, coloured and put there."""
+"""What is worn, held or hung before a face: the archive's shapes, mixed, coloured, put there."""
 
 import functools
 from typing import NamedTuple
