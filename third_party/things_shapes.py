@@ -63,7 +63,7 @@ def lathe(profile: np.ndarray, axis: int = 1, sides: int = 24) -> tuple[np.ndarr
 
 
 def noise(rng: np.random.Generator, points: np.ndarray, length: float) -> np.ndarray:
-    """A smooth random function `[n]` of points `[n 3]`, of variance 1, that changes over `length`."""
+    """A smooth random function `[n]` of points `[n 3]`, of variance 1; `length` is its waves'."""
     waves = rng.normal(0, 1 / length, (points.shape[1], 8))
     return np.sin(points @ waves + rng.uniform(0, 2 * np.pi, 8)).sum(axis=1) / 2
 
