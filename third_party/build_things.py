@@ -188,12 +188,14 @@ def hair(folder: Path, base: np.ndarray, move) -> dict[str, np.ndarray]:
     pictures = list(folder.glob("*.png"))
     if pictures:
         picture = cv2.resize(read_picture(pictures[0]), (512, 512), interpolation=cv2.INTER_AREA)
-        opaque = picture[..., 3] / 255
-        light = picture[..., :3] @ [0.3, 0.59, 0.11]
-        light = light / max((light * opaque).sum() / opaque.sum(), 1) * 128
-        plane = np.clip(np.dstack([light] * 3 + [picture[..., 3]]), 0, 255).astype(np.uint8)
-        found["texture"] = cv2.imencode(".webp", plane, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].ravel()
-    return {f"hair_{name}_{key}": value for key, value in found.items()}
+        light, opacity = picture[..., :3] @ [0.3, 0.59, 0.11], picture[..., 3]
+        light = light / max((light * opacity).sum() / opacity.sum(), 1) * 128
+    else:  # curls
+        grain = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, (128, 128)), (0, 0), 2)
+        light, opacity = 100 + 270 * grain, np.full((128, 128), 255)
+    plane = np.clip(np.dstack([light] * 3 + [opacity]), 0, 255).astype(np.uint8)
+    found["texture"] = cv2.imencode(".webp", plane, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].ravel()
+    return found
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -281,8 +283,8 @@ def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[s
         skin = file["shape_mean"][file["region"] < 10]
     found |= shapes.arrays(Head(skin, found["landmarks"], np.ones(3)))
     move = on_face(base, uv, quads[groups == "body"], face)
-    for folder in folders:
-        found |= hair(folder, base, move)
+    for number, folder in enumerate(folders):
+        found |= {f"hair_{number}_{key}": v for key, v in hair(folder, base, move).items()}
     found["hair_weight"] = np.array([STYLES[style] for style in sorted(STYLES)])
     return found | pictures(portraits)
 

@@ -124,7 +124,7 @@ class Girth:
 def _pictures(kind: str) -> tuple[np.ndarray, ...]:
     data = things()
     keys = sorted(k for k in data if k.startswith(f"{kind}_"))
-    return tuple(cv2.imdecode(data[k], cv2.IMREAD_COLOR)[..., ::-1] for k in keys)
+    return tuple(np.asarray(cv2.imdecode(data[k], cv2.IMREAD_COLOR))[..., ::-1] for k in keys)
 
 
 def photo(rng: np.random.Generator, kind: str = "photo") -> np.ndarray:

@@ -19,12 +19,12 @@ def test_each_kind_is_sound_and_follows_its_seed(kind):
             assert part.vertices.dtype == part.colours.dtype == np.float32
             assert part.triangles.dtype == np.int32
             assert np.isfinite(part.vertices).all() and np.abs(part.vertices).max() < 600
-            assert 0 <= part.triangles.min() and part.triangles.max() < len(part.vertices)
+            assert part.triangles.min() >= 0 and part.triangles.max() < len(part.vertices)
             assert part.colours.shape == (len(part.vertices), 4)
             assert part.colours.min() >= 0 and part.colours.max() <= 1
             assert part.label in (FACE, HAIR, OCCLUDER)
             assert (part.uv is None) == (part.texture is None)
-            if part.uv is not None:
+            if part.uv is not None and part.texture is not None:
                 assert part.uv.shape == (len(part.vertices), 2) and part.texture.dtype == np.uint8
 
 

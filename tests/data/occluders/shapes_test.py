@@ -15,7 +15,7 @@ def test_clear_lenses_show_the_face_and_dark_ones_hide_it():
             assert frame.label == temples.label == OCCLUDER and len(lenses) == 2
             for lens in lenses:
                 assert lens.label == (OCCLUDER if dark else FACE)
-                opacity = lens.texture[..., 3].mean() / 255
+                opacity = np.asarray(lens.texture)[..., 3].mean() / 255
                 assert opacity > 0.6 if dark else opacity < 0.5
 
 
@@ -43,7 +43,7 @@ def test_a_mask_lies_on_the_skin():
 def test_a_fringe_has_the_colour_of_the_hair():
     parts = shapes.worn(head(0), np.random.default_rng(0), "fringe", hair=np.array([0.8, 0.1, 0.1]))
     assert all(part.label == HAIR for part in parts)
-    red, green, _, opaque = parts[0].texture.reshape(-1, 4).mean(axis=0)
+    red, green, _, opaque = np.reshape(parts[0].texture, (-1, 4)).mean(axis=0)
     assert red > 4 * green and 100 < opaque < 250
 
 
