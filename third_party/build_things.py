@@ -192,7 +192,7 @@ def hair(folder: Path, base: np.ndarray, move) -> dict[str, np.ndarray]:
         light = light / max((light * opacity).sum() / opacity.sum(), 1) * 128
     else:  # curls
         grain = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, (128, 128)), (0, 0), 2)
-        light, opacity = 100 + 270 * grain, np.full((128, 128), 255)
+        light, opacity = 100 + 270 * grain, np.full((128, 128), 250)
     plane = np.clip(np.dstack([light] * 3 + [opacity]), 0, 255).astype(np.uint8)
     found["texture"] = cv2.imencode(".webp", plane, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].ravel()
     return found

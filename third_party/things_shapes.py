@@ -17,9 +17,11 @@ X, Y, Z = np.eye(3)
 
 def piece(vertices, triangles, material, uv=None, shade=None):
     count = len(vertices)
-    uv = np.zeros((count, 2)) if uv is None else uv
+    uv = np.zeros((count, 2)) if uv is None else np.reshape(uv, (count, 2))
+    if material == CLOTH:  # textures do not repeat
+        uv = 0.02 + 0.96 * (uv - uv.min(axis=0)) / np.ptp(uv, axis=0)
     shade = np.ones(count) if shade is None else np.ravel(shade)
-    return np.asarray(vertices, float), triangles, np.reshape(uv, (count, 2)), shade, material
+    return np.asarray(vertices, float), triangles, uv, shade, material
 
 
 def joined(*meshes):
@@ -527,6 +529,11 @@ def arrays(head: Head) -> dict[str, np.ndarray]:
                 f"{name}_{k}_material": np.array(material[0], np.int8),
             }
     rng = np.random.default_rng(2)
+    blue, white = (0.6, 0.77, 0.87), (0.9, 0.91, 0.93)
+    rare = [(0.45, 0.7, 0.72), (0.08, 0.08, 0.09), (0.95, 0.8, 0.84)]
+    found["medical"] = np.array([blue, blue, blue, white, white, *rare])
+    found["tints"] = np.array([(12, 12, 14), (40, 22, 12), (14, 26, 18), (25, 28, 50)])
+    found["greys"] = np.array([0.02, 0.02, 0.05, 0.05, 0.05, 0.12, 0.12, 0.35, 0.7])
     found["stencils"] = np.stack([stencil(rng) for _ in range(32)])
     found["strands"] = strands(rng)
     return found

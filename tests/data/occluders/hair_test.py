@@ -14,7 +14,7 @@ def test_every_style_covers_the_crown_and_not_the_nose():
         assert part.label == HAIR and part.triangles.max() < len(part.vertices)
         assert part.vertices[:, 1].max() > person.landmarks[27, 1] + 95
         assert np.linalg.norm(part.vertices - tip, axis=1).min() > 15
-        r, g, _, a = np.reshape(part.texture, (-1, 4)).astype(float).T
+        r, g, _, a = np.asarray(part.texture).reshape(-1, 4).astype(float).T
         assert abs(g[a > 200].mean() / r[a > 200].mean() - 0.6) < 0.12
 
 

@@ -43,7 +43,7 @@ def test_a_mask_lies_on_the_skin():
 def test_a_fringe_has_the_colour_of_the_hair():
     parts = shapes.worn(head(0), np.random.default_rng(0), "fringe", hair=np.array([0.8, 0.1, 0.1]))
     assert all(part.label == HAIR for part in parts)
-    red, green, _, opaque = np.reshape(parts[0].texture, (-1, 4)).mean(axis=0)
+    red, green, _, opaque = np.asarray(parts[0].texture).reshape(-1, 4).mean(axis=0)
     assert red > 4 * green and 100 < opaque < 250
 
 
