@@ -52,7 +52,7 @@ def paste_occluder(
     factor = canvas_factor(size)
     canvas = size * factor
     large = cv2.resize(image, (canvas, canvas), interpolation=cv2.INTER_LINEAR)
-    backdrop = scenes.linear_table()[large]
+    backdrop = scenes.linear_table()[np.asarray(large)]
     face, vertices, place = _laid((np.asarray(landmarks, np.float64) + 0.5) * factor - 0.5, canvas)
     seen = place(vertices)
     focal = camera.FOCAL * canvas / 2
@@ -148,7 +148,9 @@ def _model() -> FaceModel:
     return load_face_model("builtin", identity=12, expression=12, albedo=1)
 
 
-def _laid(points: np.ndarray, canvas: int):
+def _laid(
+    points: np.ndarray, canvas: int
+) -> tuple[FaceModel, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """The face model, its vertices `[v 3]` and what places them in camera space, so that its
     landmarks fall on `points [68 2]` in pixels.
 
@@ -171,8 +173,8 @@ def _laid(points: np.ndarray, canvas: int):
         # A landmark is worth 3 mm of it.
         ridge = (3.0 * scale) ** 2 * np.eye(len(code))
         code = np.linalg.solve(system.T @ system + ridge, system.T @ rest)
-    vertices = (face.shape_mean + basis @ code).astype(np.float32)
-    offset = np.array([*(shift - centre) / scale, focal / scale], np.float32)
+    vertices = np.asarray(face.shape_mean + basis @ code, np.float32)
+    offset = np.float32([shift[0] - centre, shift[1] - centre, focal]) / np.float32(scale)
     turn = rotation.T.astype(np.float32)
     return face, vertices, lambda p: p.astype(np.float32) @ turn + offset
 

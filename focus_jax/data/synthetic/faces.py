@@ -4,6 +4,7 @@ Faces differ in every mode of the model, in pose, light and surroundings; about 
 in front of them. Each record is a pure function of the seed, the split and its number.
 """
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Iterator
@@ -123,7 +124,8 @@ def _faces(
 def _known(face_model: FaceModel) -> Model:
     fields = ("shape_mean", "identity_basis", "expression_basis", "albedo_mean", "albedo_basis",
               "triangles", "landmark_vertices", "landmark_weights", "region")  # fmt: skip
-    face = face_model.replace(**{name: np.asarray(getattr(face_model, name)) for name in fields})
+    plain = {name: np.asarray(getattr(face_model, name)) for name in fields}
+    face = dataclasses.replace(face_model, **plain)
     shine = np.tile(np.float32([1, 18]), (len(face.region), 1))  # of the person's own strength
     for name, factor, exponent in (("eyes", 6, 150), ("lips", 1.6, 25), ("teeth", 3, 60)):
         shine[face.region == REGIONS.index(name)] = factor, exponent
