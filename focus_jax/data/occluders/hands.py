@@ -96,11 +96,12 @@ class _Look:
 
     def __init__(self, head: Head, rng: np.random.Generator) -> None:
         skins = things()["hand_colours"] / 255.0
-        means = skins.mean(axis=1)
+        back = (things()["hand_normals"][:, 2] < -30) & (things()["hand_vertices"][:, 1] > 0)
+        means = skins[:, back].mean(axis=1)
         place = rng.uniform(0, 3)
         other = [np.interp(place, range(4), column) for column in _TONES.T]
-        tone = head.skin if rng.random() < 0.8 else np.array(other)
-        tone = np.clip(tone * rng.uniform(0.85, 1.1) * (1 + rng.normal(0, 0.025, 3)), 0.05, 0.95)
+        tone = head.skin if rng.random() < 0.85 else np.array(other)
+        tone = np.clip(tone * rng.uniform(0.88, 1.1) * (1 + rng.normal(0, 0.02, 3)), 0.05, 0.95)
         near = np.argsort(np.abs(np.log(means / tone)).sum(axis=1))[rng.integers(4)]
         self.skin = np.clip(skins[near] * tone / means[near], 0, 1)
         self.size = rng.uniform(0.9, 1.08)
