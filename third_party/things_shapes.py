@@ -1,14 +1,14 @@
 """Shapes of what is worn, held or hung before a face, as variants that can be mixed.
 
-Each function draws one variant for a head, the mean face: a list of pieces, each a tuple of vertices
-`[v 3]`, triangles, texture coordinates `[v 2]`, shade `[v]` (what its colour is multiplied with) and
-material. Variants of a family differ in places and shades only.
+Each function draws one variant for a head, the mean face: a list of pieces, each a tuple of
+vertices `[v 3]`, triangles, texture coordinates `[v 2]`, shade `[v]` (what its colour is multiplied
+with) and material. Variants of a family differ in places only.
 """
 
 import cv2
 import numpy as np
 
-from focus_jax.data.occluders.head import Girth, Head, Heights
+from focus_jax.data.occluders.head import Girth, Head
 from focus_jax.data.occluders.meshes import turn, unit
 
 CLOTH, SAME, MEDICAL, PLASTIC, DARK, WHITE, METAL, LENS, PICTURE, STRANDS = range(10)
@@ -17,9 +17,11 @@ X, Y, Z = np.eye(3)
 
 def piece(vertices, triangles, material, uv=None, shade=None):
     count = len(vertices)
-    uv = np.zeros((count, 2)) if uv is None else uv
+    uv = np.zeros((count, 2)) if uv is None else np.reshape(uv, (count, 2))
+    if material == CLOTH:  # textures do not repeat
+        uv = 0.02 + 0.96 * (uv - uv.min(axis=0)) / np.ptp(uv, axis=0)
     shade = np.ones(count) if shade is None else np.ravel(shade)
-    return np.asarray(vertices, float), triangles, np.reshape(uv, (count, 2)), shade, material
+    return np.asarray(vertices, float), triangles, uv, shade, material
 
 
 def joined(*meshes):
@@ -63,7 +65,7 @@ def lathe(profile: np.ndarray, axis: int = 1, sides: int = 24) -> tuple[np.ndarr
 
 
 def noise(rng: np.random.Generator, points: np.ndarray, length: float) -> np.ndarray:
-    """A smooth random function `[n]` of points `[n 3]`, of variance 1, that changes over `length`."""
+    """A smooth random function `[n]` of points `[n 3]`, of variance 1; `length` is its waves'."""
     waves = rng.normal(0, 1 / length, (points.shape[1], 8))
     return np.sin(points @ waves + rng.uniform(0, 2 * np.pi, 8)).sum(axis=1) / 2
 
@@ -95,7 +97,12 @@ def glasses(head: Head, rng: np.random.Generator, style: str) -> list:
     arch = np.linspace(-gap - 1, gap + 1, 9)
     lift = half[1] * rng.uniform(0.1, 0.5)
     bridge = at(arch, lift + 3 * (1 - (arch / gap) ** 2))
-    width = {"thick": rng.uniform(1.3, 3.2), "thin": rng.uniform(0.5, 0.9), "rimless": 0.6, "browline": 2.2}[style]
+    width = {
+        "thick": rng.uniform(1.3, 3.2),
+        "thin": rng.uniform(0.5, 0.9),
+        "rimless": 0.6,
+        "browline": 2.2,
+    }[style]
     wires, temples, lenses = [tube(bridge, np.full(9, max(width * 0.9, 0.8)))], [], []
     for outline, side in zip(outlines, (-1, 1), strict=True):
         if style == "browline":
@@ -107,7 +114,7 @@ def glasses(head: Head, rng: np.random.Generator, style: str) -> list:
         ear = np.array([side * (abs(points[16, 0]) + 4), middle[1] + 6, points[16, 2] - 25])
         t = np.linspace(0, 1, 8)[:, None]
         temple = hinge + (ear - hinge) * t + [side * 3, 0, 0] * np.sin(np.pi * t)
-        temple = np.concatenate([temple, ear + [[0, -8, -8], [0, -22, -14]]])
+        temple = np.concatenate([temple, np.add(ear, [[0, -8, -8], [0, -22, -14]])])
         bar = np.stack([np.full(10, 0.7), np.full(10, max(0.8, width))], axis=1)
         temples.append(tube(temple, bar))
         centre, inner = outline.mean(axis=0), np.linspace(0.02, 0.99, 4)[:, None, None]
@@ -163,7 +170,9 @@ def mask(head: Head, rng: np.random.Generator, style: str) -> list:
         out = 4 * np.sign(points[ear, 0]) * X
         for start, lift in ((grid[1, column], 16), (grid[-2, column], -4)):
             s = np.linspace(0, 1, 8)[:, None]
-            path = start + (points[ear] + out + [0, lift, -28] - start) * s + out * np.sin(np.pi * s)
+            path = (
+                start + (points[ear] + out + [0, lift, -28] - start) * s + out * np.sin(np.pi * s)
+            )
             loops.append(tube(path, np.full(8, thick), 6))
     material = CLOTH if style == "sewn" else MEDICAL
     return [piece(flat, sheet(rows, columns), material, uv, shade), piece(*joined(*loops), WHITE)]
@@ -226,7 +235,7 @@ def veil(head: Head, rng: np.random.Generator, before: bool) -> list:
     pieces = [piece(flat, sheet(rows, columns), CLOTH, uv)]
     if before:
         a, s = np.linspace(-1.25, 1.25, 41), np.linspace(0, 1, 28)[:, None]
-        top = points[28, 1] + rng.uniform(-4, 6) + 10 * (a / 1.25) ** 2
+        top = points[rng.integers(28, 34), 1] + rng.uniform(-4, 6) + 10 * (a / 1.25) ** 2
         height = top - (top - points[8, 1] + rng.uniform(30, 90)) * s
         reach = girth.reach(a + 0 * s, np.maximum(height, points[8, 1] + 4), 60) + 2 + 7 * s
         reach = reach + s * 2.5 * np.sin(a * rng.uniform(9, 16) + rng.uniform(0, 6))
@@ -275,7 +284,10 @@ def hat(head: Head, rng: np.random.Generator, style: str) -> list:
         x, z = (half + 11 + wide * reach * s) * np.sin(b), (deep + reach * s) * np.cos(b)
         border = np.stack([x, y, z], axis=-1)
     border = border.reshape(-1, 3) @ spin.T + place
-    return [*pieces, piece(border, sheet(6, len(border) // 6), SAME, shade=np.full(len(border), 0.95))]
+    return [
+        *pieces,
+        piece(border, sheet(6, len(border) // 6), SAME, shade=np.full(len(border), 0.95)),
+    ]
 
 
 # --- things --------------------------------------------------------------------------------------
@@ -288,7 +300,10 @@ def headset(head: Head, rng: np.random.Generator, boom: bool) -> list:
     middle = np.array([0, points[27, 1] - 8, points[[0, 16], 2].mean() - 28])
     arc = np.linspace(0, np.pi, 17)
     band = np.stack([(half + 12) * np.cos(arc), 138 * np.sin(arc), -15 * np.sin(arc)], axis=1)
-    shells, pads = [tube(band + middle, np.tile([rng.uniform(3, 5), rng.uniform(7, 12)], (17, 1)))], []
+    shells, pads = (
+        [tube(band + middle, np.tile([rng.uniform(3, 5), rng.uniform(7, 12)], (17, 1)))],
+        [],
+    )
     size = rng.uniform(28, 42)
     for side in (-1, 1):
         for profile, several in (
@@ -302,7 +317,7 @@ def headset(head: Head, rng: np.random.Generator, boom: bool) -> list:
         mouth = points[54] + [rng.uniform(-8, 12), -4, rng.uniform(12, 28)]
         t = np.linspace(0, 1, 14)[:, None]
         bend = np.array([half + 22, mouth[1], middle[2] + 60])
-        start = middle + [half + 20, -10, 0]
+        start = np.add(middle, [half + 20, -10, 0])
         path = (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * mouth
         radius = np.where(t[:, 0] > 0.85, rng.uniform(4, 8), 1.8)
         pads.append(tube(Girth(head).outside(path, 5), radius))
@@ -342,7 +357,10 @@ def cup(head: Head, rng: np.random.Generator, lid: bool) -> list:
     if lid:
         inner = [(wide + 1.5, top), (wide + 1, top + 4), (wide - 5, top + 9), (0, top + 8)]
     pieces = [lathe(np.array(p), 0) for p in (outer, inner)]
-    return [piece(v + [5, 68, 46], t, m) for (v, t), m in zip(pieces, (PLASTIC, WHITE), strict=True)]
+    return [
+        piece(np.add(v, [5, 68, 46]), t, m)
+        for (v, t), m in zip(pieces, (PLASTIC, WHITE), strict=True)
+    ]
 
 
 def microphone(head: Head, rng: np.random.Generator) -> list:
@@ -438,9 +456,13 @@ def stencil(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.25:
         rows = int(rng.integers(1, 5))
         for row in range(rows):
-            word = "".join(rng.choice(list("ABCDEFGHIKLMNOPRSTUVWXYZabcdeghiklmnorstu0123456789"), 7))
+            word = "".join(
+                rng.choice(list("ABCDEFGHIKLMNOPRSTUVWXYZabcdeghiklmnorstu0123456789"), 7)
+            )
             place, size = (2, int((row + 0.8) * 128 / rows)), rng.uniform(0.9, 1.8)
-            cv2.putText(plane, word, place, int(rng.integers(5)), size, 255, 2 + 6 // rows, cv2.LINE_AA)
+            cv2.putText(
+                plane, word, place, int(rng.integers(5)), size, 255, 2 + 6 // rows, cv2.LINE_AA
+            )
         return plane
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     radius, power = np.full(40, 62.0), rng.choice([1.0, 0.15])
@@ -507,6 +529,11 @@ def arrays(head: Head) -> dict[str, np.ndarray]:
                 f"{name}_{k}_material": np.array(material[0], np.int8),
             }
     rng = np.random.default_rng(2)
+    blue, white = (0.6, 0.77, 0.87), (0.9, 0.91, 0.93)
+    rare = [(0.45, 0.7, 0.72), (0.08, 0.08, 0.09), (0.95, 0.8, 0.84)]
+    found["medical"] = np.array([blue, blue, blue, white, white, *rare])
+    found["tints"] = np.array([(12, 12, 14), (40, 22, 12), (14, 26, 18), (25, 28, 50)])
+    found["greys"] = np.array([0.02, 0.02, 0.05, 0.05, 0.05, 0.12, 0.12, 0.35, 0.7])
     found["stencils"] = np.stack([stencil(rng) for _ in range(32)])
     found["strands"] = strands(rng)
     return found

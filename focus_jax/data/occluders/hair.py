@@ -26,44 +26,27 @@ def hair_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 @functools.cache
-def _styles() -> tuple[tuple[np.ndarray, ...], ...]:
-    """Vertices, triangles, texture coordinates and picture (brightness and opacity) of each."""
-    data, styles = things(), []
-    for key in sorted(data):
-        if not (key.startswith("hair_") and key.endswith("_vertices")):
-            continue
-        get = functools.partial(_get, data, key.removesuffix("vertices"))
-        picture = get("texture")
-        if picture is None:  # curls
-            grain = np.random.default_rng(0).normal(0, 1, (128, 128))
-            grain = cv2.GaussianBlur(grain, (0, 0), 2) * 6
-            plane = [np.clip(100 + 45 * grain, 10, 255)] * 3
-            picture = np.dstack([*plane, np.full((128, 128), 255)]).astype(np.uint8)
-        else:
-            picture = cv2.imdecode(picture, cv2.IMREAD_UNCHANGED)
-        uv = get("uv").astype(np.float32) / 65535
-        styles.append((get("vertices") / 20.0, get("triangles").astype(np.int32), uv, picture))
-    return tuple(styles)
-
-
-def _get(data, name: str, key: str):
-    return data.get(name + key)
-
-
-def _coloured(picture: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """A picture of hair in this colour; its opacity a little firmer than painted."""
-    table = np.clip(np.arange(256)[:, None] * [*(colour * 2), 1.3], 0, 255).astype(np.uint8)
-    return cv2.LUT(picture, table[None])
+def _style(number: int) -> tuple[np.ndarray, ...]:
+    """Vertices, triangles, texture coordinates and picture (brightness and opacity) of a style."""
+    vertices, triangles, uv, texture = (
+        things()[f"hair_{number}_{key}"] for key in ("vertices", "triangles", "uv", "texture")
+    )
+    picture = np.asarray(cv2.imdecode(texture, cv2.IMREAD_UNCHANGED))
+    return vertices / 20.0, triangles.astype(np.int32), uv.astype(np.float32) / 65535, picture
 
 
 def hairdo(
     head: Head, rng: np.random.Generator, colour: np.ndarray, style: int | None = None
 ) -> list[Part]:
     """A style of hair on the head. `style` is for looking."""
-    styles = _styles()
-    vertices, triangles, uv, picture = styles[rng.integers(len(styles)) if style is None else style]
+    chance = things()["hair_weight"]
+    style = rng.choice(len(chance), p=chance / chance.sum()) if style is None else style
+    vertices, triangles, uv, picture = _style(style)
     side = rng.choice([-1, 1])
     placed = Girth(head).outside(fitted(head, vertices * [side, 1, 1]), 1.0)
-    white, texture = np.ones((len(placed), 4), np.float32), _coloured(picture, colour)
+    white = np.ones((len(placed), 4), np.float32)
+    # Opacity is a little firmer than it was painted.
+    table = np.clip(np.arange(256)[:, None] * [*(colour * 2), 1.3], 0, 255).astype(np.uint8)
+    texture = cv2.LUT(picture, table[None])
     placed, triangles = placed.astype(np.float32), triangles[:, ::side]
     return [Part(placed, triangles, white, uv, texture, HAIR, (0.12, 12.0), True)]

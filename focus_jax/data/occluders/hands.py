@@ -14,7 +14,9 @@ HELD = ("phone", "cup", "microphone")
 X, Y, Z = np.eye(3)
 # Degrees that the four angles of a thumb and of a finger change for a millimetre.
 _FOLLOWS = np.array([[0.6, 0, 0.1, 0.1], [0, 0.35, 0.35, 0.2]])
-_TONES = np.array([(0.31, 0.21, 0.165), (0.55, 0.385, 0.295), (0.745, 0.57, 0.45), (0.9, 0.74, 0.65)])
+_TONES = np.array(
+    [(0.31, 0.21, 0.165), (0.55, 0.385, 0.295), (0.745, 0.57, 0.45), (0.9, 0.74, 0.65)]
+)
 
 
 @functools.cache
@@ -94,11 +96,12 @@ class _Look:
 
     def __init__(self, head: Head, rng: np.random.Generator) -> None:
         skins = things()["hand_colours"] / 255.0
-        means = skins.mean(axis=1)
+        back = (things()["hand_normals"][:, 2] < -30) & (things()["hand_vertices"][:, 1] > 0)
+        means = skins[:, back].mean(axis=1)
         place = rng.uniform(0, 3)
         other = [np.interp(place, range(4), column) for column in _TONES.T]
-        tone = head.skin if rng.random() < 0.8 else np.array(other)
-        tone = np.clip(tone * rng.uniform(0.85, 1.1) * (1 + rng.normal(0, 0.025, 3)), 0.05, 0.95)
+        tone = head.skin if rng.random() < 0.85 else np.array(other)
+        tone = np.clip(tone * rng.uniform(0.88, 1.1) * (1 + rng.normal(0, 0.02, 3)), 0.05, 0.95)
         near = np.argsort(np.abs(np.log(means / tone)).sum(axis=1))[rng.integers(4)]
         self.skin = np.clip(skins[near] * tone / means[near], 0, 1)
         self.size = rng.uniform(0.9, 1.08)
@@ -148,13 +151,13 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
         return (points @ frame.T + shift).astype(np.float32)
 
     colours = np.concatenate([look.skin, np.ones((len(bent), 1))], axis=1).astype(np.float32)
-    skin = Part(
-        at(bent), data["hand_triangles"], colours, None, None, OCCLUDER, look.shine, False
-    )
+    skin = Part(at(bent), data["hand_triangles"], colours, None, None, OCCLUDER, look.shine, False)
     parts = [*(one._replace(vertices=at(one.vertices)) for one in things_held), skin]
     inside = vertices[:, 1] < look.cuff
     if inside.any():
-        rise = look.thick + data["hand_folds"][look.folds] / 10 - 0.06 * np.minimum(vertices[:, 1], 0)
+        rise = (
+            look.thick + data["hand_folds"][look.folds] / 10 - 0.06 * np.minimum(vertices[:, 1], 0)
+        )
         dressed, _ = bend(vertices + rise[:, None] * out, weights, joints, angles)
         triangles = skin.triangles[inside[skin.triangles].all(axis=1)]
         colours = np.broadcast_to(np.append(look.cloth, 1), skin.colours.shape).astype(np.float32)

@@ -57,7 +57,9 @@ def fitted(head: Head, points: np.ndarray) -> np.ndarray:
     """Points `[n 3]` around the mean face taken to this one, stretched along each axis."""
     mean = things()["landmarks"][:48].astype(np.float64)  # without the mouth, which may be open
     middle, own = mean.mean(axis=0), head.landmarks[:48].mean(axis=0)
-    stretch = np.linalg.norm(head.landmarks[:48] - own, axis=0) / np.linalg.norm(mean - middle, axis=0)
+    stretch = np.linalg.norm(head.landmarks[:48] - own, axis=0) / np.linalg.norm(
+        mean - middle, axis=0
+    )
     return (points - middle) * stretch + own
 
 
@@ -67,7 +69,7 @@ class Girth:
     CELLS = 4.0, 5.0  # degrees, mm
 
     def __init__(self, head: Head) -> None:
-        self.centre = head.landmarks[[0, 16]].mean(axis=0) + [0, 0, -15]
+        self.centre = head.landmarks[[0, 16]].mean(axis=0) - 15 * np.eye(3)[2]
         offset = head.vertices - self.centre
         self.low = offset[:, 1].min()
         column = np.rad2deg(np.arctan2(offset[:, 0], offset[:, 2])) / self.CELLS[0] + 45
@@ -122,7 +124,7 @@ class Girth:
 def _pictures(kind: str) -> tuple[np.ndarray, ...]:
     data = things()
     keys = sorted(k for k in data if k.startswith(f"{kind}_"))
-    return tuple(cv2.imdecode(data[k], cv2.IMREAD_COLOR)[..., ::-1] for k in keys)
+    return tuple(np.asarray(cv2.imdecode(data[k], cv2.IMREAD_COLOR))[..., ::-1] for k in keys)
 
 
 def photo(rng: np.random.Generator, kind: str = "photo") -> np.ndarray:

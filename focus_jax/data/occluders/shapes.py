@@ -1,4 +1,4 @@
-"""What is worn, held or hung before a face: shapes of the archive, mixed, coloured and put there."""
+"""What is worn, held or hung before a face: the archive's shapes, mixed, coloured, put there."""
 
 import functools
 from typing import NamedTuple
@@ -13,8 +13,6 @@ from focus_jax.data.occluders.part import FACE, HAIR, OCCLUDER, Part
 CLOTH, SAME, MEDICAL, PLASTIC, DARK, WHITE, METAL, LENS, PICTURE, STRANDS = range(10)
 _SHINE = {CLOTH: (0.02, 5), MEDICAL: (0.02, 5), PLASTIC: (0.25, 30), DARK: (0.25, 30)}
 _SHINE |= {WHITE: (0.05, 10), METAL: (0.5, 25), LENS: (0.5, 70), STRANDS: (0.15, 15)}
-_MEDICAL = [(0.6, 0.77, 0.87), (0.9, 0.91, 0.93), (0.45, 0.7, 0.72), (0.08, 0.08, 0.09), (0.95, 0.8, 0.84)]
-_LENSES = [(12, 12, 14), (40, 22, 12), (14, 26, 18), (25, 28, 50)]
 Z = np.array([0.0, 0, 1])
 
 
@@ -33,14 +31,11 @@ def _families(kind: str) -> tuple[tuple[_Shape, ...], ...]:
     for key in data:
         if key.startswith(f"{kind}_") and key.endswith("_material"):
             name = key.removesuffix("material")
-            vertices, triangles, uv, shade = (
-                data[name + part] for part in ("vertices", "triangles", "uv", "shade")
-            )
             shape = _Shape(
-                vertices.astype(np.float32) / 20,
-                triangles.astype(np.int32),
-                uv.astype(np.float32) / 10000,
-                shade[:, None].astype(np.float32) / 255,
+                data[name + "vertices"].astype(np.float32) / 20,
+                data[name + "triangles"].astype(np.int32),
+                data[name + "uv"].astype(np.float32) / 10000,
+                data[name + "shade"][:, None].astype(np.float32) / 255,
                 int(data[key]),
             )
             families.setdefault(name[:-3], []).append(shape)
@@ -56,21 +51,21 @@ def draw(rng: np.random.Generator, kind: str, **look) -> list[Part]:
     shapes = families[rng.integers(len(families))]
     first, second = rng.integers(len(shapes[0].variants), size=2)
     share, opacity = rng.uniform(0, 1), 1.0 if rng.random() < 0.75 else rng.uniform(0.55, 0.9)
-    glass, colour, parts = _glass(rng, look.get("dark", False)), np.ones(3), []
+    colour, glass, parts = np.ones(3), None, []
     for shape in shapes:
         vertices = (1 - share) * shape.variants[first] + share * shape.variants[second]
-        texture, scale, label = None, 1.0, OCCLUDER
+        texture, label = None, OCCLUDER
         if shape.material == CLOTH:
-            colour, texture, scale = _cloth(rng)
+            colour, texture = _cloth(rng)
         elif shape.material == MEDICAL:
-            pick = rng.choice(5, p=[0.42, 0.25, 0.1, 0.15, 0.08])
-            colour = np.array(_MEDICAL[pick]) + rng.uniform(-0.05, 0.05, 3)
+            colour = rng.choice(things()["medical"]) + rng.uniform(-0.05, 0.05, 3)
         elif shape.material in (PLASTIC, METAL):
-            grey = np.full(3, rng.choice([0.03, 0.06, 0.12, 0.35, 0.6]))
+            grey = np.full(3, rng.choice(things()["greys"]))
             colour = grey if rng.random() < 0.6 else colourful(rng)
         elif shape.material in (DARK, WHITE):
             colour = np.full(3, rng.uniform(0.03, 0.12) if shape.material == DARK else 0.88)
         elif shape.material == LENS:
+            glass = glass or _glass(rng, look.get("dark", False))
             colour, (texture, label) = np.ones(3), glass
         elif shape.material == PICTURE:
             colour, texture = np.ones(3), _picture(rng, stencil=len(shape.variants) > 4)
@@ -78,32 +73,29 @@ def draw(rng: np.random.Generator, kind: str, **look) -> list[Part]:
             plane = things()["strands"].astype(np.float32)
             tint, label = plane[..., :1] * (2 * look.get("hair", colourful(rng))), HAIR
             texture = np.concatenate([tint, plane[..., 1:]], axis=-1).clip(0, 255).astype(np.uint8)
-        colours = np.full((len(vertices), 4), opacity if kind == "veil" and parts else 1, np.float32)
+        colours = np.ones((len(vertices), 4), np.float32)
         colours[:, :3] = np.clip(colour * shape.shade, 0, 1)
-        uv = None if texture is None else 0.5 + (shape.uv - 0.5) * np.float32(scale)
+        if kind == "veil" and parts:
+            colours[:, 3] = opacity
+        uv = None if texture is None else shape.uv
         shine = _SHINE.get(shape.material, (rng.choice([0.02, 0.2]), 20.0))
         parts.append(Part(vertices, shape.triangles, colours, uv, texture, label, shine, True))
     return parts
 
 
-def _cloth(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """A colour, or a photo of cloth, in its own colours or dyed, and how often it repeats."""
-    chance = rng.random()
+def _cloth(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """A colour, or a photo of cloth, in its own colours or dyed."""
+    chance, size = rng.random(), int(rng.integers(40, 128))
     if chance < 0.45:
-        return colourful(rng), None, 1.0
-    picture = photo(rng, "cloth")
-    dye = picture.reshape(-1, 3).mean(axis=0) / 255
+        return colourful(rng), None
+    picture = photo(rng, "cloth")[:size, :size]
     if chance < 0.75:
-        dye = colourful(rng)
         grey = picture.mean(axis=2, keepdims=True)
-        picture = np.clip(grey / grey.mean() * dye * 255, 0, 255).astype(np.uint8)
-    size = int(rng.integers(40, 128))
-    picture = _opaque(picture[:size, :size])
-    # Mirrored, so that it goes on without an edge: texture coordinates stay within it.
-    repeat = int(rng.integers(1, 4))
+        picture = np.clip(grey / grey.mean() * colourful(rng) * 255, 0, 255).astype(np.uint8)
+    # Mirrored, so that it goes on without an edge.
     picture = np.hstack([picture, picture[:, ::-1]])
-    picture = np.tile(np.vstack([picture, picture[::-1]]), (repeat, repeat, 1))
-    return np.ones(3), cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA), 0.9
+    picture = np.tile(np.vstack([picture, picture[::-1]]), (*rng.integers(1, 4, 2), 1))
+    return np.ones(3), _opaque(cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA))
 
 
 def _glass(rng: np.random.Generator, dark: bool) -> tuple[np.ndarray, int]:
@@ -118,7 +110,7 @@ def _glass(rng: np.random.Generator, dark: bool) -> tuple[np.ndarray, int]:
         world = 0.5 * world + (0.5 / 160) * bright * (0.3 + 0.7 * colourful(rng)) * 255
         opaque[:] = 255
     else:
-        world = _LENSES[rng.integers(4)] + world * rng.uniform(0, 0.3)
+        world = rng.choice(things()["tints"]) + world * rng.uniform(0, 0.3)
     picture = np.clip(np.concatenate([world, opaque], axis=2), 0, 255).astype(np.uint8)
     return picture, OCCLUDER if dark else FACE
 
