@@ -61,9 +61,10 @@ def augment(
 
     The stored image may be larger: its margin is what the move brings in. `paste` is the
     probability of an occluder pasted on; above zero, `clean` is the picture without it and `pasted`
-    (uint8 `[h w]`) is 255 where it lies, and where a `whole` mask says that no face is seen. A function of its arguments and of the generator's state
-    alone. Fields that it would falsify (`SPOILED`) are left out; a mask moves along, and loses what
-    the occluder hides. Raises ValueError for a record made for another size.
+    (uint8 `[h w]`) is 255 where it lies, and where a `whole` mask says that no face is seen. A
+    function of its arguments and of the generator's state alone. Fields that it would falsify
+    (`SPOILED`) are left out; a mask moves along, and loses what the occluder hides. Raises
+    ValueError for a record made for another size.
     """
     moved = crop(record, size, random_transform(rng, size))
     if rng.random() < FLIP:

@@ -33,8 +33,8 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
     """The records that `config.data` names. ValueError for folders and files that do not fit.
 
     Photos train and validate as they are; `config.data.synthetic` synthetic faces may train among
-    them, with their masks. The `test` split of photos is the validation photos with an occluder pasted on each,
-    because its mask is then known exactly.
+    them, with their masks. The `test` split of photos is the validation photos with an occluder
+    pasted on each, because its mask is then known exactly.
     """
     kinds: dict[str, Callable[[Config], Splits]] = {"synthetic": _synthetic, "photos": _photos}
     data = config.data

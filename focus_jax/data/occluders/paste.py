@@ -6,7 +6,7 @@ on it tells the light.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -51,8 +51,8 @@ def paste_occluder(
         return Pasted(image.copy(), np.zeros((size, size), np.uint8))
     factor = canvas_factor(size)
     canvas = size * factor
-    large = cv2.resize(image, (canvas, canvas), interpolation=cv2.INTER_LINEAR)
-    backdrop = scenes.linear_table()[np.asarray(large)]
+    large: Any = cv2.resize(image, (canvas, canvas), interpolation=cv2.INTER_LINEAR)
+    backdrop = scenes.linear_table()[large]
     face, vertices, place = _laid((np.asarray(landmarks, np.float64) + 0.5) * factor - 0.5, canvas)
     seen = place(vertices)
     focal = camera.FOCAL * canvas / 2
@@ -214,7 +214,7 @@ def _light(
         ridge = np.diag([1e-3, 0.05, 0.05, 0.15]) * len(system)
         slope = np.linalg.solve(system.T @ system + ridge, system.T @ grey[kept])[1:]
     strength = float(np.clip(2 * np.linalg.norm(slope), 0.25, 1.5))
-    towards = slope + [0, -0.15, -0.25]
+    towards = slope - np.array([0, 0.15, 0.25])
     towards = towards / np.linalg.norm(towards)
     warmth = np.sqrt(tone / tone.mean() / np.array([1.5, 0.88, 0.62]))
     cast = np.clip(warmth / warmth.mean(), 0.6, 1.6)

@@ -88,12 +88,6 @@ def _streak(length: float, direction: float) -> np.ndarray:
     """A kernel that smears along a line."""
     side = 2 * int(np.ceil(length)) + 1
     kernel = np.zeros((side, side), np.float32)
-    ends = [
-        tuple(
-            int(round(side // 2 + s * length / 2 * f))
-            for f in (np.cos(direction), np.sin(direction))
-        )
-        for s in (-1, 1)
-    ]
-    cv2.line(kernel, ends[0], ends[1], 1.0)
+    x, y = (round(length / 2 * f) for f in (np.cos(direction), np.sin(direction)))
+    cv2.line(kernel, (side // 2 - x, side // 2 - y), (side // 2 + x, side // 2 + y), 1.0)
     return kernel / kernel.sum()

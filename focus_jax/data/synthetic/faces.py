@@ -29,6 +29,7 @@ __all__ = ["OCCLUDERS", "synthesize"]
 
 Record = dict[str, Any]
 BATCH = 32  # faces a task
+BEHIND = {"flash": 0.25, "side": 0.3, "back": 2.5}  # how brightly a background is lit, else 1
 NOISE = 0.015  # of a detector's landmarks, in outer-eye distances
 NOISE_JAW, NOISE_HIDDEN = 0.025, 0.04
 
@@ -175,14 +176,14 @@ def _record(
         points = np.einsum("lkc,lk->lc", neutral[face.landmark_vertices], face.landmark_weights)
         parts += hair.hairdo(Head(neutral, points, tone), rng, colour)
     meshes += [part_mesh(part, seen) for part in parts]
-    behind = backgrounds.background(rng, canvas)
-    behind = behind * _brightness(light, setting, rng)
+    level = light.ambient[0] + 0.5 * light.colours.sum(axis=0)
+    bright = np.exp(rng.normal(0, 0.4)) * BEHIND.get(setting, 1)
+    behind = backgrounds.background(rng, canvas) * bright * level
     drawing = scenes.draw(meshes, light, behind, focal, closeness=canvas / 30)
 
     bare = np.concatenate([model.skin[face.triangles[:, 0]], [False]])
     own = bare[np.clip(drawing.triangle_id, -1, len(bare) - 1)]
-    cast = light.ambient[0] + 0.5 * light.colours.sum(axis=0)
-    shot = random_camera(rng, setting, _luminance(drawing.picture, own), cast / cast.mean())
+    shot = random_camera(rng, setting, _luminance(drawing.picture, own), level / level.mean())
     points = (landmarks + 0.5) / factor - 0.5
     picture = cv2.resize(drawing.picture, (size, size), interpolation=cv2.INTER_AREA)
     shares = cv2.resize(drawing.shares, (size, size), interpolation=cv2.INTER_AREA)
@@ -248,7 +249,7 @@ def _aligned(
 
 def _camera(pose: np.ndarray, wide: float) -> tuple[np.ndarray, np.ndarray]:
     """World to camera `[3 3]`, `[3]`, of a lens that sees the head's middle as the model's does."""
-    translation = pose[3:] + [0, 0, camera.DISTANCE]
+    translation = pose[3:] + np.array([0, 0, camera.DISTANCE])
     return np.diag([1.0, -1, -1]) @ _turn(pose[:3]), translation * [1, 1, wide]
 
 
@@ -291,24 +292,7 @@ def _body_meshes(model, rng, seen, vertices, albedo, tone, drawn, colour) -> lis
     back = -follows * drawn.angles * [0.8, 1, 0.7]
     body = people.placed(model.body, model.face.shape_mean, vertices, _turn(back))
     colours = people.skin_colours(model.body, albedo, 0.93 * tone)
-    collar = np.array([rng.uniform(-155, -100), rng.uniform(-0.1, 0.15)])
-    return people.meshes(
-        model.body,
-        seen(body),
-        colours,
-        colour,
-        rng.uniform(0.5, 1),
-        collar,
-        backgrounds.garment(rng),
-        rng,
-    )
-
-
-def _brightness(light: scenes.Light, setting: str, rng: np.random.Generator) -> np.ndarray:
-    """How brightly the background is lit `[3]`."""
-    share = light.ambient[0] + 0.5 * light.colours.sum(axis=0)
-    bright = np.exp(rng.normal(0, 0.4)) * {"flash": 0.25, "side": 0.3, "back": 2.5}.get(setting, 1)
-    return bright * share
+    return people.meshes(model.body, seen(body), colours, colour, backgrounds.garment(rng), rng)
 
 
 def _luminance(picture: np.ndarray, own: np.ndarray) -> float:

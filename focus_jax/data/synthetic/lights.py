@@ -1,4 +1,4 @@
-"""Light as the world has it: rooms, skies, sun, flash, stages; and what of it a face model knows."""
+"""Light as the world has it: rooms, skies, sun, flash, stages; and what harmonics tell."""
 
 import functools
 
@@ -91,7 +91,7 @@ def _sphere() -> tuple[np.ndarray, np.ndarray]:
 
 
 def harmonics(light: scenes.Light, gains: np.ndarray) -> np.ndarray:
-    """Light coefficients `[27]`, as of `shading.shade`, nearest to what a face gets without shadows.
+    """Light coefficients `[27]`, as of `shading.shade`, nearest to a face's without shadows.
 
     They multiply an albedo in the picture's values, so the irradiance, times the camera's `gains
     [3]`, is taken through its curve.

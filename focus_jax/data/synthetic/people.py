@@ -105,26 +105,25 @@ def meshes(
     places: np.ndarray,
     colours: np.ndarray,
     hair: np.ndarray,
-    shorn: float,
-    collar: np.ndarray,
     garment: np.ndarray,
     rng: np.random.Generator,
 ) -> list[scenes.Mesh]:
     """Skin, shorn hair and a garment as meshes in camera space, for `places [n 3]` there.
 
-    `shorn` is how dense the hair on the scalp is; `collar` the height, and what it rises to the
-    sides, below which the body is dressed; `garment` a texture.
+    Colours are `[n 3]` and `[3]`; `garment` is a texture.
     """
     rest = body.vertices
     # A little farther away on the same rays, so that the face's own border stays in front.
     places = places * (1 + 3 / places[:, 2:])
     grain = rng.normal(1, 0.15, (len(rest), 1)).astype(np.float32)
-    scalp = (shorn * body.scalp)[:, None]
+    scalp = (rng.uniform(0.5, 1) * body.scalp)[:, None]
     colours = scenes.linear(colours * (1 - scalp) + scalp * hair * grain)
     whole = np.concatenate([colours, np.ones((len(rest), 1), np.float32)], axis=1)
     normals = scenes.normals(places, body.triangles)
     # Below the collar; it lies lower in front.
-    height = rest[:, 1] - collar[0] - collar[1] * np.abs(rest[:, 0]) - 0.35 * (-60 - rest[:, 2])
+    rise = rng.uniform(-0.1, 0.15)
+    height = rest[:, 1] - rise * np.abs(rest[:, 0]) + 0.35 * (60 + rest[:, 2])
+    height = height - rng.uniform(-155, -100)
     hairy = (scalp[:, 0] > 0.5)[body.triangles].all(axis=1)
     skin = scenes.Mesh(places, body.triangles[~hairy], whole, 0, np.array([0.05, 15]))
     mop = skin._replace(triangles=body.triangles[hairy], label=2, shine=np.array([0.04, 8]))
