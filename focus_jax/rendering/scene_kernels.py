@@ -1,4 +1,4 @@
-"""Kernels of `scenes` in NVIDIA Warp, for the CPU: normals, deferred light, and what is seen through.
+"""Kernels of `scenes` in NVIDIA Warp, for the CPU: normals, light, and what is seen through.
 
 One image and one thread a call. Screen positions, places and normals are [v] of vec3, colours and
 pictures linear light, labels small integers. A shadow map holds the distance along the lamp's axis
@@ -33,7 +33,8 @@ class Surface:
     labels: wp.array(dtype=wp.int32)  # of each triangle; negative: what the backdrop shows there
     textures: wp.array(dtype=wp.int32)  # of each triangle: row of `sheets`, or -1
     sheets: wp.array(dtype=wp.vec3i)  # first texel, height, width
-    texels: wp.array(dtype=wp.vec4)  # linear, and opacity
+    texels: wp.array(dtype=wp.vec4ub)  # sRGB, and opacity
+    linear: wp.array(dtype=wp.float32)  # light of each value
 
 
 @wp.struct
@@ -69,7 +70,10 @@ def add_normals(
 def _texel(surface: Surface, sheet: wp.vec3i, x: wp.int32, y: wp.int32) -> wp.vec4:
     x = wp.clamp(x, 0, sheet[2] - 1)
     y = wp.clamp(y, 0, sheet[1] - 1)
-    return surface.texels[sheet[0] + y * sheet[2] + x]
+    t = surface.texels[sheet[0] + y * sheet[2] + x]
+    r = surface.linear[wp.int32(t[0])]
+    g = surface.linear[wp.int32(t[1])]
+    return wp.vec4(r, g, surface.linear[wp.int32(t[2])], wp.float32(t[3]) / 255.0)
 
 
 @wp.func
@@ -94,6 +98,18 @@ def _look(surface: Surface, i: wp.int32, t: wp.vec3i, w: wp.vec3) -> wp.vec4:
 
 
 @wp.func
+def _blocked(lights: Lights, lamp: wp.int32, x: wp.float32, y: wp.float32, depth: wp.float32):
+    """Whether something lies before a depth at a texel of the lamp's map; 0 to 1."""
+    column = wp.int32(wp.floor(x))
+    row = wp.int32(wp.floor(y))
+    side = lights.maps.shape[1]
+    blocked = wp.float32(0.0)
+    if column >= 0 and row >= 0 and column < side and row < side:
+        blocked = wp.clamp(depth - lights.maps[lamp, row, column], 0.0, 1.0)
+    return blocked
+
+
+@wp.func
 def _reached(lights: Lights, lamp: wp.int32, place: wp.vec3, normal: wp.vec3) -> wp.float32:
     """How much of a lamp a place sees, 0 to 1: the mean over a square of its shadow map."""
     p = place + lights.bias * (normal + lights.towards[lamp]) - lights.centre
@@ -101,18 +117,21 @@ def _reached(lights: Lights, lamp: wp.int32, place: wp.vec3, normal: wp.vec3) ->
     u = wp.dot(p, lights.across[2 * lamp]) + 0.5 * wp.float32(side)
     v = wp.dot(p, lights.across[2 * lamp + 1]) + 0.5 * wp.float32(side)
     depth = -wp.dot(p, lights.towards[lamp])
-    step = lights.softness[lamp] * 2.0 / wp.float32(TAPS - 1)
-    lit = wp.float32(0.0)
+    far = lights.softness[lamp]
+    total = _blocked(lights, lamp, u - far, v - far, depth)
+    total += _blocked(lights, lamp, u + far, v - far, depth)
+    total += _blocked(lights, lamp, u - far, v + far, depth)
+    total += _blocked(lights, lamp, u + far, v + far, depth)
+    total += _blocked(lights, lamp, u, v, depth)
+    if total == 0.0 or total == 5.0:  # most places lie far from the edge of a shadow
+        return 1.0 - total / 5.0
+    total = wp.float32(0.0)
+    step = far * 2.0 / wp.float32(TAPS - 1)
     for j in range(TAPS):
         for i in range(TAPS):
-            x = wp.int32(wp.floor(u + step * (wp.float32(i) - 0.5 * wp.float32(TAPS - 1))))
-            y = wp.int32(wp.floor(v + step * (wp.float32(j) - 0.5 * wp.float32(TAPS - 1))))
-            inside = x >= 0 and y >= 0 and x < side and y < side
-            blocked = wp.float32(0.0)
-            if inside:
-                blocked = wp.clamp(depth - lights.maps[lamp, y, x], 0.0, 1.0)
-            lit += 1.0 - blocked
-    return lit / wp.float32(TAPS * TAPS)
+            x = u - far + step * wp.float32(i)
+            total += _blocked(lights, lamp, x, v - far + step * wp.float32(j), depth)
+    return 1.0 - total / wp.float32(TAPS * TAPS)
 
 
 @wp.func
@@ -157,12 +176,15 @@ def _lit(
                 half = wp.normalize(lights.towards[lamp] + view)
                 facing = wp.max(wp.dot(normal, half), 0.0)
                 # Fresnel, after Schlick: surfaces that one sees from the side mirror more.
-                grazing = wp.pow(1.0 - wp.clamp(wp.dot(view, half), 0.0, 1.0), 5.0)
-                strength = shine[0] * (1.0 + 8.0 * grazing) * wp.pow(facing, shine[1])
-                mirrored = mirrored + (reached * strength * cosine) * lights.colours[lamp]
+                grazing = 1.0 - wp.clamp(wp.dot(view, half), 0.0, 1.0)
+                grazing = grazing * grazing * grazing * grazing * grazing
+                if reached > 0.0:
+                    lobe = wp.exp(shine[1] * wp.log(wp.max(facing, 1e-3)))
+                    strength = shine[0] * (1.0 + 8.0 * grazing) * lobe
+                    mirrored = mirrored + (reached * strength * cosine) * lights.colours[lamp]
     if shine[0] > 0.0:
-        rim = wp.pow(1.0 - wp.clamp(wp.dot(view, normal), 0.0, 1.0), 4.0)
-        mirrored = mirrored + (0.5 * shine[0] * rim * free) * ambient
+        rim = 1.0 - wp.clamp(wp.dot(view, normal), 0.0, 1.0)
+        mirrored = mirrored + (0.5 * shine[0] * rim * rim * rim * rim * free) * ambient
     out = wp.cw_mul(albedo, diffuse) + mirrored
     if held:
         out = wp.cw_div(diffuse, whole + wp.vec3(1e-4, 1e-4, 1e-4))
@@ -204,7 +226,7 @@ def shade(
     shares: wp.array3d(dtype=wp.float32),
     normals: wp.array2d(dtype=wp.vec3),
 ):
-    """Light what each pixel sees. `picture` holds the backdrop before; `shares` is of the labels."""
+    """Light what each pixel sees. `picture` holds the backdrop before; `shares` are of labels."""
     for y in range(triangle_id.shape[0]):
         for x in range(triangle_id.shape[1]):
             i = triangle_id[y, x]

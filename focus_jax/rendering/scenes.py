@@ -192,27 +192,18 @@ def _surface(
         numbers.append(len(sheets) if mesh.texture is not None else -1)
         if mesh.texture is not None:
             sheets.append((first, *mesh.texture.shape[:2]))
-            texels.append(_linear_texture(mesh.texture))
+            texels.append(mesh.texture.reshape(-1, 4))
             first += len(texels[-1])
     arrays["textures"] = np.repeat(numbers, sizes).astype(np.int32)
     arrays["sheets"] = np.array(sheets or [(0, 1, 1)], np.int32)
-    arrays["texels"] = np.concatenate(texels) if texels else np.zeros((1, 4), np.float32)
+    arrays["texels"] = _joined(texels, 4, np.uint8)
+    arrays["linear"] = linear_table()
     surface: Any = scene_kernels.Surface()
-    types = {"sheets": wp.vec3i, "triangles": wp.vec3i}
-    for name, array in arrays.items():
-        if name == "two_sided":
-            continue
-        dtype = types.get(name, {1: wp.int32}.get(array.ndim))
-        setattr(surface, name, _vectors(array, dtype))
+    types = {"sheets": wp.vec3i, "triangles": wp.vec3i, "texels": wp.vec4ub, "linear": wp.float32}
+    for name in surface._cls.vars:
+        dtype = types.get(name, {1: wp.int32}.get(arrays[name].ndim))
+        setattr(surface, name, _vectors(arrays[name], dtype))
     return surface, arrays
-
-
-def _linear_texture(texture: np.ndarray) -> np.ndarray:
-    """Linear texels `[n 4]` of a picture of uint8."""
-    flat = texture.reshape(-1, 4)
-    out = linear_table()[flat]
-    out[:, 3] = flat[:, 3] * np.float32(1 / 255)
-    return out
 
 
 def _facing(screen: np.ndarray, triangles: np.ndarray, two_sided: np.ndarray) -> np.ndarray:
@@ -267,7 +258,7 @@ def _blocking(arrays: dict[str, np.ndarray]) -> np.ndarray:
     at = arrays["uv"][triangles[seen]].mean(axis=1)
     start, height, width = arrays["sheets"][sheet[seen]].T
     x, y = (np.clip((at[:, k] * n).astype(int), 0, n - 1) for k, n in ((0, width), (1, height)))
-    opacity[seen] *= arrays["texels"][start + y * width + x, 3]
+    opacity[seen] *= arrays["texels"][start + y * width + x, 3] / np.float32(255)
     return np.flatnonzero(opacity > 0.5)
 
 

@@ -113,9 +113,12 @@ def fitting_parts(
     head = Head(vertices, points, skin)
     best, best_miss = [], np.inf
     bare = _mesh(place(vertices), face.triangles)
+    seen = scenes.coverage([bare], focal * _LOOK, _LOOK) == FACE
     for _ in range(_ATTEMPTS):
         parts = draw_occluder(kind, head, rng, hair)
-        part = hidden_part(bare, [part_mesh(p, place) for p in parts], focal)
+        solid = [part_mesh(p, place) for p in parts if p.label != FACE]
+        left = (scenes.coverage([bare, *solid], focal * _LOOK, _LOOK) == FACE) & seen
+        part = 1 - left.sum() / max(seen.sum(), 1)
         least = THIN if kind == "glasses" else HIDDEN[0]
         miss = max(least - part, part - HIDDEN[1], 0.0)
         if miss < best_miss:
@@ -123,15 +126,6 @@ def fitting_parts(
         if miss == 0:
             break
     return best
-
-
-def hidden_part(face: scenes.Mesh, meshes: list[scenes.Mesh], focal: float) -> float:
-    """Which part of a face, 0 to 1, lies behind meshes that are no part of it."""
-    solid = [m for m in meshes if m.label != FACE]
-    alone, both = (
-        scenes.coverage([face, *some], focal * _LOOK, _LOOK) == FACE for some in ([], solid)
-    )
-    return 1 - float((alone & both).sum() / max(alone.sum(), 1))
 
 
 def _mesh(places: np.ndarray, triangles: np.ndarray) -> scenes.Mesh:

@@ -214,7 +214,8 @@ def _record(
 
 
 def _mixed(basis: np.ndarray, code: np.ndarray) -> np.ndarray:
-    return (basis.reshape(-1, basis.shape[-1]) @ code).reshape(basis.shape[:2])
+    # Not BLAS, whose last bits depend on the number of threads.
+    return np.einsum("vck,k->vc", basis, code)
 
 
 # --- Place ---------------------------------------------------------------------------------------
