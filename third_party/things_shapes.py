@@ -99,7 +99,7 @@ def glasses(head: Head, rng: np.random.Generator, style: str) -> list:
     bridge = at(arch, lift + 3 * (1 - (arch / gap) ** 2))
     width = {
         "thick": rng.uniform(1.3, 3.2),
-        "thin": rng.uniform(0.5, 0.9),
+        "thin": rng.uniform(0.6, 1.1),
         "rimless": 0.6,
         "browline": 2.2,
     }[style]
