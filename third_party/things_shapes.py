@@ -99,7 +99,7 @@ def glasses(head: Head, rng: np.random.Generator, style: str) -> list:
     bridge = at(arch, lift + 3 * (1 - (arch / gap) ** 2))
     width = {
         "thick": rng.uniform(1.3, 3.2),
-        "thin": rng.uniform(0.5, 0.9),
+        "thin": rng.uniform(0.6, 1.1),
         "rimless": 0.6,
         "browline": 2.2,
     }[style]
@@ -532,6 +532,14 @@ def arrays(head: Head) -> dict[str, np.ndarray]:
     blue, white = (0.6, 0.77, 0.87), (0.9, 0.91, 0.93)
     rare = [(0.45, 0.7, 0.72), (0.08, 0.08, 0.09), (0.95, 0.8, 0.84)]
     found["medical"] = np.array([blue, blue, blue, white, white, *rare])
+    hair = [(0.06, 0.05, 0.05), (0.13, 0.09, 0.07), (0.24, 0.16, 0.10), (0.40, 0.27, 0.16)]
+    hair += [(0.66, 0.52, 0.33), (0.42, 0.20, 0.10), (0.55, 0.54, 0.53), (0.80, 0.79, 0.77)]
+    found["hair_tones"] = np.repeat(hair, (25, 20, 17, 12, 10, 6, 6, 4), axis=0)
+    skin = [(0.31, 0.21, 0.165), (0.55, 0.385, 0.295), (0.745, 0.57, 0.45), (0.9, 0.74, 0.65)]
+    between = np.linspace(0, 3, 40)
+    found["skin_tones"] = np.stack(
+        [np.interp(between, range(4), c) for c in np.transpose(skin)], axis=1
+    )
     found["tints"] = np.array([(12, 12, 14), (40, 22, 12), (14, 26, 18), (25, 28, 50)])
     found["greys"] = np.array([0.02, 0.02, 0.05, 0.05, 0.05, 0.12, 0.12, 0.35, 0.7])
     found["stencils"] = np.stack([stencil(rng) for _ in range(32)])

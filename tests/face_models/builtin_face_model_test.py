@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focus_jax.face_models import BUILTIN as OLD
-
-BUILTIN = OLD.with_name("builtin_2.npz")
+from focus_jax.face_models import BUILTIN
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "third_party" / "build_builtin_face_model.py"

@@ -9,19 +9,12 @@ from focus_jax.data.occluders.head import Girth, Head, fitted, things
 from focus_jax.data.occluders.meshes import colourful
 from focus_jax.data.occluders.part import HAIR, Part
 
-_NATURAL = np.array(
-    [
-        *[(0.06, 0.05, 0.05), (0.13, 0.09, 0.07), (0.24, 0.16, 0.10), (0.40, 0.27, 0.16)],
-        *[(0.66, 0.52, 0.33), (0.42, 0.20, 0.10), (0.55, 0.54, 0.53), (0.80, 0.79, 0.77)],
-    ]
-)
-
 
 def hair_colour(rng: np.random.Generator) -> np.ndarray:
     """A colour of hair `[3]`: black to brown mostly, blond, red, grey, now and then a dye."""
     if rng.random() < 0.06:
         return colourful(rng, 0.9)
-    base = _NATURAL[rng.choice(8, p=[0.25, 0.2, 0.17, 0.12, 0.1, 0.06, 0.06, 0.04])]
+    base = rng.choice(things()["hair_tones"])
     return np.clip(base * rng.uniform(0.8, 1.25) + rng.normal(0, 0.01, 3), 0.02, 1)
 
 

@@ -14,9 +14,6 @@ HELD = ("phone", "cup", "microphone")
 X, Y, Z = np.eye(3)
 # Degrees that the four angles of a thumb and of a finger change for a millimetre.
 _FOLLOWS = np.array([[0.6, 0, 0.1, 0.1], [0, 0.35, 0.35, 0.2]])
-_TONES = np.array(
-    [(0.31, 0.21, 0.165), (0.55, 0.385, 0.295), (0.745, 0.57, 0.45), (0.9, 0.74, 0.65)]
-)
 
 
 @functools.cache
@@ -98,9 +95,7 @@ class _Look:
         skins = things()["hand_colours"] / 255.0
         back = (things()["hand_normals"][:, 2] < -30) & (things()["hand_vertices"][:, 1] > 0)
         means = skins[:, back].mean(axis=1)
-        place = rng.uniform(0, 3)
-        other = [np.interp(place, range(4), column) for column in _TONES.T]
-        tone = head.skin if rng.random() < 0.85 else np.array(other)
+        tone = head.skin if rng.random() < 0.85 else rng.choice(things()["skin_tones"])
         tone = np.clip(tone * rng.uniform(0.88, 1.1) * (1 + rng.normal(0, 0.02, 3)), 0.05, 0.95)
         near = np.argsort(np.abs(np.log(means / tone)).sum(axis=1))[rng.integers(4)]
         self.skin = np.clip(skins[near] * tone / means[near], 0, 1)
@@ -127,25 +122,22 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
     goal = data["pose_target"][pose] @ head.landmarks + data["pose_target_shift"][pose]
     goal = goal + rng.normal(0, 5, 3) + (100.0 + data["pose_gap"][pose]) * unit(away)
     things_held = shapes.draw(rng, HELD[held - 1]) if held else []
-    coarse = slice(None, None, 3)
-    fingers_own = [weights[coarse, 2 + 3 * k : 5 + 3 * k].sum(axis=1) > 0.6 for k in range(5)]
-    for step in range(4):
-        bent, moved = bend(vertices[coarse], weights[coarse], joints, angles)
+    steps = 3 if data["pose_follow"][pose] else 0
+    for step in range(steps + 1):
+        some = slice(None, None, 1 if step == steps else 3)
+        bent, moved = bend(vertices[some], weights[some], joints, angles)
         contact = data["pose_joints"][pose] @ moved + data["pose_joints_shift"][pose]
         shift = goal - frame @ contact
-        placed = bent @ frame.T + shift
-        solid = [placed, *(one.vertices @ frame.T + shift for one in things_held)]
-        deep = face.depth(np.concatenate(solid))
+        solid = np.concatenate([bent, *(one.vertices for one in things_held)])
+        deep = face.depth(solid @ frame.T + shift)
         back = deep.max() - FLESH + data["pose_gap"][pose]
         back = back if back > -1e3 else -100.0
-        if step == 3 or not data["pose_follow"][pose]:
-            break
         # Fingers close onto the face and open where they would go into it.
-        for finger, bones in enumerate(fingers_own):
-            gap = np.clip(FLESH + back - deep[bones].max(), -20, 30)
+        for finger in range(5) if step < steps else ():
+            bones = weights[some, 2 + 3 * finger : 5 + 3 * finger].sum(axis=1) > 0.6
+            gap = np.clip(FLESH + back - deep[: len(bones)][bones].max(), -20, 30)
             angles[4 * finger : 4 * finger + 4] += gap * _FOLLOWS[min(finger, 1)]
     shift = shift + back * unit(away)
-    bent, _ = bend(vertices, weights, joints, angles)
 
     def at(points: np.ndarray) -> np.ndarray:
         return (points @ frame.T + shift).astype(np.float32)
@@ -155,9 +147,8 @@ def _laid(head: Head, rng: np.random.Generator, pose: int, look: _Look) -> list[
     parts = [*(one._replace(vertices=at(one.vertices)) for one in things_held), skin]
     inside = vertices[:, 1] < look.cuff
     if inside.any():
-        rise = (
-            look.thick + data["hand_folds"][look.folds] / 10 - 0.06 * np.minimum(vertices[:, 1], 0)
-        )
+        rise = look.thick + data["hand_folds"][look.folds] / 10
+        rise = rise - 0.06 * np.minimum(vertices[:, 1], 0)
         dressed, _ = bend(vertices + rise[:, None] * out, weights, joints, angles)
         triangles = skin.triangles[inside[skin.triangles].all(axis=1)]
         colours = np.broadcast_to(np.append(look.cloth, 1), skin.colours.shape).astype(np.float32)

@@ -20,7 +20,7 @@ from focus_jax.types import REGIONS, FaceModel
 
 CANVAS = 192  # the least width that a picture is drawn at, in pixels
 HIDDEN = (0.05, 0.55)  # least and largest part of the face that an occluder may hide
-THIN = 0.01  # the least that glasses hide
+THIN = {"glasses": 0.01, "headset": 0.01}  # the least that narrow things hide
 _ATTEMPTS = 8
 _LOOK = 64  # pixels a side of the picture in which hidden parts are counted
 _TYPICAL = 0.25  # linear light of skin in a well exposed photo
@@ -119,7 +119,7 @@ def fitting_parts(
         solid = [part_mesh(p, place) for p in parts if p.label != FACE]
         left = (scenes.coverage([bare, *solid], focal * _LOOK, _LOOK) == FACE) & seen
         part = 1 - left.sum() / max(seen.sum(), 1)
-        least = THIN if kind == "glasses" else HIDDEN[0]
+        least = THIN.get(kind, HIDDEN[0])
         miss = max(least - part, part - HIDDEN[1], 0.0)
         if miss < best_miss:
             best, best_miss = parts, miss

@@ -1,5 +1,9 @@
+import hashlib
+from pathlib import Path
+
 import numpy as np
 
+from focus_jax.data.occluders import head as head_module
 from focus_jax.data.occluders.head import Girth, Heights, fitted, things
 from tests.occluder_heads import head
 
@@ -42,3 +46,9 @@ def test_the_mean_face_fits_itself():
     np.testing.assert_allclose(fitted(same, landmarks), landmarks, atol=1e-4)
     larger = person._replace(landmarks=landmarks * [1.1, 0.9, 1] + [0, 5, 0])
     np.testing.assert_allclose(fitted(larger, landmarks), larger.landmarks, atol=1e-3)
+
+
+def test_the_archive_is_the_one_that_was_built():
+    path = Path(head_module.__file__).with_name("things.npz")
+    digest = "4dea4ddc7987c4d21c487166bddb78fe89fc8c83658eaebfa263129138e8b2c7"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest

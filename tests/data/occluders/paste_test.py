@@ -35,9 +35,9 @@ def test_each_kind_hides_its_part_of_the_face_and_nothing_else_changes_much(kind
         assert pasted.dtype == occluded.dtype == np.uint8 and set(np.unique(occluded)) <= {0, 255}
         changed = np.abs(pasted.astype(int) - image).max(-1)
         # Wires and single hairs, narrower than a pixel, hide less than half of its light.
-        thin = kind in ("glasses", "fringe")
-        assert (0 if thin else 0.2 * HIDDEN[0]) < (occluded[face] > 0).mean() < HIDDEN[1] + 0.05
-        assert (changed[face] > 8).mean() > THIN
+        least = 0 if kind in ("glasses", "fringe") else 0.2 * THIN.get(kind, HIDDEN[0])
+        assert least < (occluded[face] > 0).mean() < HIDDEN[1] + 0.05
+        assert (changed[face] > 8).mean() > 0.01
         # Outside there are soft edges and shadows only.
         assert (changed[occluded == 0] > 8).mean() < 0.4
         assert (changed[occluded > 0] > 5).mean() > 0.5
