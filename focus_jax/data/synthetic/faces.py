@@ -30,8 +30,9 @@ __all__ = ["OCCLUDERS", "synthesize"]
 Record = dict[str, Any]
 BATCH = 32  # faces a task
 BEHIND = {"flash": 0.25, "side": 0.3, "back": 2.5}  # how brightly a background is lit, else 1
-NOISE = 0.015  # of a detector's landmarks, in outer-eye distances
-NOISE_JAW, NOISE_HIDDEN = 0.025, 0.04
+# Of a detector's landmarks, in outer-eye distances: more on the jaw, most where it must guess.
+NOISE = np.where(np.arange(68) < 17, 0.025, 0.015)
+NOISE_DENSE, NOISE_HIDDEN = 0.015, 0.04
 
 
 class Draw(NamedTuple):
@@ -60,8 +61,9 @@ def synthesize(
     """Records of `count` faces at `size` pixels.
 
     Fields: `image` uint8 `[s s 3]`, `mask` uint8 `[s s]` (255 where the face is seen), `landmarks`
-    `[68 2]` in pixels (with a detector's noise if `noise`), `neutral` `[v 3]`, `pose` `[6]`,
-    `occluder` (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one. With
+    `[68 2]` in pixels (with a detector's noise if `noise`), likewise `dense_landmarks` `[478 2]` of
+    a face model that has them (nan without a place), `neutral` `[v 3]`, `pose` `[6]`, `occluder`
+    (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one. With
     `coefficients` also those: identity, expression and albedo in one row. With `truths` also
     `labels` uint8 `[s s]` (0 background, 1 face, 2 hair, 3 occluder), `light` `[27]` as in
     `shading.shade`, `vertices` `[v 3]` (x, y in pixels, depth) and, of what is not seen through,
@@ -191,8 +193,11 @@ def _record(
     labels = shares.argmax(axis=-1).astype(np.uint8)
     if rng.random() < 0.08:
         _cut(rng, image, labels)
+    eyes = max(
+        np.linalg.norm(points[45] - points[36]), np.linalg.norm(points[8] - points[27]) / 1.25
+    )
     if noise:
-        points = points + _detector_noise(rng, points, labels)
+        points = points + _detector_noise(rng, points, labels, NOISE * eyes, eyes)
     record = {
         "image": image,
         "mask": np.where(labels == 1, 255, 0).astype(np.uint8),
@@ -202,6 +207,14 @@ def _record(
         "occluder": np.int32(kind),
         "coefficients": np.concatenate([drawn.identity, drawn.expression, drawn.albedo]),
     }
+    if face.dense_landmark_weights is not None:
+        corners, weights = face.dense_landmark_vertices, np.asarray(face.dense_landmark_weights)
+        dense = np.einsum("lkc,lk->lc", vertices[np.asarray(corners)], weights)
+        dense = (scenes.project(seen(dense), focal, canvas, canvas)[:, :2] + 0.5) / factor - 0.5
+        dense[~weights.any(axis=1)] = np.nan
+        if noise:
+            dense = dense + _detector_noise(rng, dense, labels, NOISE_DENSE * eyes, eyes)
+        record["dense_landmarks"] = dense.astype(np.float32)
     if truths:
         screen = scenes.project(seen(vertices), focal, canvas, canvas)
         screen[:, :2] = (screen[:, :2] + 0.5) / factor - 0.5
@@ -308,13 +321,15 @@ def _cut(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray) -> Non
     image[beyond], labels[beyond] = 0, 0
 
 
-def _detector_noise(rng: np.random.Generator, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Errors `[68 2]` in pixels, as a detector's: more on the jaw, most where it must guess."""
-    deviation = np.full(68, NOISE)
-    deviation[:17] = NOISE_JAW
-    x, y = np.clip(points.round().astype(int), 0, len(labels) - 1).T
-    deviation[labels[y, x] >= 2] = NOISE_HIDDEN
-    eyes = max(
-        np.linalg.norm(points[45] - points[36]), np.linalg.norm(points[8] - points[27]) / 1.25
-    )
-    return rng.standard_normal((68, 2)) * deviation[:, None] * eyes
+def _detector_noise(
+    rng: np.random.Generator,
+    points: np.ndarray,
+    labels: np.ndarray,
+    deviation: np.ndarray | float,
+    eyes: float,
+) -> np.ndarray:
+    """Errors `[n 2]` of points in pixels, as a detector's of that `deviation`, and more where it
+    must guess; `eyes` is the distance of their outer corners."""
+    x, y = np.clip(np.nan_to_num(points).round().astype(int), 0, len(labels) - 1).T
+    deviation = np.where(labels[y, x] >= 2, NOISE_HIDDEN * eyes, deviation)
+    return rng.standard_normal(points.shape) * deviation[:, None]
