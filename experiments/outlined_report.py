@@ -4,7 +4,9 @@
 
 MODEL is the folder of a training run or of an exported model, or `shipped`; PHOTOS a data set in
 the layout of the README, whose val_landmarks.csv and train_landmarks.csv place the faces. The
-outlines are experiments/occluded_photos.json; `--part` takes one part of its split. DIR gets
+outlines are experiments/occluded_photos.json; `--part` takes one part of its split. `--cast` asks
+what the masks lose in another light: the crops as they would be in that, and how much of the face's
+hidden share changes by it. DIR gets
 report.md, one table over the kinds, and worst.png: the photos on which the mask is furthest below
 calling everything face, each with the rendering, the mask and the truth (black occluder, grey
 background). It shows photos and stays out of any repository unless the photos may be shown.
@@ -32,10 +34,12 @@ from focus_jax.evaluation.outlines import (
 )
 from focus_jax.evaluation.report import table
 from focus_jax.photos.trained import load_model
+from focus_jax.photos.white_balance import LUMINANCE
 from focus_jax.rendering import pictures
 
 OUTLINES = Path(__file__).parent / "occluded_photos.json"
 WORST = 12  # photos in the picture
+CASTS = {"cold": (0.8, 1.0, 1.2), "cool": (0.85, 1.0, 1.15), "warm": (1.2, 1.0, 0.8), "grey": None}
 COLUMNS = {  # as they are printed -> of evaluation.outlines.scores_in
     "F1": "f1",
     "everything F1": "everything_f1",
@@ -58,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--outlines", type=Path, default=OUTLINES, metavar="FILE")
     parser.add_argument("--part", choices=SPLITS, help="of the split; all photos by default")
     parser.add_argument("--refine", type=int, default=0, help="steps")
+    parser.add_argument("--cast", choices=CASTS, help="of the light; grey is without colours")
     arguments = parser.parse_args(argv)
     try:
         model = load_model(arguments.model)
@@ -68,6 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     seen = look(model, faces, arguments.refine)
+    change = ""
+    if arguments.cast:
+        before = hidden(seen)
+        faces = [face._replace(crop=cast(face.crop, arguments.cast)) for face in faces]
+        seen = look(model, faces, arguments.refine)
+        moved = hidden(seen) - before
+        change = (
+            f"With a {arguments.cast} cast; the hidden share of the face changes by "
+            f"{np.abs(moved).mean():.3f} on average, {moved.mean():+.3f} with its sign.\n\n"
+        )
     size = seen.mask.shape[1]
     found = np.stack(
         [
@@ -77,11 +92,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     scores = outline_scores(found, seen.mask, seen.coverage)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    text = report(scores, len(names), arguments.refine)
+    text = change + report(scores, len(names), arguments.refine)
     text += worst(scores["all"], names, seen, found, arguments.out)
     (arguments.out / "report.md").write_text(text)
     print(text)
     return 0
+
+
+def cast(crop: np.ndarray, name: str) -> np.ndarray:
+    """A crop in the light of that name, one of CASTS."""
+    factors = CASTS[name]
+    if factors is None:
+        grey = np.rint(crop @ LUMINANCE)
+        return np.repeat(grey[..., None], 3, axis=-1).astype(np.uint8)
+    return np.rint(crop * np.array(factors)).clip(0, 255).astype(np.uint8)
+
+
+def hidden(seen: Seen) -> np.ndarray:
+    """Share of each rendered face that the mask hides."""
+    covered = seen.coverage > 0
+    return (covered & (seen.mask < 0.5)).sum((1, 2, 3)) / np.maximum(covered.sum((1, 2, 3)), 1)
 
 
 def outlined_faces(

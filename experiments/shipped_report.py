@@ -31,7 +31,7 @@ from focus_jax.evaluation.masks import boundary_iou, calibration_error, mask_sco
 from focus_jax.evaluation.photometric import landmark_error, rmse
 from focus_jax.evaluation.report import table
 from focus_jax.networks import recognizer
-from focus_jax.photos.inference import find_codes
+from focus_jax.photos.inference import find_codes, relit
 from focus_jax.photos.trained import Model, load_model, make_batch
 from focus_jax.rendering import pictures
 
@@ -91,7 +91,7 @@ def report(
     model: Model, faces: list[Face], clean: np.ndarray, steps: int, seed: int, out: Path
 ) -> str:
     """The tables as markdown; pictures go to `out`. `clean` `[n]` tells the unoccluded photos."""
-    covered, truth, kinds = _pasted([f for f, c in zip(faces, clean, strict=True) if c], seed)
+    covered, truth, kinds = paste_on([f for f, c in zip(faces, clean, strict=True) if c], seed)
     rows, masks = [], []
     for count in dict.fromkeys((0, steps)):
         plain, occluded = look(model, faces, count), look(model, covered, count)
@@ -131,7 +131,7 @@ def report(
     return "\n\n".join(parts) + "\n"
 
 
-def _pasted(faces: list[Face], seed: int) -> tuple[list[Face], np.ndarray, np.ndarray]:
+def paste_on(faces: list[Face], seed: int) -> tuple[list[Face], np.ndarray, np.ndarray]:
     """The faces with an occluder on each, their masks `[n r r]`, and the occluders' kinds."""
     records = [{"image": f.crop, "landmarks": f.landmarks} for f in faces]
     made = list(pasted(records, seed=seed))
@@ -148,7 +148,8 @@ def look(model: Model, faces: list[Face], steps: int) -> Seen:
         full = chosen + [chosen[-1]] * (BATCH - len(chosen))
         crops, points = (np.stack([getattr(f, k) for f in full]) for k in ("crop", "landmarks"))
         batch = make_batch(model, crops, points)
-        code = find_codes(model, batch, steps).code
+        # In the colours that the networks see, as the batch's images are.
+        code = relit(find_codes(model, batch, steps).code, batch.gains, 1)
         seen = _see(
             code,
             jnp.asarray(batch.image),

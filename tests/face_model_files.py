@@ -104,7 +104,7 @@ def face() -> Mesh:
 
 def close(gap: np.ndarray) -> None:
     """Landmarks lie millimetres `[n 3]` from where they should: by up to an edge of this coarse
-    mesh, and little on average where it is finer, at all but the 17 of the jaw, which come first."""
+    mesh, and little on average where it is finer, at all but the jaw's 17, which come first."""
     gap = np.linalg.norm(gap, axis=1)
     assert gap[-51:].mean() < 3.0 and gap.max() < 12.0
 

@@ -25,6 +25,15 @@ def add_landmarks(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_face_model(parser: argparse.ArgumentParser) -> None:
+    """`--face-model`, of commands that use a trained model."""
+    parser.add_argument(
+        "--face-model",
+        help="where the face model lies that the model was trained with, if it has moved; with "
+        "--model none, where there is that: builtin, or a file",
+    )
+
+
 def of_photos(program: str, description: str | None) -> argparse.ArgumentParser:
     """What `reconstruct` and `segment` have in common."""
     parser = argparse.ArgumentParser(
@@ -41,6 +50,7 @@ def of_photos(program: str, description: str | None) -> argparse.ArgumentParser:
         help="shipped (the default), the model of this package; the folder of a training run or of "
         "an exported model; or none, which fits each face by gradient descent",
     )
+    add_face_model(parser)
     add_landmarks(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="faces at a time (default: 8)")
     parser.add_argument("--resume", action="store_true", help="pass over photos already done")

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from focus_jax.commands.arguments import add_landmarks
+from focus_jax.commands.arguments import add_face_model, add_landmarks
 from focus_jax.evaluation.people import SPLITS
 from focus_jax.system import cpu
 from focus_jax.system.command import in_one_sentence, keep_programs, quiet
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     tables.add_argument("--column", default="subset", help="the csv's column that names subsets")
     tables.add_argument("--misfit", type=user_path, help="misfit prior to subtract")
+    add_face_model(tables)
     page = commands.add_parser("page", help="the whole run as one HTML page")
     page.add_argument("--workdir", type=user_path, required=True, help="of a training run")
     page.add_argument("--out", type=user_path, help="the page; by default WORKDIR/report.html")
@@ -107,6 +108,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="shipped", help="shipped (the default), a run's folder, or none"
     )
+    add_face_model(parser)
     parser.add_argument("--refine", type=int, default=60, help="steps (default: 60)")
     parser.add_argument("--batch-size", type=int, default=8, help="faces at a time (default: 8)")
     add_landmarks(parser)
@@ -119,7 +121,8 @@ def _tables(options: argparse.Namespace) -> None:
 
     cpu.prepare()
     keep_programs()
-    trained = load_trained(options.workdir)
+    trained = load_trained(options.workdir, options.face_model)
+    trained.config.face_model.name = trained.face_model_file  # synthetic faces are drawn from it
     if options.root:
         trained.config.data.root = str(options.root)
     prior = misfit.load(options.misfit, trained.face_model) if options.misfit else None
@@ -146,7 +149,7 @@ def _landmarks(options: argparse.Namespace) -> None:
     keep_programs()
     print(
         measure_people.measure(
-            load_model(options.model),
+            load_model(options.model, options.face_model),
             landmark_source(options.landmarks),
             options.folder,
             refine=_at_least(options.refine, 0, "--refine"),
@@ -168,7 +171,10 @@ def _scans(options: argparse.Namespace) -> None:
         raise ValueError("give a scan, or --ict and --skins to draw people, or all of them")
     cpu.prepare()
     keep_programs()
-    source, model = landmark_source(options.landmarks), load_model(options.model)
+    source, model = (
+        landmark_source(options.landmarks),
+        load_model(options.model, options.face_model),
+    )
 
     def find(image: Any) -> Any:
         faces = source(image, Path("scan"))

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from focus_jax import forward
+from focus_jax.commands.arguments import add_face_model
 from focus_jax.evaluation import now
 from focus_jax.face_models import load_face_model, misfit
 from focus_jax.photos import now_predict
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     predict.add_argument("--images", type=user_path, required=True, help="list of photos")
     predict.add_argument("--landmarks", type=user_path, help="68 landmarks of each photo, csv")
     predict.add_argument("--misfit", type=user_path, help="misfit prior to subtract")
+    add_face_model(predict)
     predict.add_argument("--mean-expression", "--mean_expression", action="store_true")
     predict.add_argument("--out", type=user_path, required=True, help="the prediction folder")
     score = commands.add_parser("score", help="distances of predictions from the scans")
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(options: argparse.Namespace) -> None:
     cpu.prepare()
     keep_programs()
-    model = load_model(options.workdir)
+    model = load_model(options.workdir, options.face_model)
     find = now_predict.from_photos() if options.landmarks is None else None
     find = find or now_predict.from_csv(options.landmarks)
     prior = misfit.load(options.misfit, model.face_model) if options.misfit else None

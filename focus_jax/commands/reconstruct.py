@@ -28,15 +28,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
         help="steps of gradient descent on each face (default: 0, without a model 100)",
     )
     parser.add_argument(
-        "--face-model",
-        help="with --model none: builtin, or a file; with a trained model: where its own has moved",
-    )
-    parser.add_argument(
         "--video-codec",
         choices=tuple(CODECS),
-        default="vp9",
-        help="of a video's overlay: vp9 (the default) and vp8 as .webm, h264 (where this machine's "
-        "OpenCV has it) and mpeg4 (no browser plays it) as .mp4",
+        default="vp8",
+        help="of a video's overlay: vp8 (the default) and vp9 (smaller, slower) as .webm, h264 "
+        "(where this machine's OpenCV has it) and mpeg4 (no browser plays it) as .mp4",
     )
     return common.run(parser.parse_args(argv), _job)
 

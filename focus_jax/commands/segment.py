@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-segment") -
     """The command; returns its exit status."""
     parser = common.of_photos(program, __doc__)
     parser.add_argument("--visible-skin-names", action="store_true", help="see above")
-    parser.set_defaults(refine=None, face_model=None)
+    parser.set_defaults(refine=None)
     return common.run(parser.parse_args(argv), _job)
 
 

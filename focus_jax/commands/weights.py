@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 
 from focus_jax import weights
+from focus_jax.commands.arguments import add_face_model
 from focus_jax.system.command import in_one_sentence
 from focus_jax.system.files import user_path
 from focus_jax.weights.run import export
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("export", help="a trained model as config and safetensors")
     command.add_argument("run", help="the folder of a training run")
     command.add_argument("folder", type=user_path, help="the folder to write")
+    add_face_model(command)
     options = parser.parse_args(arguments)
     return in_one_sentence(_export if options.command == "export" else _import)(options)
 
@@ -51,5 +53,5 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    size = export(options.run, options.folder)
+    size = export(options.run, options.folder, options.face_model)
     print(f"{options.folder}: {size / 1e6:.1f} MB")

@@ -1,11 +1,13 @@
 """Squares around the faces of a photo, by the detector network of MediaPipe's Face Landmarker.
 
-The network (BlazeFace for short range: Bazarevsky et al. 2019) sees 128 x 128 pixels and finds
-faces of a fifth of them and more, upright to about 45 degrees. Smaller faces are looked for in
-tiles, turned ones in quarter turns of the photo.
+The network (BlazeFace for short range: Bazarevsky et al. 2019) was made for views of 128 x 128
+pixels and finds faces of a fifth of that and more, upright to about 45 degrees. It is convolutional
+throughout, so that smaller faces are found by showing it the photo larger, the whole at once (as in
+OverFeat: Sermanet et al. 2014); turned ones in quarter turns of the photo.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -14,22 +16,26 @@ from jaxtyping import Float, UInt8
 
 Photo = UInt8[np.ndarray, "h w 3"]
 
-# What the network makes of a view [128 128 3]: for each anchor a box and six points, and a score.
-Network = Callable[[UInt8[np.ndarray, "128 128 3"]], tuple[np.ndarray, np.ndarray]]
+# What the network makes of a view, whose sides are multiples of STRIDE: for each anchor a box and
+# six points, and a score.
+Network = Callable[[UInt8[np.ndarray, "h w 3"]], tuple[np.ndarray, np.ndarray]]
 
-SIDE = 128  # pixels that the network sees
+SIDE = 128  # pixels of the view that the network was made for
+STRIDE = 16  # pixels of its coarsest layer
 SURE = 0.5  # least score of a face
 CERTAIN = 0.85  # of one that is upright: 180 degrees off, faces scored 0.8 at most
 TURNED = 0.78  # least score of a face in a quarter turn of the photo; right ones score higher,
 BETTER = 0.1  # and by this more than when it is taken for an upright one
-UNSURE = 0.3  # of one that a closer look must confirm
+UNSURE = 0.2  # of one that a closer look must confirm; faces of half the size it knows score more
 OVERLAP = 0.3  # intersection over union of boxes that are of one face
 CLOSER = 2.5  # side of the view of a closer look, in sides of the face
+TILTED = np.radians(60)  # off upright, what the network takes for a face in a view is a pattern
 BORDER = 1.4  # side of the view with a border, in sides of the photo
-SMALL = 0.25  # of a view's side: where the smallest face found is smaller, tiles are looked at
-LEVELS = 3  # of tiles, each half as wide as those before
+SMALL = 0.25  # of SIDE: where the smallest face found is smaller, the photo is shown larger
+# How large a photo is shown at most, over its own size; each time twice as large as before. The
+# third costs three times as much as all the rest, and is for photos that have the detail.
+LARGEST = (0.8, 0.8, 0.4)
 AVERAGED = 1.0  # twice a view's pixels over the photo's, below which the photo is shrunken first
-LEAST_TILE = 160.0  # pixels of the photo
 
 
 class Square(NamedTuple):
@@ -87,23 +93,27 @@ def find_squares(network: Network, photo: Photo) -> list[Square]:
 
     They are looked for in the whole photo; in its quarter turns, unless all are certainly upright;
     where none is, with a black border around it, since faces that fill a photo or end at its edge
-    are missed; then in ever smaller tiles, as long as the smallest face found is small in the
-    views before, or none is.
+    are missed; then in the photo shown ever larger, as long as the smallest face found is small
+    there, or none is.
     """
-    size = np.array(photo.shape[1::-1])
+    small, grown = _smaller(photo, 2 * SIDE / max(photo.shape[:2]))
+    size = np.array(small.shape[1::-1])
     whole = Square(size / 2, float(size.max()), 0.0)
-    found = detect(network, photo, whole, SURE)
+    found = detect(network, small, whole, SURE)
     if min((face.score for face in found), default=0.0) < CERTAIN:
-        found = _turned(network, photo, whole, found)
+        found = _turned(network, small, whole, found)
+    found = [_enlarged(face, grown) for face in found]
     if not found:
-        found = _closer(network, photo, whole._replace(side=BORDER * whole.side), found)
-    tile = whole.side
-    for _ in range(LEVELS):
-        if min((face.side for face in found), default=0.0) >= SMALL * tile or tile < 2 * LEAST_TILE:
+        seen = detect(network, small, whole._replace(side=BORDER * whole.side), UNSURE)
+        found = _confirmed(network, photo, [_enlarged(face, grown) for face in seen], found)
+    side = float(max(photo.shape[:2]))  # of the photo's part that SIDE pixels show
+    for largest in LARGEST:
+        if min((face.side for face in found), default=0.0) >= SMALL * side:
             break
-        tile /= 2
-        for view in _tiles(size, tile):
-            found = _closer(network, photo, view, found)
+        side /= 2
+        if SIDE / side > largest:
+            break
+        found = _confirmed(network, photo, _shown(network, photo, SIDE / side), found)
     return found
 
 
@@ -120,28 +130,44 @@ def _turned(network: Network, photo: Photo, whole: Square, upright: list[Square]
     return found
 
 
-def _tiles(size: np.ndarray, side: float) -> Iterator[Square]:
-    """Squares that cover a photo, each overlapping the next by half at least."""
-    x, y = (
-        np.linspace(side / 2, n - side / 2, max(1, int(np.ceil(2 * n / side)) - 1))
-        if n > side
-        else [n / 2]
-        for n in size
-    )
-    for row in y:
-        for column in x:
-            yield Square(np.array([column, row]), side, 0.0)
+def _shown(network: Network, photo: Photo, scale: float) -> list[Square]:
+    """What may be faces of a photo that is shown `scale` as large, the surest first."""
+    small, grown = _smaller(photo, scale)
+    height, width = (-n % STRIDE for n in small.shape[:2])  # black pixels to add
+    top, left = height // 2, width // 2
+    edges = top, height - top, left, width - left
+    view = cv2.copyMakeBorder(small, *edges, cv2.BORDER_CONSTANT)
+    offset = np.array([left, top])
+    found = [_square(box - offset * _PLACES, score) for box, score in _boxes(network, view, UNSURE)]
+    return [_enlarged(face, grown) for face in found]
 
 
-def _closer(network: Network, photo: Photo, view: Square, found: list[Square]) -> list[Square]:
-    """`found` and the new faces of a view that a closer look confirms, upright in its middle."""
+def _smaller(photo: Photo, scale: float) -> tuple[Photo, Float[np.ndarray, "2"]]:
+    """A photo shrunken by averaging, and what its pixels have become of, across and down."""
+    size = np.array(photo.shape[1::-1])
+    if scale >= 1:
+        return photo, np.ones(2)
+    few = np.maximum(1, np.rint(size * scale)).astype(int)
+    return cv2.resize(photo, few.tolist(), interpolation=cv2.INTER_AREA), size / few
+
+
+def _enlarged(face: Square, grown: Float[np.ndarray, "2"]) -> Square:
+    """A square of a shrunken photo in the photo."""
+    centre = (face.centre + 0.5) * grown - 0.5
+    return face._replace(centre=centre, side=face.side * float(grown.mean()))
+
+
+def _confirmed(
+    network: Network, photo: Photo, seen: list[Square], found: list[Square]
+) -> list[Square]:
+    """`found` and those of `seen` that are new and that a closer look, upright, finds again."""
     found = list(found)
-    for seen in detect(network, photo, view, UNSURE):
-        if any(_same(seen, face) for face in found):
+    for one in seen:
+        if abs(one.angle) > TILTED or any(_same(one, face) for face in found):
             continue
-        near = seen._replace(side=CLOSER * seen.side)
+        near = one._replace(side=CLOSER * one.side)
         for face in detect(network, photo, near, SURE):
-            if _same(seen, face) and not any(_same(face, other) for other in found):
+            if _same(one, face) and not any(_same(face, other) for other in found):
                 found.append(face)
                 break
     return found
@@ -155,34 +181,48 @@ def _same(one: Square, other: Square) -> bool:
 # --- the network -----------------------------------------------------------------------------
 
 
-def _anchors() -> Float[np.ndarray, "896 2"]:
-    """Places, in sides of the view, from which boxes are counted: 2 on 16 x 16 each, 6 on 8 x 8."""
+# Of a box, its size and six points: which are places, and which is not.
+_PLACES = np.array([1, 0, *6 * [1]])[:, None]
+
+
+@functools.lru_cache(maxsize=8)
+def anchors(height: int, width: int) -> Float[np.ndarray, "n 2"]:
+    """Places in a view from which boxes are counted, in pixels.
+
+    Two at the middle of each 8 x 8 pixels, then six at that of each 16 x 16.
+    """
     layers = []
-    for places, each in ((16, 2), (8, 6)):
-        y, x = (np.indices((places, places)) + 0.5) / places
+    for stride, each in ((STRIDE // 2, 2), (STRIDE, 6)):
+        y, x = (np.indices((height // stride, width // stride)) + 0.5) * stride
         layers.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), each, axis=0))
     return np.concatenate(layers)
 
 
-ANCHORS = _anchors()
-
-
 def detect(network: Network, photo: Photo, view: Square, least: float) -> list[Square]:
     """Squares of the faces in a view of a photo with at least that score, the surest first."""
-    regressors, logits = network(look(photo, view, SIDE, cv2.BORDER_CONSTANT))
+    inverse = np.linalg.inv(np.vstack([square_transform(view, SIDE), [0, 0, 1]]))[:2]
+    linear, shift = inverse[:, :2], inverse[:, 2]
+    faces = []
+    for box, score in _boxes(network, look(photo, view, SIDE, cv2.BORDER_CONSTANT), least):
+        places = np.where(_PLACES, box @ linear.T + shift, box * view.side / SIDE)
+        faces.append(_square(places, score))
+    return faces
+
+
+def _boxes(
+    network: Network, view: Photo, least: float
+) -> list[tuple[Float[np.ndarray, "8 2"], float]]:
+    """Centre, size and six points of each face that the network sees, in pixels, with its score."""
+    regressors, logits = network(view)
     scores = 1 / (1 + np.exp(-np.clip(logits, -100, 100)))
     sure = scores >= least
-    values, scores = regressors[sure].reshape(-1, 8, 2) / SIDE, scores[sure]
-    # Centre, width and height of the box, then six points; all but the size from the anchor.
-    values += ANCHORS[sure][:, None] * np.array([1, 0, *6 * [1]])[:, None]
-    inverse = np.linalg.inv(np.vstack([square_transform(view, 1), [0, 0, 1]]))[:2]
-    faces = []
-    for box, score in merge_boxes(values, scores):
-        centre, _, right_eye, left_eye = box[:4] @ inverse[:, :2].T + inverse[:, 2]
-        across = left_eye - right_eye
-        angle = float(np.arctan2(across[1], across[0]))
-        faces.append(Square(centre, float(box[1].max() * view.side), angle, score))
-    return faces
+    values = regressors[sure].reshape(-1, 8, 2)
+    return merge_boxes(values + anchors(*view.shape[:2])[sure][:, None] * _PLACES, scores[sure])
+
+
+def _square(box: Float[np.ndarray, "8 2"], score: float) -> Square:
+    across = box[3] - box[2]  # from the right eye to the left one
+    return Square(box[0], float(box[1].max()), float(np.arctan2(across[1], across[0])), score)
 
 
 def merge_boxes(

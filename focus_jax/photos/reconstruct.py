@@ -56,7 +56,7 @@ def reconstruct_files(
     steps: int = 0,
     batch_size: int = 8,
     resume: bool = False,
-    codec: str = "vp9",
+    codec: str = "vp8",
 ) -> process.Summary:
     """Write OUT/NAME/NUMBER/ for every face of the photos, OUT/NAME/ of each video, and the page.
 

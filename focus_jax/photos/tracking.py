@@ -14,9 +14,10 @@ from focus_jax.data.landmarks import Detection
 
 LONGEST_GAP = 10  # frames without a detection that are bridged
 SMOOTH_LANDMARKS, SMOOTH_CODES = 1.0, 2.0  # deviation of the Gaussian, in frames
-# Cosine between a face's features and a piece's mean, below which it is somebody else. dlib calls
-# two faces the same below a distance of 0.6 where features are 1.4 long; ArcFace's are sharper.
-SAME = {"dlib": 0.91}
+# Cosine between a face's features and a piece's mean, below which it is somebody else. dlib's own
+# bound between photos, a distance of 0.6 where features are 1.4 long, is 0.91, and lookalikes pass
+# it; frames of one film, smiling or half turned away, stay above this one. ArcFace's are sharper.
+SAME = {"dlib": 0.95}
 SAME_ARCFACE = 0.3
 
 

@@ -6,7 +6,7 @@ with frames before and after, which does not lag behind as a filter on the past 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,9 @@ from focus_jax.photos.tracking import SMOOTH_CODES, Seen, Track, bridge, over_ti
 from focus_jax.photos.trained import Model, make_batch
 from focus_jax.photos.video_files import Count, Writer, count_frames, frames
 from focus_jax.types import FaceCode
+
+# A frame without a face costs several times what one with a face does, and whoever comes stays.
+PATIENCE, EVERY = 5, 4
 
 _embed = jax.jit(recognizer.embedding, static_argnames="kind")
 
@@ -81,11 +84,10 @@ def _rows(path: Path, source: Any, model: Model) -> tuple[dict[int, Detection], 
 def _seen(path: Path, source: Source, model: Model) -> tuple[dict[int, Detection], list[int], int]:
     """Faces of one person by frame, the numbers of all frames, and how many show only others."""
     seen, numbers = [], []
-    for number, frame in _finding(path):
+    for number, frame, there in searched(_finding(path), lambda frame: source(frame, path)):
         numbers.append(number)
         faces = [
-            Seen(number, f.detection, _features(model, f))
-            for f in _align(model, frame, source(frame, path))
+            Seen(number, f.detection, _features(model, f)) for f in _align(model, frame, there)
         ]
         if faces:
             seen.append(faces)
@@ -94,6 +96,28 @@ def _seen(path: Path, source: Source, model: Model) -> tuple[dict[int, Detection
     kind = model.networks.recognizer if model.networks else "dlib"
     person, others = tracking.follow(seen, tracking.SAME.get(kind, tracking.SAME_ARCFACE))
     return {face.frame: face.detection for face in person}, numbers, others
+
+
+def searched(
+    stream: Iterator[tuple[int, np.ndarray]], find: Callable[[np.ndarray], list[Detection]]
+) -> Iterator[tuple[int, np.ndarray, list[Detection]]]:
+    """Frames with their numbers and the faces in them.
+
+    After `PATIENCE` frames without a face only each `EVERY`-th is searched, and where that shows
+    one, those before it are, too: what is missed is a face in view for less than `EVERY` frames.
+    """
+    without, waiting = 0, []
+    for number, frame in stream:
+        if without >= PATIENCE and len(waiting) < EVERY - 1:
+            waiting.append((number, frame))
+            continue
+        faces = find(frame)
+        for earlier, passed in waiting:
+            yield earlier, passed, find(passed) if faces else []
+        without, waiting = 0 if faces else without + 1, []
+        yield number, frame, faces
+    for earlier, passed in waiting:
+        yield earlier, passed, find(passed)
 
 
 def _align(
@@ -170,7 +194,7 @@ def reconstruct_video(
     *,
     steps: int,
     batch_size: int,
-    codec: str = "vp9",
+    codec: str = "vp8",
 ) -> Clip:
     """Write overlay.webm, track.jsonl (a line a frame), and the best frame's face as a photo's.
 

@@ -5,7 +5,7 @@ World and camera share one unit of length, that of the face model. Pixel centres
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
 DISTANCE = 1000.0  # from the camera to the origin of a face whose pose is zero
@@ -127,3 +127,53 @@ def unproject(
     x = (screen[..., 0] - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0]
     camera = jnp.stack([x * depth, y * depth, depth], -1) - translation[..., None, :]
     return jnp.einsum("...ji,...vj->...vi", rotation, camera, precision=_EXACT)
+
+
+def clip_near(
+    vertices: Float[Array, "b v 3"],
+    triangles: Int[Array, "t 3"],
+    attributes: Float[Array, "b v c"],
+    rotation: Float[Array, "b 3 3"],
+    translation: Float[Array, "b 3"],
+    *,
+    near: float,
+) -> tuple[Float[Array, "b 4*t 3"], Int[Array, "2*t 3"], Float[Array, "b 4*t c"]]:
+    """A mesh without what lies nearer to the camera than `near`, in the unit of the vertices.
+
+    `rasterize` leaves out triangles that reach behind the camera; of such scenes give it these.
+    Triangle i becomes i and i + t, of four vertices of its own (Sutherland and Hodgman 1974); what
+    is left of either may have no area. Neighbours have the same cut. Differentiable in vertices,
+    attributes and pose; the attributes in between are the flat triangle's, so interpolate with
+    `perspective`. ValueError unless `near` is positive.
+    """
+    if not near > 0:
+        raise ValueError(f"near must be positive, not {near}")
+    depth = (rotate(rotation, vertices) + translation[..., None, :])[..., 2:]
+    corners = jnp.concatenate([vertices, attributes, depth - near], -1)[:, triangles]
+    inside = corners[..., -1] >= 0  # [b t 3]
+    # Turned so that the odd one of the corners comes first, if one is alone on its side.
+    count = jnp.sum(inside, -1)
+    alone = jnp.where((count == 1)[..., None], inside, ~inside)
+    first = jnp.where((count == 0) | (count == 3), 0, jnp.argmax(alone, -1))
+    order = (first[..., None] + jnp.arange(3)) % 3
+    a, b, c = jnp.moveaxis(jnp.take_along_axis(corners, order[..., None], 2), 2, 0)
+    one, two, none = ((count == n)[..., None] for n in (1, 2, 0))
+
+    def cut(front: jax.Array, behind: jax.Array) -> jax.Array:
+        # Always from behind to the front: the same numbers for both triangles at an edge.
+        across = front[..., -1:] - behind[..., -1:]
+        share = -behind[..., -1:] / jnp.where(across > 0, across, 1.0)
+        return behind + share * (front - behind)
+
+    quad = (
+        jnp.where(two, cut(b, a), a),
+        jnp.where(one, cut(a, b), b),
+        jnp.where(one, cut(a, c), c),
+        jnp.where(two, cut(c, a), jnp.where(one, cut(a, c), c)),
+    )
+    # Nothing is left of what lies behind altogether: four times the same point.
+    points = jnp.stack([jnp.where(none, a, q) for q in quad], 2)
+    points = points.reshape(len(vertices), -1, points.shape[-1])
+    corner = 4 * jnp.arange(len(triangles), dtype=jnp.int32)[:, None]
+    halves = corner + jnp.array([0, 1, 2], jnp.int32), corner + jnp.array([0, 2, 3], jnp.int32)
+    return points[..., :3], jnp.concatenate(halves), points[..., 3:-1]

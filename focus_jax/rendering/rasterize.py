@@ -13,8 +13,8 @@ The rules, the same on every backend:
   others are back faces and culled.
 - A triangle with a vertex that is NaN, infinite, beyond 1e15 pixels, or not in front of the camera
   (depth outside 1e-20..1e20) covers nothing; nor does one of less than 1e-30 square pixels.
-  Triangles are not clipped where they reach behind the camera: a warning counts those that are left
-  out for it, where the positions are known, which inside jit they are not.
+  Those that reach behind the camera are to be cut before (`camera.clip_near`): a warning counts
+  those that are left out for it, where the positions are known, which inside jit they are not.
 - Interpolation is affine in screen space, as the authors', or perspective-correct on request; so is
   the depth that decides who is nearest.
 - The gradient is that of the interpolation inside the triangle that won. Silhouettes and depth
@@ -156,8 +156,8 @@ def _tell_of_cut(screen: jax.Array, triangles: jax.Array) -> None:
     cut = int((corners.any(-1) & ~corners.all(-1)).sum())
     if cut:
         warnings.warn(
-            f"{cut} triangles reach behind the camera and are left out, as none is clipped; move "
-            "the mesh away from the camera, or cut it into smaller triangles",
+            f"{cut} triangles reach behind the camera and are left out; cut the mesh before with "
+            "camera.clip_near, or move it away",
             stacklevel=3,
         )
 

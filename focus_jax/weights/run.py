@@ -185,13 +185,14 @@ def _exported(arrays: dict[str, Any]) -> dict[str, dict]:
     return {**arrays, "albedo_mean": {"mean": arrays["albedo_mean"]}}
 
 
-def export(workdir: str | Path, folder: Path) -> int:
+def export(workdir: str | Path, folder: Path, face_model: str | None = None) -> int:
     """Write the model of a run as a folder that `load_trained` reads; returns its bytes.
 
     Numbers are kept in half precision, which halves the file. Folders of this machine are left out
-    of the settings.
+    of the settings, and so is the face model, whose licence may forbid to hand it on: its digest
+    tells it. `face_model` is as in `load_trained`.
     """
-    trained = load_trained(workdir)
+    trained = load_trained(workdir, face_model)
     config = trained.config.copy_and_resolve_references().unlock()
     for section, name in (
         ("data", "root"),

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from focus_jax import commands
 
@@ -62,11 +63,25 @@ def test_an_unknown_word_is_one_sentence(capsys):
         (["weights", "import", "no.pth", "--as", "encoder", "o"], "there is no file no.pth"),
         (["face-model", "show", "no.h5"], "no.h5"),
         (["prepare", "nowhere", "out"], "no photos in nowhere"),
+        *(
+            ([*line.split(), "--face-model=away.npz"], "away.npz does not exist")
+            for line in (
+                "evaluate tables --workdir=shipped",
+                "evaluate landmarks people --model=shipped",
+                "evaluate scans scan.glb --model=shipped",
+                "now predict --workdir=shipped --photos=a --images=b --out=c",
+                "weights export shipped out",
+                "segment here --model=shipped --out=out",
+                "reconstruct here --model=shipped --out=out",
+            )
+        ),
         (["now", "score", "--dataset=a", "--predictions=b", "--images=c"], "c does not exist"),
     ],
 )
 def test_wrong_input_is_one_sentence(line, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "here" / "grey.png")
     assert commands.main(line) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and said in error

@@ -3,13 +3,21 @@ import numpy as np
 import pytest
 
 from focus_jax.data import face_detector
-from focus_jax.data.face_detector import Square, detect, find_squares, look, merge_boxes
+from focus_jax.data.face_detector import (
+    Square,
+    anchors,
+    detect,
+    find_squares,
+    look,
+    merge_boxes,
+)
 
 WHOLE = Square(np.array([64.0, 64.0]), 128.0, 0.0)
 
 
 def nothing(view):
-    return np.zeros((896, 16)), np.full(896, -100.0)
+    count = len(anchors(*view.shape[:2]))
+    return np.zeros((count, 16)), np.full(count, -100.0)
 
 
 def network_of(*spots, side=0.3):
@@ -20,7 +28,7 @@ def network_of(*spots, side=0.3):
         for number, colour in enumerate(spots):
             ys, xs = np.nonzero((np.abs(view.astype(int) - colour) < 40).all(-1))
             if len(xs):
-                centre = np.array([xs.mean(), ys.mean()]) - 128 * face_detector.ANCHORS[number]
+                centre = np.array([xs.mean(), ys.mean()]) - anchors(*view.shape[:2])[number]
                 right, left = centre - np.array([10, 8]), centre + np.array([10, -8])
                 size = (128 * side, 128 * side)
                 values[number] = [*centre, *size, *right, *left, *np.tile(centre, 4)]
@@ -38,12 +46,13 @@ def spotted(width, height, *places, colour=(255, 0, 0), radius=4):
 
 
 def test_anchors_lie_inside_and_at_the_centres_of_their_cells():
-    assert face_detector.ANCHORS.shape == (896, 2)
-    np.testing.assert_allclose(
-        face_detector.ANCHORS[[0, 1, 2, 512]],
-        [(1 / 32, 1 / 32), (1 / 32, 1 / 32), (3 / 32, 1 / 32), (1 / 16, 1 / 16)],
-    )
-    assert face_detector.ANCHORS.min() > 0 and face_detector.ANCHORS.max() < 1
+    found = anchors(128, 128)
+    assert found.shape == (896, 2) and found.min() > 0 and found.max() < 128
+    np.testing.assert_allclose(found[[0, 1, 2, 512]], [(4, 4), (4, 4), (12, 4), (8, 8)])
+    # Of a larger view: as many to a pixel, those of the last cells in the lower right corner.
+    larger = anchors(64, 160)
+    assert len(larger) == 896 * 64 * 160 / 128**2
+    np.testing.assert_allclose(larger[[2 * 8 * 20 - 1, -1]], [(156, 60), (152, 56)])
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, -1.3])
@@ -97,7 +106,7 @@ def test_a_face_is_where_the_network_sees_it():
     assert detect(network_of((255, 0, 0)), photo, whole, 0.95) == []
 
 
-def test_a_small_face_is_found_once_by_tiles():
+def test_a_small_face_is_found_once_where_the_photo_is_shown_larger():
     """A network blind to spots of under four of its pixels sees this one in no larger view."""
     seen = []
 
@@ -108,7 +117,7 @@ def test_a_small_face_is_found_once_by_tiles():
 
     (face,) = find_squares(see, spotted(1000, 800, (700, 200), radius=6))
     np.testing.assert_allclose(face.centre, (700, 200), atol=3)
-    assert len(seen) > 9
+    assert len(seen) == 8  # whole, turned, with a border; larger, twice; closer
 
 
 def test_a_photo_with_one_large_face_is_looked_at_once():
@@ -128,11 +137,35 @@ def test_nothing_is_found_in_the_dark(shape):
     assert find_squares(nothing, np.zeros((*shape, 3), np.uint8)) == []
 
 
-def test_tiles_cover_the_photo():
-    size, side = np.array([1000, 700]), 300.0
-    covered = np.zeros((700, 1000), int)
-    for tile in face_detector._tiles(size, side):
-        left, top = (tile.centre - side / 2).round().astype(int)
-        covered[top : top + 300, left : left + 300] += 1
-    assert covered.min() >= 1
-    assert covered[150:-150, 150:-150].min() >= 4  # half of each is its neighbour's
+@pytest.mark.parametrize("place", [(20, 13), (613, 201), (1170, 880)])
+def test_a_photo_shown_larger_is_not_moved(place):
+    """Its size is no multiple of the network's strides."""
+    photo = spotted(1203, 911, place, radius=10)
+    (face,) = face_detector._shown(network_of((255, 0, 0), side=0.2), photo, 0.4)
+    np.testing.assert_allclose(face.centre, place, atol=1.5)
+    assert face.side == pytest.approx(0.2 * 128 / 0.4, rel=0.01)
+
+
+def test_a_frame_without_a_face_costs_few_evaluations():
+    """At 1280 x 720: pixels that the network sees, in views of those it was made for."""
+    views = []
+
+    def see(view):
+        views.append(view.shape[0] * view.shape[1] / face_detector.SIDE**2)
+        return nothing(view)
+
+    assert find_squares(see, np.zeros((720, 1280, 3), np.uint8)) == []
+    assert len(views) == 7 and sum(views) < 17
+
+
+def test_what_lies_on_its_side_in_a_view_is_no_face(monkeypatch):
+    def see(view):
+        values, logits = network_of((255, 0, 0))(view)
+        values[:, 4:8] = values[:, [4, 5, 4, 5]] + np.array([0, 0, 2, 10])
+        closer = (view[..., 0] > 128).sum() > 100
+        return values, logits if closer else logits - 2.2
+
+    photo = spotted(1000, 800, (700, 200), radius=20)
+    assert find_squares(see, photo) == []
+    monkeypatch.setattr(face_detector, "TILTED", np.pi)
+    assert len(find_squares(see, photo)) == 1

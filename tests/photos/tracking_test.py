@@ -3,6 +3,7 @@
 import numpy as np
 
 from focus_jax.data.landmarks import Detection
+from focus_jax.photos import tracking
 from focus_jax.photos.tracking import LONGEST_GAP, Seen, Track, bridge, follow, over_time, smooth
 
 SAME = 0.9
@@ -52,6 +53,19 @@ def test_another_person_at_the_same_place_is_another_track():
     # Also where the other one is longer in view.
     faces, others = follow([[seen(n, 100, int(n >= 12))] for n in range(40)], SAME)
     assert [n for n, _ in places(faces)] == list(range(12, 40)) and others == 12
+
+
+def test_a_lookalike_at_the_same_place_is_another_track():
+    """Siblings, whose features have a cosine of 0.947; those of one person's frames have 0.98."""
+    siblings = np.array([[1.0, 0, 0, 0], [0.947, np.sqrt(1 - 0.947**2), 0, 0]])
+
+    def frame(n):
+        change = 0.1 * np.random.default_rng(n).choice([-1, 1]) * np.eye(4)[3]
+        features = siblings[int(n >= 12)] + change
+        return [Seen(n, detection(100), features / np.linalg.norm(features))]
+
+    faces, others = follow([frame(n) for n in range(20)], tracking.SAME["dlib"])
+    assert [n for n, _ in places(faces)] == list(range(12)) and others == 8
 
 
 def test_two_who_change_places_are_told_apart():

@@ -1,6 +1,7 @@
 """Frames of whole and of damaged videos, and overlays that browsers play."""
 
 import functools
+import inspect
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from focus_jax.photos import video_files
+from focus_jax.photos.video import reconstruct_video
 from focus_jax.photos.video_files import CODECS, Count, Writer, count_frames, frames
 
 
@@ -86,17 +88,22 @@ def test_what_is_written_is_read_again(tmp_path, codec, capfd):
     capfd.readouterr()
 
 
+def test_the_quickest_that_browsers_play_is_the_default():
+    given = inspect.signature(reconstruct_video).parameters["codec"].default
+    assert given == next(iter(CODECS)) == "vp8"
+
+
 def test_a_codec_that_is_missing_is_said_in_a_sentence(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(CODECS, "h264", (".mp4", "zzzz"))
     with (
         Writer(tmp_path / "overlay", "h264", tmp_path / "none.mp4") as writer,
-        pytest.raises(OSError, match="as h264; give --video-codec one of vp9, vp8, mpeg4"),
+        pytest.raises(OSError, match="as h264; give --video-codec one of vp8, vp9, mpeg4"),
     ):
         writer.write(np.zeros((48, 64, 3), np.uint8))
     capfd.readouterr()
 
 
-@pytest.mark.parametrize(("codec", "plays"), [("vp9", True), ("mpeg4", False)])
+@pytest.mark.parametrize(("codec", "plays"), [("vp8", True), ("vp9", True), ("mpeg4", False)])
 def test_a_browser_plays_the_overlay(tmp_path, codec, plays, capfd):
     """The test can fail: MPEG-4, as overlays once were, does not play."""
     names = ("chromium-headless-shell", "chromium", "google-chrome")

@@ -72,6 +72,25 @@ def test_a_video_without_a_face_is_said_to_have_none(model, clip):
         video.find_track(clip, lambda frame, path: [], model)
 
 
+def test_few_frames_without_a_face_are_searched_and_all_with_one():
+    """A face from frame 50 to 70, and one in frame 75; which frames are looked at."""
+    looked = []
+
+    def find(frame):
+        number = int(frame)
+        looked.append(number)
+        there = 50 <= number <= 70 or number == 75
+        return [Detection(shape().astype(np.float32), 1.0, "test")] if there else []
+
+    stream = ((n, np.array(n)) for n in range(120) if n != 60)  # one cannot be read
+    found = [(n, int(frame), len(faces)) for n, frame, faces in video.searched(stream, find)]
+    assert [n for n, _, _ in found] == [n for n, _, _ in sorted(found)]
+    assert [n for n, _, _ in found] == [n for n in range(120) if n != 60]
+    assert all(n == frame for n, frame, _ in found)
+    assert [n for n, _, faces in found if faces] == [*range(50, 60), *range(61, 71), 75]
+    assert len(looked) == len(set(looked)) and len([n for n in looked if n < 48]) < 17
+
+
 def test_what_of_a_damaged_video_is_missing_is_said(model, clip, capfd):
     damage(clip, 0.3, 0.15)
 

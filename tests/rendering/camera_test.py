@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from focus_jax.rendering import camera
+from focus_jax.rendering import camera, rasterize
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +105,80 @@ def test_rotate_and_its_gradient_are_those_of_the_product(leading):
     )
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+SIZE = 24
+# The camera is 10 above a floor of one square and looks along it, so that it lies on both sides.
+FLOOR = np.array([[-900, 10, -500], [900, 10, -500], [900, 10, 2000], [-900, 10, 2000.0]])
+STRAIGHT = jnp.eye(3)[None], jnp.zeros((1, 3))
+
+
+def floor_seen(backend, corners=FLOOR, pose=STRAIGHT, colours=FLOOR):
+    """Where on the floor each pixel looks, and whether it sees it."""
+    corners, colours = (jnp.asarray(x, jnp.float32)[None] for x in (corners, colours))
+    triangles = jnp.array([[0, 1, 2], [0, 2, 3]])
+    clipped = camera.clip_near(corners, triangles, colours, *pose, near=1.0)
+    screen = camera.project(clipped[0], *pose, camera.intrinsics(SIZE, SIZE))
+    image, index = rasterize.render(
+        screen, clipped[1], clipped[2], SIZE, SIZE, backend, perspective=True
+    )
+    return image[0], index[0]
+
+
+@pytest.mark.parametrize("backend", ["jnp", "warp"])
+def test_a_floor_that_reaches_behind_the_camera_is_seen(backend):
+    image, index = jax.jit(floor_seen, static_argnums=0)(backend)
+    y, x = np.indices((SIZE, SIZE)) - (SIZE - 1) / 2
+    focal = camera.FOCAL * SIZE / 2
+    # The ray (x, y, focal) meets the floor at a height of 10: so far away, and before its end.
+    away = 10 * focal / np.where(y > 0, y, np.nan)
+    seen = away <= 2000
+    np.testing.assert_array_equal(np.asarray(index) >= 0, seen)
+    expected = np.stack([x * away / focal, np.full_like(x, 10), away], -1)
+    np.testing.assert_allclose(np.asarray(image)[seen], expected[seen], rtol=1e-3, atol=1e-2)
+
+
+def test_the_gradient_goes_through_the_cut():
+    """Of a corner behind the camera, too: it moves what is seen of the floor."""
+
+    def mean(corners, pose, colours):
+        return jnp.mean(floor_seen("jnp", corners, pose, colours)[0] * jnp.array([0.1, 1, 0.01]))
+
+    arguments = jnp.asarray(FLOOR, jnp.float32), STRAIGHT, jnp.asarray(FLOOR, jnp.float32)
+    found = jax.jit(jax.grad(mean, argnums=(0, 2)))(*arguments)
+    assert np.isfinite(found[0]).all() and np.isfinite(found[1]).all()
+    value = jax.jit(mean)
+    for which, corner, axis, step in ((0, 0, 1, 0.02), (0, 2, 1, 0.02), (2, 0, 2, 10.0)):
+        change = jnp.zeros((4, 3)).at[corner, axis].set(step)
+        moved = [
+            value(*(a + s * change if i == which else a for i, a in enumerate(arguments)))
+            for s in (1, -1)
+        ]
+        expected = (moved[0] - moved[1]) / (2 * step)
+        number = (0, None, 1)[which]
+        np.testing.assert_allclose(found[number][corner, axis], expected, rtol=0.03)
+
+
+def test_clipping_leaves_alone_what_is_in_front():
+    vertices = random(2, 30, 3, seed=1) * 20 + jnp.array([0, 0, 200.0])
+    triangles = jnp.asarray(np.random.default_rng(2).integers(0, 30, (40, 3)))
+    colours = random(2, 30, 2, seed=3)
+    pose = jnp.eye(3)[None].repeat(2, 0), jnp.zeros((2, 3))
+    found = camera.clip_near(vertices, triangles, colours, *pose, near=1.0)
+    np.testing.assert_array_equal(found[0][:, found[1][:40]], vertices[:, triangles])
+    np.testing.assert_array_equal(found[2][:, found[1][:40]], colours[:, triangles])
+    rest = np.asarray(found[0][:, found[1][40:]])
+    assert (rest[:, :, 1] == rest[:, :, 2]).all()  # no area
+    behind = camera.clip_near(-vertices, triangles, colours, *pose, near=1.0)[0]
+    assert (np.ptp(np.asarray(behind).reshape(2, 40, 4, 3), axis=2) == 0).all()
+    with pytest.raises(ValueError, match="near must be positive, not 0"):
+        camera.clip_near(vertices, triangles, colours, *pose, near=0)
+
+
+def test_neighbours_have_the_same_cut():
+    vertices = jnp.array([[[0, 0, -3], [1, 0, 7], [0, 1, 5], [1, 1, -2.0]]]) * 1.1
+    triangles = jnp.array([[0, 1, 2], [1, 3, 2]])
+    pose = jnp.eye(3)[None], jnp.zeros((1, 3))
+    found = camera.clip_near(vertices, triangles, vertices[..., :0], *pose, near=0.7)[0][0]
+    one, other = (set(map(tuple, np.asarray(part).tolist())) for part in (found[:4], found[4:]))
+    assert len(one & other) == 2 and (np.asarray(found)[:, 2] >= 0.7 - 1e-6).all()

@@ -1,0 +1,34 @@
+"""What the reports look at: photos and renderings in the same colours."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+
+from experiments import shipped_report
+from experiments.outlined_report import CASTS, cast, hidden
+from focus_jax.data.align import align_face
+from focus_jax.data.faces import Face
+from focus_jax.data.landmarks import Detection
+from focus_jax.photos.trained import load_model
+
+LANDMARKS = Path(__file__).parents[1] / "astronaut_landmarks.json"
+
+
+def test_renderings_are_in_the_colours_that_the_segmenter_sees(monkeypatch):
+    """Of a photo whose cast is taken off, too: there the mask missed most of the face."""
+    monkeypatch.setattr(shipped_report, "BATCH", 2)
+    model = load_model("shipped")
+    points = np.array(json.loads(LANDMARKS.read_text()))
+    crop, landmarks, transform = align_face(skimage.data.astronaut(), points, model.record_size)
+    face = Face(0, Detection(points, 1.0, "test"), crop, landmarks, transform)
+    grey = face._replace(crop=cast(crop, "grey"))
+    assert (cast(crop, "grey") == cast(crop, "grey")[..., :1]).all() and CASTS["grey"] is None
+    seen = shipped_report.look(model, [face, grey], 0)
+    plain, other = (
+        (image * mask).sum((0, 1)) / (drawn * mask).sum((0, 1))
+        for image, drawn, mask in zip(seen.image, seen.rendering, seen.mask, strict=True)
+    )
+    np.testing.assert_allclose(other / other.mean(), plain / plain.mean(), atol=0.15)
+    assert np.ptp(hidden(seen)) < 0.05
