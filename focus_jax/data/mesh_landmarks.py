@@ -1,4 +1,4 @@
-"""68 iBUG points out of MediaPipe's 478."""
+"""What MediaPipe's 478 points are: 68 iBUG points out of them, their mirror images."""
 
 import numpy as np
 from jaxtyping import Float
@@ -82,6 +82,15 @@ IBUG = (
     (14, 14, 0.000),
     (178, 87, 0.825),
 )
+
+# Points on the middle line. Those of the subject's right side and of his left one, 248 to 467, have
+# the same order; then come two irises, which begin at the same side of the photo. (Facts of the
+# mesh.)
+MIDDLE = (*(0, 1, 2, 4, 5, 6, *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200),)
+MIRROR = np.arange(478)  # of each point, the number of its mirror image
+MIRROR[[n for n in range(248) if n not in MIDDLE]] = np.arange(248, 468)
+MIRROR[[468, 469, 470, 471, 472]] = 473, 476, 475, 474, 477
+MIRROR[MIRROR[np.arange(478) < MIRROR]] = np.flatnonzero(np.arange(478) < MIRROR)
 
 
 def ibug_landmarks(points: Float[np.ndarray, "478 c"]) -> Float[np.ndarray, "68 2"]:

@@ -1,6 +1,7 @@
 """A folder of photos with landmarks, as aligned crops: the layout of the authors' release.
 
 FOLDER/train_landmarks.csv and FOLDER/val_landmarks.csv, the photos in FOLDER/Dataset or FOLDER.
+Dense landmarks may lie beside each csv (`dense_landmarks`).
 """
 
 import functools
@@ -16,9 +17,10 @@ import loky
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax.data.align import align_face
+from focus_jax.data.align import align_face, transform_points
 from focus_jax.data.augment import MARGIN
 from focus_jax.data.decode import decode
+from focus_jax.data.dense_landmarks import read_dense, unknown
 from focus_jax.data.landmarks import LandmarkRow, check_inside, read_landmarks
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,8 @@ def fingerprint(root: Path) -> str:
     """
     digest = hashlib.sha256()
     for name in CSV.values():
-        digest.update((root / name).read_bytes() if (root / name).is_file() else b"")
+        for file in (root / name, (root / name).with_suffix(".npz")):
+            digest.update(file.read_bytes() if file.is_file() else b"")
     for path in sorted(p for p in _folder(root).rglob("*") if p.is_file()):
         about = path.stat()
         line = f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n"
@@ -67,17 +70,17 @@ def photo_records(
     """Aligned crops of a split, `train` or `validation`, in the order of its csv.
 
     Crops have `size` pixels and a margin for augmentation around them (`augment.MARGIN`); their
-    landmarks and `transform` (photo to crop) are in pixels with the margin; `fix_y_offset` is of
-    `align_face`. Unreadable photos are
-    left out and listed; a ValueError tells of more than 5 % of them, of a missing folder, and of
-    rows that do not fit their photo.
+    landmarks, `dense_landmarks` where there are any, and `transform` (photo to crop) are in pixels
+    with the margin; `fix_y_offset` is of `align_face`. Unreadable photos are left out and listed; a
+    ValueError tells of more than 5 % of them, of a missing folder, and of rows that do not fit
+    their photo.
     """
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder; set config.data.root to that of your photos")
     path = root / CSV[split]
-    rows = read_landmarks(path)
+    rows, dense = read_landmarks(path), read_dense(path)
     unreadable: list[str] = []
-    read = functools.partial(_crop, _folder(root), path, size, fix_y_offset)
+    read = functools.partial(_crop, _folder(root), path, dense, size, fix_y_offset)
     # A few at a time: the pool would read on without end before a slow writer, or after an error.
     with (
         ThreadPoolExecutor(loky.cpu_count()) as pool,
@@ -107,7 +110,12 @@ def _unreadable(names: list[str], count: int, csv: Path) -> str:
 
 
 def _crop(
-    folder: Path, csv: Path, size: int, fix_y_offset: bool, row: LandmarkRow
+    folder: Path,
+    csv: Path,
+    dense: dict[str, np.ndarray] | None,
+    size: int,
+    fix_y_offset: bool,
+    row: LandmarkRow,
 ) -> dict[str, Any] | str:
     try:
         photo = read_photo(folder / row.filename)
@@ -124,9 +132,13 @@ def _crop(
         )
     except ValueError as error:
         raise ValueError(f"{csv}, row {row.row} ({row.filename}): {error}") from None
-    return {
+    record = {
         "image": aligned.image,
         "landmarks": aligned.landmarks,
         "transform": aligned.transform.astype(np.float32),
         "filename": row.filename,
     }
+    if dense is not None:
+        points = dense.get(row.filename, unknown())
+        record["dense_landmarks"] = transform_points(aligned.transform, points)
+    return record

@@ -11,6 +11,7 @@ from focus_jax.types import Batch
 
 Records = Sequence[dict[str, Any]]
 TRUTH = (
+    "dense_landmarks",
     "clean",
     "pasted",
     "whole",
@@ -36,7 +37,7 @@ def to_batch(records: Sequence[dict[str, Any]]) -> Batch:
     for name in ("mask", "pasted"):
         if name in optional:
             optional[name] = (optional[name] >= 128).astype(np.float32)[..., None]
-    for name in ("whole", "neutral", "pose", "features", "coefficients"):
+    for name in ("dense_landmarks", "whole", "neutral", "pose", "features", "coefficients"):
         if name in optional:
             optional[name] = optional[name].astype(np.float32)
     if "occluder" in optional:

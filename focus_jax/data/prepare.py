@@ -1,7 +1,8 @@
 """A folder of photos made ready for training: `focus-jax prepare FOLDER OUT`.
 
 OUT becomes what `--config.data.root` reads: crops around each face in Dataset/, and their landmarks
-in train_landmarks.csv and val_landmarks.csv. Beside them: the same faces aligned as ArrayRecord in
+in train_landmarks.csv and val_landmarks.csv, dense ones in an npz beside each where the detector
+gives them (`data.dense_landmarks`). Beside them: the same faces aligned as ArrayRecord in
 records/train and records/validation (`data.records.open_records`), report.txt with all that was
 dropped and why, and contact.jpg, a sheet of faces with their landmarks to look over.
 """
@@ -27,9 +28,10 @@ from focus_jax.data.align import (
     turn_needed,
 )
 from focus_jax.data.augment import MARGIN
+from focus_jax.data.dense_landmarks import unknown, write_dense
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Found, Photo, ahead
-from focus_jax.data.landmarks import LandmarkRow
+from focus_jax.data.landmarks import POINTS, LandmarkRow
 from focus_jax.data.photos import CSV, UnreadablePhoto, photo_records, read_photo
 from focus_jax.data.records import write_records
 
@@ -44,6 +46,7 @@ THUMBNAIL, COLUMNS, ROWS = 80, 20, 20  # of the contact sheet
 
 class Kept(NamedTuple):
     row: LandmarkRow
+    dense: np.ndarray | None  # [478 2], pixels of the crop as the row's
     split: str
     thumbnail: np.ndarray
 
@@ -51,7 +54,8 @@ class Kept(NamedTuple):
 def crop_face(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The part of a photo that training can see of a face, at most CROP wide, and its landmarks.
 
-    It ends where the photo ends. ValueError for faces that are too small or cannot be aligned.
+    These are 68, and any others after them, `[n 2]`. It ends where the photo ends. ValueError for
+    faces that are too small or cannot be aligned.
     """
     eyes = float(np.linalg.norm(landmarks[36] - landmarks[45]))
     if eyes < SMALLEST:
@@ -90,10 +94,13 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
     (out / "Dataset").mkdir(parents=True)
     dropped: list[str] = list(found.problems)
     rows: dict[str, list[LandmarkRow]] = {name: [] for name in CSV}
+    dense: dict[str, np.ndarray] = {}
     sheet: list[np.ndarray] = []
     total = 0
     for kept in _faces(found.photos, names, source, out / "Dataset", dropped):
         rows[kept.split].append(kept.row)
+        if kept.dense is not None:
+            dense[kept.row.filename] = kept.dense
         total += 1
         # A fixed number of them, spread over all that come: the sheet's memory does not grow.
         if len(sheet) < COLUMNS * ROWS:
@@ -112,6 +119,9 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
             for row in rows[split]
         )
         _write_text(out / name, "\n".join(lines) + "\n")
+        if dense:  # of each face, so that all records have the same fields
+            names = [row.filename for row in rows[split]]
+            write_dense(out / name, {n: dense.get(n, unknown()) for n in names})
     (out / "contact.jpg").write_bytes(_jpeg(contact_sheet(sheet)))
     for split in CSV:
         if rows[split]:
@@ -194,15 +204,21 @@ def _faces(
                 dropped.append(f"{photo.name}: {problem}")
                 continue
             for number, detection in enumerate(detections):
+                points = [detection.landmarks]
+                if detection.mesh is not None:
+                    points.append(detection.mesh[:, :2])
                 try:
-                    crop, landmarks = crop_face(image, detection.landmarks)
+                    crop, moved = crop_face(image, np.concatenate(points))
                 except ValueError as problem:
                     dropped.append(f"{photo.name}, face {number}: {problem}")
                     continue
                 name = f"{names[photo.name]}_{number}.jpg"
                 (folder / name).write_bytes(_jpeg(crop))
-                row = LandmarkRow(name, landmarks.astype(np.float32), 0)
-                yield Kept(row, split_of(photo.name), _thumbnail(crop, landmarks))
+                landmarks, others = moved[:POINTS].astype(np.float32), moved[POINTS:]
+                thumbnail = _thumbnail(crop, landmarks)
+                row = LandmarkRow(name, landmarks, 0)
+                dense = others if len(others) else None
+                yield Kept(row, dense, split_of(photo.name), thumbnail)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 
 from focus_jax.data.cache import Cached
 from focus_jax.data.cutting import cut_records
+from focus_jax.data.dense_landmarks import unknown
 from focus_jax.data.features import recognized
 from focus_jax.data.occluders import OCCLUDERS, paste_occluder
 from focus_jax.data.photos import fingerprint, photo_records
@@ -227,15 +228,21 @@ def _photos(config: Config) -> Splits:
     train, validation = split("train", data.train_count), split("validation", data.validation_count)
     if data.get("synthetic", 0):
         faces = _faces(config, "train", data.synthetic, occluded=0.0, noise=True)
-        train = [_unlabelled(r, whole=False) for r in train] + [
-            _unlabelled(r, whole=True) for r in faces
+        dense = "dense_landmarks" in train[0] or "dense_landmarks" in faces[0]
+        train = [_unlabelled(r, whole=False, dense=dense) for r in train] + [
+            _unlabelled(r, whole=True, dense=dense) for r in faces
         ]
     return Splits(train, validation, list(pasted(validation, seed=config.seed)))
 
 
-def _unlabelled(record: dict[str, Any], *, whole: bool) -> dict[str, Any]:
-    """What photos and synthetic faces both have; `whole`: certainly nothing is before the face."""
+def _unlabelled(record: dict[str, Any], *, whole: bool, dense: bool) -> dict[str, Any]:
+    """What photos and synthetic faces both have; `whole`: certainly nothing is before the face.
+
+    With `dense` landmarks, which either may lack.
+    """
     shared = {name: record[name] for name in ("image", "landmarks", "filename")}
+    if dense:
+        shared["dense_landmarks"] = record.get("dense_landmarks", unknown())
     return shared | {"whole": np.uint8(whole)}
 
 

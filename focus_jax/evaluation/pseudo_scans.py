@@ -14,7 +14,7 @@ from jaxtyping import Float
 from focus_jax.data.photos import read_photo
 from focus_jax.evaluation.scan_pictures import ABOVE, FACING, Scan, light_of, pose_of, sample
 from focus_jax.evaluation.scans import SEVEN
-from focus_jax.face_models import BUILTIN, ict, npz
+from focus_jax.face_models import ict, lender, npz
 from focus_jax.rendering import morphable
 from focus_jax.types import REGIONS, FaceModel
 
@@ -52,7 +52,7 @@ def coloured_heads(model: Path, skins: Path) -> FaceModel:
     paths = sorted(skins.glob("*_diffuse*.png"))
     if not paths:
         raise ValueError(f"{skins} holds no skins (*_diffuse*.png)")
-    builtin = npz.from_arrays(npz.read_arrays(BUILTIN), BUILTIN)
+    builtin = lender()
     builtin = dataclasses.replace(
         builtin,
         albedo_mean=np.zeros_like(builtin.albedo_mean),

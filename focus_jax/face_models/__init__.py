@@ -9,10 +9,12 @@ subtract.
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from focus_jax.face_models import bfm, bfm2009, companions, flame, ict, npz
 from focus_jax.face_models.meshes import Mesh, check_mesh
 from focus_jax.system import content
-from focus_jax.types import FaceModel
+from focus_jax.types import REGIONS, FaceModel
 
 BUILTIN = Path(__file__).parent / "builtin.npz"
 
@@ -41,7 +43,7 @@ def load_face_model(
         raise ValueError("no face model is named (config.face_model.name); give builtin or a file")
     path = Path(name_or_path).expanduser()
     if folder := ict.folder_of(path):
-        return ict.from_folder(folder, _builtin(), modes=modes, mesh=mesh)
+        return ict.from_folder(folder, lender(), modes=modes, mesh=mesh)
     if path.is_dir():
         raise ValueError(f"{path} is a folder, but not ICT-FaceKit's; name the face model's file")
     if not path.is_file():
@@ -49,10 +51,10 @@ def load_face_model(
     _check_content(path)
     for reader in (bfm, bfm2009, flame):
         if reader.recognizes(path):
-            return reader.read(path, _builtin(), modes=modes, mesh=mesh)
+            return reader.read(path, lender(), modes=modes, mesh=mesh)
     arrays = npz.read_arrays(path)
     if ict.is_ict(arrays):
-        return ict.from_arrays(arrays, path, _builtin(), modes=modes, mesh=mesh)
+        return ict.from_arrays(arrays, path, lender(), modes=modes, mesh=mesh)
     return _first_modes(npz.from_arrays(arrays, path), modes)
 
 
@@ -87,3 +89,18 @@ def _first_modes(model: FaceModel, modes: tuple[int, int, int]) -> FaceModel:
 
 def _builtin() -> FaceModel:
     return npz.from_arrays(npz.read_arrays(BUILTIN), BUILTIN)
+
+
+def lender() -> FaceModel:
+    """What of the built-in face others borrow from: what is seen of it with the mouth closed."""
+    model = _builtin()
+    inside = np.isin(model.region, [REGIONS.index(name) for name in ("teeth", "gums", "mouth")])
+    triangles = model.triangles[~inside[model.triangles].any(axis=1)]
+    kept = np.unique(np.concatenate([triangles.ravel(), model.landmark_vertices.ravel()]))
+    fields = ("shape_mean", "identity_basis", "expression_basis", "albedo_mean", "albedo_basis")
+    return dataclasses.replace(
+        model,
+        **{name: getattr(model, name)[kept] for name in (*fields, "region", "uv")},
+        triangles=np.searchsorted(kept, triangles),
+        landmark_vertices=np.searchsorted(kept, model.landmark_vertices),
+    )

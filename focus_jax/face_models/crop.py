@@ -52,9 +52,17 @@ def face_patch(
     label = _components(kept)
     sizes = np.bincount(label)
     main = label == sizes.argmax()
-    for part in np.flatnonzero(sizes >= 50):
-        own = label == part
-        main |= own & bool((region[kept[own]] == EYES).mean() > 0.9)
+    balls = {
+        part: vertices[np.unique(kept[label == part])]
+        for part in np.flatnonzero((sizes >= 50) & (sizes < sizes.max()))
+        if (region[kept[label == part]] == EYES).mean() > 0.9
+    }
+    # Of surfaces within one another, as cornea and iris are in some models, the foremost is seen.
+    seen: list[np.ndarray] = []
+    for part, points in sorted(balls.items(), key=lambda ball: -ball[1][:, 2].max()):
+        if all(np.linalg.norm(points.mean(axis=0) - other) > REACH for other in seen):
+            seen.append(points.mean(axis=0))
+            main |= label == part
     kept = kept[main]
     used = np.unique(kept)
     return used, np.searchsorted(used, kept).astype(np.int32)

@@ -1,11 +1,12 @@
 """The project's own face-model format: one npz of plain arrays (format "focus_jax 2").
 
-Keys are the fields of `types.FaceModel`, and `format`; `expression_mean`, `name`, `units` and
-`licence` may be absent. Bases are `[v 3 k]` with one standard deviation per unit, in any float
-type; see `FaceModel` for the other shapes. Two things are new since "focus_jax 1", which is read
-too. A basis may be of integers, `KEY_step` beside it being what 1 is worth. And
-`expression_basis` may be given as `expression_units [v 3 52]`, the 52 ARKit units at full weight
-(`arkit`), and `expression_mixture [52 e]`, the weights that make up each mode.
+Keys are the fields of `types.FaceModel`, and `format`; `expression_mean`, `name`, `units`,
+`licence` and the two of dense landmarks, these together, may be absent. Bases are `[v 3 k]` with
+one standard deviation per unit, in any float type; see `FaceModel` for the other shapes. Two things
+are new since "focus_jax 1", which is read too. A basis may be of integers, `KEY_step` beside it
+being what 1 is worth. And `expression_basis` may be given as `expression_units [v 3 52]`, the 52
+ARKit units at full weight (`arkit`), and `expression_mixture [52 e]`, the weights that make up each
+mode.
 """
 
 import math
@@ -33,7 +34,12 @@ SHAPES: dict[str, tuple[Any, ...]] = {  # letters stand for sizes that must agre
     "region": ("v",),
     "uv": ("v", 2),
 }
-OPTIONAL = {"expression_mean": ("v", 3)}
+OPTIONAL: dict[str, tuple[Any, ...]] = {
+    "expression_mean": ("v", 3),
+    "dense_landmark_vertices": (478, 3),
+    "dense_landmark_weights": (478, 3),
+}
+VERTICES = ("triangles", "landmark_vertices", "dense_landmark_vertices")  # indices of these
 
 
 class _MisfitError(Exception):
@@ -138,7 +144,7 @@ def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
         if not fits:
             raise ValueError(f"{path}: {key!r} has the shape {array.shape} instead of {wanted}")
         sizes |= {n: s for n, s in zip(shape, array.shape, strict=True) if isinstance(n, str)}
-        limit = {"triangles": sizes["v"], "landmark_vertices": sizes["v"], "region": len(REGIONS)}
+        limit = {**dict.fromkeys(VERTICES, sizes["v"]), "region": len(REGIONS)}
         if key in limit:
             fields[key] = as_indices(array, limit[key], key, path)
         else:
@@ -146,8 +152,21 @@ def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
     sums = fields["landmark_weights"].sum(axis=1)
     if np.abs(sums - 1).max() > 1e-3:
         raise ValueError(f"{path}: 'landmark_weights' has rows that do not sum to 1")
+    _check_dense(fields, path)
     names = {k: str(arrays[k]) for k in ("name", "units", "licence") if k in arrays}
     return FaceModel(**fields, **names)
+
+
+def _check_dense(fields: dict[str, Any], path: Path) -> None:
+    keys = ("dense_landmark_vertices", "dense_landmark_weights")
+    given = [key for key in keys if key in fields]
+    if len(given) == 1:
+        raise ValueError(
+            f"{path} has the key {given[0]!r} alone; {' and '.join(keys)} belong together"
+        )
+    sums = fields["dense_landmark_weights"].sum(axis=1) if given else np.ones(1)
+    if (np.minimum(np.abs(sums - 1), np.abs(sums)) > 1e-3).any():
+        raise ValueError(f"{path}: 'dense_landmark_weights' has rows that sum to neither 1 nor 0")
 
 
 def unpacked(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:

@@ -21,8 +21,10 @@ from trimesh.visual.material import PBRMaterial
 
 from focus_jax.face_models import BUILTIN
 from focus_jax.types import FaceModel
+from focus_jax.weights.run import SHIPPED
 
 BUILTIN_ATLAS = BUILTIN.with_name("builtin_atlas.npz")
+SHIPPED_ATLAS = SHIPPED / "atlas.npz"  # of `SHIPPED / "face_model.npz"`
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
 
 
@@ -38,13 +40,14 @@ def make_atlas(face_model: FaceModel) -> Atlas:
     """The face model's surface laid flat, without overlaps.
 
     The model's own texture coordinates are one a vertex, so that triangles across their cuts are
-    smeared over the whole texture; here such vertices are doubled. The built-in model brings its
-    atlas along (`third_party/build_builtin_atlas.py`); others are laid flat by xatlas. ValueError
-    where that is not installed.
+    smeared over the whole texture; here such vertices are doubled. The built-in model and the one
+    of the shipped weights bring their atlas along (`third_party/build_builtin_atlas.py`); others
+    are laid flat by xatlas. ValueError where that is not installed.
     """
-    builtin = builtin_atlas()
-    if np.array_equal(builtin.vertex[builtin.triangles], face_model.triangles):
-        return builtin
+    for path in (BUILTIN_ATLAS, SHIPPED_ATLAS):
+        atlas = _stored_atlas(path)
+        if np.array_equal(atlas.vertex[atlas.triangles], face_model.triangles):
+            return atlas
     if importlib.util.find_spec("xatlas") is None:
         raise ValueError(
             f"the texture of {face_model.name or 'this face model'} needs xatlas: "
@@ -54,9 +57,8 @@ def make_atlas(face_model: FaceModel) -> Atlas:
 
 
 @functools.cache
-def builtin_atlas() -> Atlas:
-    """That of the built-in model's mesh."""
-    with np.load(BUILTIN_ATLAS) as stored:
+def _stored_atlas(path: Path) -> Atlas:
+    with np.load(path) as stored:
         vertex, triangles = (stored[key].astype(np.int64) for key in ("vertex", "triangles"))
         return Atlas(vertex, triangles, stored["uv"].astype(np.float32))
 

@@ -89,6 +89,7 @@ def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
         model.recognizer,
         steps,
         decoding=decoding,
+        dense=batch.dense_landmarks,
         kind=model.networks.recognizer if model.networks else "dlib",
         drawing=_drawing(model.networks),
     )

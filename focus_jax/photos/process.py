@@ -208,7 +208,11 @@ def _infer(waiting: deque[Waiting], model: Model, steps: int, batch_size: int) -
     full = [face for _, face in chosen]
     full += [full[-1]] * (batch_size - len(full))
     batch = make_batch(
-        model, np.stack([f.crop for f in full]), np.stack([f.landmarks for f in full])
+        model,
+        *(
+            np.stack([getattr(f, k) for f in full])
+            for k in ("crop", "landmarks", "dense_landmarks")
+        ),
     )
     found = jax.device_get(infer(model, batch, steps))
     for i, (place, _) in enumerate(chosen):

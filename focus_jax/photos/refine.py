@@ -17,7 +17,9 @@ import optax
 from jaxtyping import Array, Float
 
 from focus_jax import forward, losses
+from focus_jax.data.belief import Points, believed, fitted
 from focus_jax.networks import recognizer
+from focus_jax.rendering import camera
 from focus_jax.rendering.render import PLAIN, Drawing
 from focus_jax.types import FaceCode, FaceModel
 
@@ -49,21 +51,32 @@ class Errors(NamedTuple):
     likeness: Float[Array, "b"]  # 1 - cosine between the deep features of photo and rendering
 
 
-def _errors(face: forward.Reconstruction, image, landmarks, mask, likeness) -> Errors:
+def _errors(face: forward.Reconstruction, face_model, image, points, mask, likeness) -> Errors:
     # A batch of one: the losses average over their batch, and each face is its own problem.
-    def one(rendered, coverage, found, image, landmarks, mask):
+    def one(rendered, coverage, own, image, points, mask):
+        side = image.shape[1]
         return (
             losses.masked_photometric(image[None], rendered[None], (mask * coverage)[None]),
-            losses.landmark(
-                found[None] / image.shape[1], landmarks[None] / image.shape[1], jnp.ones(68)
-            ),
+            losses.landmark(own[None] / side, points.found[None] / side, points.weights),
         )
 
     rendering = face.rendering
-    both = jax.vmap(one)(
-        rendering.image, rendering.coverage, face.landmarks, image, landmarks, mask
-    )
+    own = fitted(face_model, rendering.screen_vertices, points)
+    both = jax.vmap(one)(rendering.image, rendering.coverage, own, image, points, mask)
     return Errors(*both, likeness)
+
+
+@functools.partial(jax.jit, static_argnames=("decoding", "drawing"))
+def _believed(
+    raw, landmarks, dense, mask, face_model, *, decoding: forward.Decoding, drawing: Drawing
+) -> Points:
+    """What a descent from `raw` holds against the face: once, as errors must stay comparable."""
+    code = forward.decode(raw, forward.widths(face_model), decoding)
+    face = forward.reconstruct(code, face_model, *mask.shape[1:3], drawing=drawing).rendering
+    hidden = face.coverage * (1.0 - mask)
+    rotation, _ = camera.extrinsics(code.pose)
+    weights = jnp.ones(landmarks.shape[1])
+    return believed(face_model, face.screen_vertices, rotation, landmarks, dense, hidden, weights)
 
 
 class _Descent(NamedTuple):
@@ -82,7 +95,7 @@ def _score(errors: Errors, weights: dict[str, float]) -> Float[Array, "b"]:
 
 def _descend(
     raw: Float[Array, "b n"],
-    photo: tuple[jax.Array, jax.Array, jax.Array],  # image, landmarks and mask, as in `refine`
+    photo: tuple[jax.Array, Points, jax.Array],  # with the mask, as in `refine`
     face_model: FaceModel,
     frozen: dict,
     steps: int,
@@ -104,7 +117,7 @@ def _step(
     now: _Descent,
     part: Float[Array, ""],  # of the steps that lies behind: 0 at the first
     image,
-    landmarks,
+    points,
     mask,
     face_model,
     frozen,
@@ -124,9 +137,9 @@ def _step(
         if seen is not None:
             # Cut out by the photo's landmarks both: a face at the wrong place is no likeness.
             picture = face.rendering.image * mask * face.rendering.coverage
-            drawn = recognizer.embedding(frozen, picture, landmarks, kind=kind)
+            drawn = recognizer.embedding(frozen, picture, points.found[:, :68], kind=kind)
             likeness = 1.0 - jnp.sum(seen * drawn, axis=-1)
-        errors = _errors(face, image, landmarks, mask, likeness)
+        errors = _errors(face, face_model, image, points, mask, likeness)
         coefficients = (code.identity, code.expression, code.albedo)
         prior = sum(jnp.sum(c**2) for c in coefficients)
         light = code.light.reshape(-1, 3, 9)
@@ -191,6 +204,7 @@ def refine(
     steps: int,
     *,
     decoding: forward.Decoding,
+    dense: Float[Array, "b 478 2"] | None = None,
     kind: str = "dlib",
     drawing: Drawing = PLAIN,
 ) -> tuple[Float[Array, "b n"], Errors, Errors]:
@@ -198,11 +212,13 @@ def refine(
 
     Of the codes on the way each face keeps the one of the lowest weighted sum of errors among those
     whose landmark error is at most `LEEWAY` times that of the start, or `FLOOR`. `decoding` is that
-    of `raw` and bounds light and tone (see `freed`); `frozen` and `kind` are the recognizer's.
+    of `raw` and bounds light and tone (see `freed`); `dense` landmarks count where the face model
+    has places for them (`data.belief`); `frozen` and `kind` are the recognizer's.
     """
     seen = _embed(frozen, image * mask, landmarks, kind=kind)
     fixed = {"decoding": decoding, "kind": kind, "drawing": drawing}
-    photo = image, landmarks, mask
+    made = {"decoding": decoding, "drawing": drawing}
+    photo = image, _believed(raw, landmarks, dense, mask, face_model, **made), mask
     found = _descend(raw, photo, face_model, frozen, steps, weights=WEIGHTS, seen=seen, **fixed)
     return found.best, found.start, found.lowest
 
@@ -217,7 +233,8 @@ def start(
 ) -> Float[Array, "b n"]:
     """A first code without any network: the mean face moved to the landmarks, roughly coloured."""
     raw = jnp.zeros((len(image), forward.widths(face_model).outputs), image.dtype)
-    photo = image, landmarks, jnp.ones_like(image[..., :1])
+    points = Points(landmarks, jnp.ones(landmarks.shape[:2], image.dtype))
+    photo = image, points, jnp.ones_like(image[..., :1])
     fixed = {"weights": START_WEIGHTS, "seen": None, "decoding": decoding}
     found = _descend(raw, photo, face_model, {}, steps, **fixed)
     return found.raw

@@ -12,7 +12,9 @@ import jax
 import numpy as np
 
 from focus_jax.data.align import compose, invert_transform, transform_points
+from focus_jax.data.face_landmarker import BLENDSHAPES
 from focus_jax.data.faces import Face
+from focus_jax.data.landmarks import Detection
 from focus_jax.face_models import misfit
 from focus_jax.photos import confidence, export, texture
 from focus_jax.photos.head import Head, whole_head, write_head
@@ -153,11 +155,7 @@ def describe(
             "inverse": back.tolist(),
         },
         "landmarks": transform_points(back, found.landmarks).tolist(),
-        "detection": {
-            "source": face.detection.source,
-            "score": face.detection.score,
-            "landmarks": face.detection.landmarks.tolist(),
-        },
+        "detection": detected_numbers(face.detection),
         "occlusion": {"total": total, **parts},
         "landmark_error": confidence.landmark_error(found.landmarks, detected),
         "encoder_landmark_error": agreement,  # before refinement; None without a network
@@ -172,6 +170,26 @@ def describe(
         ),
         "refinement": _refinement(found),
     }
+
+
+def detected_numbers(detection: Detection) -> dict[str, Any]:
+    """What the detector found, ready for JSON; of MediaPipe's networks all of it.
+
+    `dense_landmarks` are x, y in pixels of the photo and depth in the same unit, away from the
+    camera; `blendshapes` the weights of ARKit's, 0 to 1, by their names.
+    """
+    found: dict[str, Any] = {
+        "source": detection.source,
+        "score": detection.score,
+        "landmarks": detection.landmarks.tolist(),
+    }
+    if detection.mesh is not None:
+        # Hundredths: the rest of a float's digits would be most of the file.
+        found["dense_landmarks"] = detection.mesh.astype(float).round(2).tolist()
+    if detection.blendshapes is not None:
+        weights = detection.blendshapes.astype(float).round(4).tolist()
+        found["blendshapes"] = dict(zip(BLENDSHAPES, weights, strict=True))
+    return found
 
 
 def photo_camera(to_photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

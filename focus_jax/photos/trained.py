@@ -95,18 +95,22 @@ def _digest(tree: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
+def make_batch(
+    model: Model, crops: np.ndarray, landmarks: np.ndarray, dense: np.ndarray | None = None
+) -> Batch:
     """A batch of uint8 crops `[b r r 3]` at `record_size`, with landmarks `[b 68 2]` in them.
+
+    `dense` ones `[b 478 2]` may be nan.
 
     The networks see them at `size`, the recognizer as they are, as in training; both after
     `white_balance`, whose gains the batch remembers.
     """
     factors = white_balance.gains(crops, landmarks)
     crops = white_balance.apply(crops, factors)
-    small = [
-        shrink({"image": crop, "landmarks": points}, model.size)
-        for crop, points in zip(crops, landmarks, strict=True)
-    ]
+    records = [{"image": i, "landmarks": p} for i, p in zip(crops, landmarks, strict=True)]
+    if dense is not None:
+        records = [{**r, "dense_landmarks": d} for r, d in zip(records, dense, strict=True)]
+    small = [shrink(record, model.size) for record in records]
     features = None
     if model.record_size != model.size and model.networks is not None:
         detail = bool(getattr(model.networks.encoder, "detail_width", 0))
@@ -117,6 +121,7 @@ def make_batch(model: Model, crops: np.ndarray, landmarks: np.ndarray) -> Batch:
         image=np.stack([s["image"] for s in small]).astype(np.float32) / np.float32(255),
         landmarks=np.stack([s["landmarks"] for s in small]).astype(np.float32),
         index=np.arange(len(small), dtype=np.int32),
+        dense_landmarks=None if dense is None else np.stack([s["dense_landmarks"] for s in small]),
         features=features,
         gains=factors,
     )

@@ -85,6 +85,22 @@ def _visible(triangle_id, screen, triangles, tolerance):
     return inside & front & clear
 
 
+def visible_points(
+    fragments: Fragments,
+    screen_vertices: Float[Array, "b v 3"],
+    triangles: Int[Array, "t 3"],
+    corners: Int[Array, "n 3"],
+    weights: Float[Array, "n 3"],
+    *,
+    tolerance: float = 2e-3,
+) -> Bool[Array, "b n"]:
+    """Which weighted sums of three vertices each are seen: most of whose weight is on vertices that
+    are, as in `visible_vertices`.
+    """
+    seen = visible_vertices(fragments, screen_vertices, triangles, tolerance=tolerance)
+    return jnp.sum(weights * seen[:, corners], axis=-1) > 0.5
+
+
 def smooth_coverage(
     screen_vertices: Float[Array, "b v 3"],
     triangles: Int[Array, "t 3"],

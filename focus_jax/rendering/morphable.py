@@ -39,10 +39,25 @@ def albedo(face_model: FaceModel, coefficients: Float[Array, "*n a"]) -> Float[A
 
 def landmarks(face_model: FaceModel, vertices: Float[Array, "*n v c"]) -> Float[Array, "*n 68 c"]:
     """The 68 landmarks of anything given per vertex: positions in space or on screen."""
-    corners = jnp.take(vertices, face_model.landmark_vertices, axis=-2)  # [..., 68, 3, c]
-    return jnp.einsum(
-        "lk,...lkc->...lc",
-        face_model.landmark_weights,
-        corners,
-        precision=jax.lax.Precision.HIGHEST,
-    )
+    return _at(vertices, face_model.landmark_vertices, face_model.landmark_weights)
+
+
+def dense_landmarks(
+    face_model: FaceModel, vertices: Float[Array, "*n v c"]
+) -> Float[Array, "*n 478 c"]:
+    """As `landmarks`, MediaPipe's points; 0 where the model has no place for one.
+
+    ValueError for a face model without any.
+    """
+    corners, weights = face_model.dense_landmark_vertices, face_model.dense_landmark_weights
+    if corners is None or weights is None:
+        raise ValueError(
+            f"the face model {face_model.name!r} has no places of dense landmarks; "
+            "third_party/derive_mesh_places.py finds them"
+        )
+    return _at(vertices, corners, weights)
+
+
+def _at(vertices: jax.Array, corners: jax.Array, weights: jax.Array) -> jax.Array:
+    taken = jnp.take(vertices, corners, axis=-2)  # [..., l, 3, c]
+    return jnp.einsum("lk,...lkc->...lc", weights, taken, precision=jax.lax.Precision.HIGHEST)

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from focus_jax import forward, losses
+from focus_jax.data import belief
 from focus_jax.networks import recognizer
+from focus_jax.rendering import camera
 from focus_jax.training import renderings
 from focus_jax.training.gradients import step, with_statistics
 from focus_jax.training.method import Constants, LossForms, Method, Terms, face_model_of, weighed
@@ -122,6 +124,23 @@ def autoencoder_terms(
         a, b = look(target, batch.landmarks), look(rendered, face.landmarks)
         return losses.cosine(a.shallow, b.shallow) if shallow else losses.cosine(a.deep, b.deep)
 
+    # Where nothing tells occluders from misfits yet, nothing is disbelieved; and what is pasted on
+    # was not there when the landmarks were found.
+    hidden = jnp.zeros_like(mask)
+    if wanted.true_mask or wanted.segmenter_mask:
+        hidden = rendering.coverage - mask
+    if batch.pasted is not None:
+        hidden = hidden * (1.0 - batch.pasted)
+    points = belief.believed(
+        constants.face_model,
+        rendering.screen_vertices,
+        camera.extrinsics(face.code.pose)[0],
+        batch.landmarks,
+        batch.dense_landmarks,
+        hidden,
+        losses.landmark_weights(forms.landmark_heavy),
+        backend=method.networks.backend,
+    )
     code = face.code
     coefficients = [code.identity, code.expression, code.albedo]
     if forms.prior_on_scene:
@@ -132,7 +151,7 @@ def autoencoder_terms(
         ),
         "robust": robust,
         "landmark": losses.landmark(
-            face.landmarks, batch.landmarks, losses.landmark_weights(forms.landmark_heavy)
+            belief.fitted(constants.face_model, rendering.screen_vertices, points), *points
         ),
         "prior": losses.prior(*coefficients),
         "autoencoder_area": losses.area(mask, rendering.coverage),

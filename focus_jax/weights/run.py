@@ -1,7 +1,8 @@
 """A trained model, read for use: the folder of a training run, or an exported one.
 
 An exported model is a folder of `config.json` and of plain arrays: `encoder.safetensors`,
-`segmenter.safetensors` and `albedo_mean.safetensors`. `focus-jax weights export` makes one of a
+`segmenter.safetensors` and `albedo_mean.safetensors`; and `face_model.npz` where it was trained
+with a face model that nothing else brings. `focus-jax weights export` makes one of a
 run; its networks are also what `config.init` starts from.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from focus_jax import forward, weights
-from focus_jax.face_models import load_face_model
+from focus_jax.face_models import BUILTIN, load_face_model
 from focus_jax.networks.encoder import make_encoder
 from focus_jax.networks.recognizer import encoder_features
 from focus_jax.networks.segmenter import Segmenter
@@ -37,6 +38,7 @@ COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
 
 
 FACE_MODEL = "face_model.json"  # in a run's folder: where its face model was, and its digest
+OWN_FACE_MODEL = "face_model.npz"  # in an exported model's, where it has one of its own
 
 
 class Trained(NamedTuple):
@@ -57,9 +59,7 @@ def remember_face_model(workdir: Path, name: str) -> None:
 
 def face_model_digest(name: str) -> str:
     """SHA-256 of a face model's file, or of the files of its folder in the order of their names."""
-    if name == "builtin":
-        return ""
-    path, digest = user_path(name), hashlib.sha256()
+    path, digest = BUILTIN if name == "builtin" else user_path(name), hashlib.sha256()
     for file in [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file()):
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
@@ -73,15 +73,18 @@ def _find_face_model(folder: Path, config: Config, given: str | None) -> tuple[F
     """
     path, name = folder / FACE_MODEL, str(config.face_model.name)
     about = json.loads(path.read_text()) if path.is_file() else {}
-    where = given or about.get("path") or name
+    own = folder / OWN_FACE_MODEL
+    where = given or (str(own) if own.is_file() else about.get("path") or name)
     if not given and where != "builtin" and not os.path.exists(where):
         where = name
     try:
         found = load_face_model(where, **config.face_model.modes)
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}; {folder} was trained with it: give --face-model") from None
-    if given and about and face_model_digest(given) != about["sha256"]:
-        raise ValueError(f"{given} is not the face model that {folder} was trained with")
+    known = about.get("sha256")
+    if known and (given or where == "builtin") and face_model_digest(where) != known:
+        what = "the built-in face model is" if where == "builtin" else f"{where} is"
+        raise ValueError(f"{what} not the face model that {folder} was trained with")
     return found, where
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 
-from focus_jax.data.augment import MIRROR
+from focus_jax.data import augment
 from focus_jax.data.detect import landmark_source
-from focus_jax.data.mesh_landmarks import IBUG, ibug_landmarks
+from focus_jax.data.mesh_landmarks import IBUG, MIRROR, ibug_landmarks
 
 PEOPLE = Path(__file__).parents[3] / "shared" / "frl"
 # iBUG points that a hand places without doubt, and the number of the hand's.
@@ -36,7 +37,22 @@ def test_no_point_twice():
 def test_both_sides_are_alike():
     """The mirror image of a face that is its own mirror image has the points' mirror image."""
     shares = np.array([share for _, _, share in IBUG])
-    np.testing.assert_array_equal(shares, shares[MIRROR])
+    np.testing.assert_array_equal(shares, shares[augment.MIRROR])
+
+
+def test_a_mirror_s_mirror_image_is_the_face_itself():
+    np.testing.assert_array_equal(MIRROR[MIRROR], np.arange(478))
+    ends = np.array(IBUG)[:, :2].astype(int)
+    np.testing.assert_array_equal(np.sort(MIRROR[ends]), np.sort(ends[augment.MIRROR]))
+
+
+def test_mirrored_photos_have_mirrored_points():
+    photo, points = skimage.data.astronaut(), golden_mesh()
+    (face,) = landmark_source("mediapipe")(np.ascontiguousarray(photo[:, ::-1]), Path("mirrored"))
+    mirrored = face.mesh[MIRROR, :2] * [-1, 1] + [photo.shape[1] - 1, 0]
+    away = np.linalg.norm(mirrored - points[:, :2], axis=1)
+    away /= np.linalg.norm(points[33, :2] - points[263, :2])
+    assert np.median(away) < 0.02 and away.max() < 0.06
 
 
 def test_points_lie_in_order():

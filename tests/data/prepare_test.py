@@ -66,6 +66,29 @@ def test_what_is_written_is_what_training_reads(folder, tmp_path):
     assert cv2.imread(str(out / "contact.jpg")).shape == (80, 20 * 80, 3)
 
 
+def test_dense_landmarks_lie_where_the_others_do(folder, tmp_path):
+    """Of faces whose detector has them; the first 68 are the landmarks here."""
+
+    def dense(photo, path):
+        faces = source(photo, path)
+        mesh = np.zeros((478, 3), np.float32)
+        mesh[:68, :2] = faces[0].landmarks if faces else 0
+        return [f._replace(mesh=mesh) for f in faces] if path.name != "2.png" else faces
+
+    out = tmp_path / "out"
+    counts, _ = prepare(find_photos([str(folder)]), dense, out, size=32)
+    for split in module.CSV:
+        records = open_records(out / "records" / split)
+        assert len(records) == counts[split]
+        for record in records:
+            found = record["dense_landmarks"]
+            if record["filename"] == "2.png_0.jpg":
+                assert np.isnan(found).all()
+            else:
+                # The csv rounds.
+                np.testing.assert_allclose(found[:68], record["landmarks"], atol=0.02)
+
+
 def test_the_report_says_what_was_dropped_and_why(folder, tmp_path):
     prepare(find_photos([str(folder)]), source, tmp_path / "out", size=32)
     report = (tmp_path / "out" / "report.txt").read_text()

@@ -1,6 +1,8 @@
 """third_party/derive_mesh_places.py, on a few faces of the built-in model."""
 
 import importlib.util
+import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -8,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from focus_jax.data.belief import SEEN
 from focus_jax.data.face_landmarker import face_landmarker
-from focus_jax.face_models import load_face_model
+from focus_jax.face_models import BUILTIN, load_face_model
 from focus_jax.rendering import morphable
 
 SCRIPT = Path(__file__).resolve().parents[2] / "third_party" / "derive_mesh_places.py"
@@ -33,22 +36,30 @@ def model():
 
 @pytest.fixture(scope="module")
 def places(script, model):
-    return script.derive(model, face_landmarker())[0]
+    return script.derive(model, face_landmarker())
 
 
 def test_places_lie_in_triangles_of_the_model(places, model):
+    vertices, weights, _, seen, _ = places
     triangles = {tuple(triangle) for triangle in np.asarray(model.triangles).tolist()}
-    assert places["vertices"].shape == places["weights"].shape == (478, 3)
-    assert all(tuple(corners) in triangles for corners in places["vertices"].tolist())
-    np.testing.assert_allclose(places["weights"].sum(1), 1, atol=1e-4)
-    assert places["weights"].min() > -1e-4
-    assert np.median(places["seen"]) > 0.7
+    assert vertices.shape == weights.shape == (478, 3)
+    assert all(tuple(corners) in triangles for corners in vertices.tolist())
+    known = weights.any(axis=1)
+    np.testing.assert_allclose(weights[known].sum(1), 1, atol=1e-4)
+    assert weights.min() > -1e-4
+    assert np.median(seen) > 0.7
+
+
+def test_features_have_places_and_the_rim_has_none(places):
+    known = places[1].any(axis=1)
+    assert known[SEEN].mean() > 0.9
+    assert known[[93, 132, 58, 172, 397, 288, 361, 323]].mean() < 0.5
 
 
 def test_corners_of_eyes_and_mouth_are_where_the_model_has_them(places, model):
     mean = np.asarray(model.shape_mean)
     own = np.asarray(morphable.landmarks(model, mean))[list(SAME)]
-    points = (places["weights"][..., None] * mean[places["vertices"]]).sum(1)
+    points = (places[1][..., None] * mean[places[0]]).sum(1)
     distances = np.linalg.norm(points[list(SAME.values())] - own, axis=1)
     assert distances.max() < 8 and np.median(distances) < 4  # millimetres
 
@@ -56,3 +67,42 @@ def test_corners_of_eyes_and_mouth_are_where_the_model_has_them(places, model):
 def test_a_model_that_shows_no_face_is_refused(script, model):
     with pytest.raises(ValueError, match="found in 0 of 4 renderings"):
         script.derive(model, lambda picture: [])
+
+
+def test_the_model_s_file_gets_them_and_keeps_the_rest(script, places, tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    shutil.copy(BUILTIN, path)
+    monkeypatch.setattr(script, "derive", lambda model, find: places)
+    monkeypatch.setattr(sys, "argv", ["derive_mesh_places.py", str(path)])
+    script.main()
+    with np.load(path) as new, np.load(BUILTIN) as old:
+        for key in old.files:
+            np.testing.assert_array_equal(new[key], old[key], err_msg=key)
+    model = load_face_model(path)
+    np.testing.assert_array_equal(model.dense_landmark_vertices, places[0])
+    found = morphable.dense_landmarks(model, jnp.asarray(model.shape_mean))
+    missing = ~places[1].any(axis=1)
+    assert not found[missing].any() and found[~missing].any(axis=1).all()
+
+
+def test_places_are_checked_when_a_model_is_read(places, tmp_path):
+    def read(**changes):
+        with np.load(BUILTIN) as file:
+            arrays = {**file, "dense_landmark_vertices": places[0], **changes}
+        np.savez(tmp_path / "model.npz", **arrays)
+        return load_face_model(tmp_path / "model.npz")
+
+    with pytest.raises(ValueError, match="alone"):
+        read()
+    with pytest.raises(ValueError, match="neither 1 nor 0"):
+        read(dense_landmark_weights=0.7 * places[1])
+    with pytest.raises(ValueError, match="index outside"):
+        wrong = {"dense_landmark_vertices": places[0] + 10**6}
+        read(**wrong, dense_landmark_weights=places[1])
+
+
+def test_models_without_places_say_so():
+    model = load_face_model("builtin")
+    if model.dense_landmark_vertices is None:
+        with pytest.raises(ValueError, match="no places of dense landmarks"):
+            morphable.dense_landmarks(model, jnp.asarray(model.shape_mean))

@@ -35,7 +35,7 @@ def photos(tmp_path):
 @pytest.fixture
 def model(monkeypatch):
     """Its batches are the crops' first pixels; so is what it infers."""
-    monkeypatch.setattr(process, "make_batch", lambda model, crops, points: crops[:, 24, 24, 0])
+    monkeypatch.setattr(process, "make_batch", lambda model, crops, *points: crops[:, 24, 24, 0])
     monkeypatch.setattr(process, "infer", lambda model, batch, steps: {"shade": batch})
     return SimpleNamespace(record_size=48, fix_y_offset=True)
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -77,6 +79,26 @@ def test_the_errors_are_those_of_the_codes(scene, refined, face_model):
     np.testing.assert_allclose(refined[2].photometric, expected, rtol=1e-4)
     squared = ((np.asarray(face.landmarks - landmarks) / SIZE) ** 2).mean((1, 2))
     np.testing.assert_allclose(refined[2].landmark, squared, rtol=1e-3)
+
+
+def test_dense_landmarks_are_met_too(scene, face_model, frozen):
+    """All on corners of eyes and mouth, which are landmarks as well, and moved downwards."""
+    landmarks, corners = scene[2], np.array([36, 45, 48, 54])
+    chosen = np.resize(corners, 478)
+    dense = landmarks[:, chosen] + jnp.array([0.0, 2.0])
+    has = dataclasses.replace(
+        face_model,
+        dense_landmark_vertices=face_model.landmark_vertices[chosen],
+        dense_landmark_weights=face_model.landmark_weights[chosen],
+    )
+
+    def low(model):
+        raw, _, _ = refine(*scene, model, frozen, STEPS, decoding=UNTRAINED, dense=dense)
+        code = forward.decode(raw, forward.widths(model), UNTRAINED)
+        found = forward.reconstruct(code, model, SIZE, SIZE).landmarks
+        return np.asarray(found - landmarks)[:, corners, 1].mean()
+
+    assert low(has) > low(face_model) + 0.1
 
 
 def test_a_face_does_not_depend_on_its_neighbours(scene, face_model, frozen):

@@ -1,6 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
+from focus_jax.data.face_landmarker import BLENDSHAPES
+from focus_jax.data.landmarks import Detection
+from focus_jax.photos import results
 from focus_jax.photos.inference import FINE
 from focus_jax.photos.results import photo_camera
 from focus_jax.rendering import camera
@@ -25,3 +30,18 @@ def test_the_photos_camera_sees_what_the_crops_sees(degrees):
     np.testing.assert_allclose(found, seen, atol=0.02)
     assert matrix[0, 1] == matrix[1, 0] == 0 and matrix[0, 0] == pytest.approx(matrix[1, 1])
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
+
+
+def test_all_that_the_detector_found_is_written():
+    rng = np.random.default_rng(0)
+    marks = rng.uniform(0, 500, (68, 2)).astype(np.float32)
+    mesh = rng.uniform(-50, 500, (478, 3)).astype(np.float32)
+    weights = rng.uniform(size=52).astype(np.float32)
+    whole = results.detected_numbers(Detection(marks, 0.9, "mediapipe", mesh, weights))
+    read = json.loads(json.dumps(whole))
+    np.testing.assert_allclose(read["dense_landmarks"], mesh, atol=0.006)
+    assert list(read["blendshapes"]) == list(BLENDSHAPES)
+    np.testing.assert_allclose(list(read["blendshapes"].values()), weights, atol=1e-4)
+    assert len(json.dumps(whole)) < 20_000
+    few = results.detected_numbers(Detection(marks, 0.9, "dlib"))
+    assert set(few) == {"source", "score", "landmarks"}

@@ -55,6 +55,15 @@ def test_visible_vertices():
     assert not fragments.visible_vertices(found, beside, triangles).any()
 
 
+def test_points_are_seen_where_most_of_their_vertices_are():
+    screen, triangles = two_squares()
+    found = rasterize.rasterize(screen, triangles, 12, 12)
+    corners = jnp.array([[8, 9, 0], [8, 9, 0], [0, 1, 2]])  # of which 8 is hidden
+    weights = jnp.array([[0.6, 0.4, 0.0], [0.4, 0.6, 0.0], [0.0, 0.0, 0.0]])
+    seen = fragments.visible_points(found, screen, triangles, corners, weights)
+    np.testing.assert_array_equal(seen, [[False, True, False]])
+
+
 def test_all_of_a_flat_fine_mesh_is_visible():
     screen, triangles = scenes.scene("flat grid", 0, 3, 30, 30)
     screen[..., :2] = screen[..., :2] / 4 + 8  # several vertices a pixel

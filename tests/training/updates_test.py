@@ -412,3 +412,35 @@ def test_predictions_change_nothing_and_masks_lie_inside_the_face(state, batch, 
     coverage = found.face.rendering.coverage
     assert found.mask.shape == coverage.shape == (4, SIZE, SIZE, 1)
     assert ((found.mask > 0) <= (coverage > 0)).all() and coverage.sum() > 0
+
+
+def test_dense_landmarks_count_where_the_face_model_has_them_and_nothing_hides_them(
+    state, batch, constants, method
+):
+    """Also under what was pasted on, which was not there when they were found."""
+    model = constants.face_model
+    chosen = np.resize(np.arange(27, 60), 478)  # nose, eyes and mouth, well inside the face
+    places, shares = model.landmark_vertices[chosen], model.landmark_weights[chosen]
+    has = dataclasses.replace(model, dense_landmark_vertices=places, dense_landmark_weights=shares)
+    code = forward.decode(
+        jnp.zeros((4, forward.widths(model).outputs)),
+        forward.widths(model),
+        method.networks.decoding,
+    )
+    face = forward.reconstruct(code, model, SIZE, SIZE)
+    moved = face.landmarks[:, chosen] + 1.0
+    right = dataclasses.replace(batch, landmarks=face.landmarks)
+    wanted = dataclasses.replace(terms_at(0, SCHEDULE, RELEASE, RATES), true_mask=True)
+
+    def error(model, **changes):
+        given = dataclasses.replace(right, **changes)
+        own = constants._replace(face_model=model)
+        terms, _ = updates.autoencoder_terms(method, own, given, face, state.segmenter, wanted)
+        return float(terms["landmark"])
+
+    seen = jnp.ones((4, SIZE, SIZE, 1))
+    assert error(has, mask=seen) < 1e-6
+    assert error(has, mask=seen, dense_landmarks=moved) > 0.01
+    assert error(model, mask=seen, dense_landmarks=moved) < 1e-6
+    assert error(has, mask=0 * seen, dense_landmarks=moved) < 1e-6
+    assert error(has, mask=0 * seen, pasted=seen, dense_landmarks=moved) > 0.01

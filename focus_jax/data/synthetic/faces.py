@@ -33,8 +33,9 @@ Record = dict[str, Any]
 BATCH = 32  # faces rendered at once
 DISTANCE = 1000.0  # of the camera, see `camera.extrinsics`
 SH_CONSTANT = 0.28209479  # the constant spherical harmonic
-NOISE = 0.015  # of a detector's landmarks, in outer-eye distances
-NOISE_JAW, NOISE_HIDDEN = 0.025, 0.04
+# Of a detector's landmarks, in outer-eye distances: more on the jaw, most where it must guess.
+NOISE = np.where(np.arange(68) < 17, 0.025, 0.015)
+NOISE_DENSE, NOISE_HIDDEN = 0.015, 0.04
 
 
 class Draw(NamedTuple):
@@ -63,8 +64,9 @@ def synthesize(
     """Records of `count` faces at `size` pixels.
 
     Fields: `image` uint8 `[s s 3]`, `mask` uint8 `[s s]` (255 where the face is seen), `landmarks`
-    `[68 2]` in pixels (with a detector's noise if `noise`), `neutral` `[v 3]`, `pose` `[6]`,
-    `occluder` (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one. With
+    `[68 2]` in pixels (with a detector's noise if `noise`), likewise `dense_landmarks` `[478 2]` of
+    a face model that has them (nan without a place), `neutral` `[v 3]`, `pose` `[6]`, `occluder`
+    (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one. With
     `coefficients` also those: identity, expression and albedo in one row.
     """
     make = functools.partial(
@@ -166,7 +168,10 @@ def _stack(draws: list[Draw]) -> Draw:
 
 
 def _render(face_model: FaceModel, drawn: Draw, canvas: int) -> tuple[np.ndarray, ...]:
-    """Picture, coverage, landmarks on the canvas, neutral shape and pose of each face."""
+    """Picture, coverage, landmarks on the canvas, dense ones, neutral shape and pose of each face.
+
+    Dense ones are nan where the face model has no place for them, or none at all.
+    """
     landmarks = _landmarks(face_model, drawn, canvas)
     pose = np.array(drawn.pose)
     # Twice: moving the head in depth changes its perspective a little.
@@ -175,8 +180,9 @@ def _render(face_model: FaceModel, drawn: Draw, canvas: int) -> tuple[np.ndarray
             _place(row, points, canvas)
         drawn = drawn._replace(pose=pose)
         landmarks = _landmarks(face_model, drawn, canvas)
+    dense = _dense_landmarks(face_model, drawn, canvas)
     image, coverage, neutral = _shade(face_model, drawn, canvas)
-    return tuple(np.asarray(x) for x in (image, coverage, landmarks, neutral, pose))
+    return tuple(np.asarray(x) for x in (image, coverage, landmarks, dense, neutral, pose))
 
 
 def _place(pose: np.ndarray, landmarks: np.ndarray, canvas: int) -> None:
@@ -194,10 +200,22 @@ def _place(pose: np.ndarray, landmarks: np.ndarray, canvas: int) -> None:
 @functools.partial(jax.jit, static_argnames="canvas")
 def _landmarks(face_model: FaceModel, drawn: Draw, canvas: int) -> jax.Array:
     vertices = morphable.vertices(face_model, drawn.identity, drawn.expression)
+    return _project(morphable.landmarks(face_model, vertices), drawn, canvas)
+
+
+@functools.partial(jax.jit, static_argnames="canvas")
+def _dense_landmarks(face_model: FaceModel, drawn: Draw, canvas: int) -> jax.Array:
+    if face_model.dense_landmark_weights is None:
+        return jnp.full((len(drawn.pose), 478, 2), jnp.nan)
+    vertices = morphable.vertices(face_model, drawn.identity, drawn.expression)
+    points = _project(morphable.dense_landmarks(face_model, vertices), drawn, canvas)
+    known = jnp.any(jnp.asarray(face_model.dense_landmark_weights) > 0, axis=-1)
+    return jnp.where(known[:, None], points, jnp.nan)
+
+
+def _project(points: jax.Array, drawn: Draw, canvas: int) -> jax.Array:
     rotation, translation = camera.extrinsics(drawn.pose)
-    points = morphable.landmarks(face_model, vertices)
-    screen = camera.project(points, rotation, translation, camera.intrinsics(canvas, canvas))
-    return screen[..., :2]
+    return camera.project(points, rotation, translation, camera.intrinsics(canvas, canvas))[..., :2]
 
 
 @functools.partial(jax.jit, static_argnames="canvas")
@@ -231,7 +249,7 @@ def _photograph(
     noise: bool,
 ) -> Record:
     """Everything that is not the face painted around and before it, then taken at `size` pixels."""
-    image, coverage, landmarks, neutral, pose = face
+    image, coverage, landmarks, dense, neutral, pose = face
     canvas = len(image)
     factor = canvas // size
     scene = look_at(image, landmarks.astype(np.float64))._replace(hair=hair_colour(rng))
@@ -248,9 +266,11 @@ def _photograph(
     )
     seen = cv2.resize(coverage * (layer.alpha <= 0.5), (size, size), interpolation=cv2.INTER_AREA)
     points = (landmarks + 0.5) / factor - 0.5
+    hidden = shrink(layer, size).alpha
+    eyes = float(np.linalg.norm(points[45] - points[36]))
     if noise:
-        points = points + _detector_noise(rng, points, shrink(layer, size).alpha)
-    return {
+        points = points + _detector_noise(rng, points, hidden, NOISE * eyes, eyes)
+    record = {
         "image": _take(picture, rng),
         "mask": np.where(seen > 0.5, 255, 0).astype(np.uint8),
         "landmarks": points.astype(np.float32),
@@ -258,6 +278,12 @@ def _photograph(
         "pose": pose.astype(np.float32),
         "occluder": np.int32(kind),
     }
+    if np.isfinite(dense).any():
+        known = (dense + 0.5) / factor - 0.5
+        if noise:
+            known = known + _detector_noise(rng, known, hidden, NOISE_DENSE * eyes, eyes)
+        record["dense_landmarks"] = known.astype(np.float32)
+    return record
 
 
 def _skin_detail(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -269,14 +295,18 @@ def _skin_detail(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> n
     return np.clip(image * (1 + tinted(amount * bumps, tint)), 0, 1).astype(np.float32)
 
 
-def _detector_noise(rng: np.random.Generator, points: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Errors `[68 2]` in pixels, as a detector's: more on the jaw, most where it must guess."""
-    deviation = np.full(68, NOISE)
-    deviation[:17] = NOISE_JAW
-    x, y = np.clip(points.round().astype(int), 0, len(hidden) - 1).T
-    deviation[hidden[y, x] > 0.5] = NOISE_HIDDEN
-    eyes = np.linalg.norm(points[45] - points[36])
-    return rng.standard_normal((68, 2)) * deviation[:, None] * eyes
+def _detector_noise(
+    rng: np.random.Generator,
+    points: np.ndarray,
+    hidden: np.ndarray,
+    deviation: np.ndarray | float,
+    eyes: float,
+) -> np.ndarray:
+    """Errors `[n 2]` of points in pixels, as a detector's of that `deviation`, and more where it
+    must guess; `eyes` is the distance of their outer corners."""
+    x, y = np.clip(np.nan_to_num(points).round().astype(int), 0, len(hidden) - 1).T
+    deviation = np.where(hidden[y, x] > 0.5, NOISE_HIDDEN * eyes, deviation)
+    return rng.standard_normal(points.shape) * deviation[:, None]
 
 
 def _take(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

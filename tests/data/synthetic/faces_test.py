@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -43,6 +45,27 @@ def test_a_record_depends_on_seed_split_and_number_only(face_model, records):
     for other in ({"seed": 4}, {"split": "test"}):
         (record,) = synthesize(face_model, 1, size=SIZE, noise=False, **{"seed": 3, **other})
         assert (record["image"] != records[0]["image"]).any()
+
+
+def test_dense_landmarks_are_those_of_the_face_model(face_model, records):
+    """As the landmarks, on which they lie here; unknown where there is no place."""
+    assert "dense_landmarks" not in records[0] or face_model.dense_landmark_weights is not None
+    places, shares = (
+        np.tile(array, (8, 1))[:478]
+        for array in (face_model.landmark_vertices, face_model.landmark_weights)
+    )
+    shares[477] = 0
+    model = dataclasses.replace(
+        face_model, dense_landmark_vertices=places, dense_landmark_weights=shares
+    )
+    (record,) = synthesize(model, 1, size=SIZE, seed=3, noise=False)
+    dense = record["dense_landmarks"]
+    np.testing.assert_allclose(dense[:68], record["landmarks"], atol=1e-3)
+    assert np.isnan(dense[477]).all() and np.isfinite(dense[:477]).all()
+    np.testing.assert_array_equal(record["image"], records[0]["image"])
+    (noisy,) = synthesize(model, 1, size=SIZE, seed=3)
+    away = noisy["dense_landmarks"] - dense
+    assert 0 < np.nanmean(np.abs(away)) < 0.05 * SIZE
 
 
 def test_faces_lie_where_the_alignment_puts_them(records):

@@ -1,0 +1,125 @@
+"""Which detected points are believed, on a face whose dense landmarks are some of its vertices."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from focus_jax import losses
+from focus_jax.data import belief
+from focus_jax.face_models import load_face_model
+from focus_jax.rendering import camera
+
+SIZE = 48
+NOWHERE, BEHIND = 33, 263  # of the points: one without a place, one on the back of what is seen
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    model = load_face_model("builtin", identity=2, expression=2, albedo=2)
+    shape = np.asarray(model.shape_mean)
+    triangles = np.asarray(model.triangles)
+    a, b, c = (shape[triangles[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    facing = normals[:, 2] / np.linalg.norm(normals, axis=1)
+    # The foremost triangles, which nothing else of the face hides.
+    front = triangles[facing > 0.95]
+    front = front[np.argsort(-shape[front].mean(1)[:, 2], kind="stable")][:100]
+    vertices, weights = front[np.arange(478) % len(front)], np.full((478, 3), 1 / 3, np.float32)
+    vertices[BEHIND] = triangles[facing.argmin()]
+    weights[NOWHERE] = 0
+    return dataclasses.replace(
+        jax.tree.map(jnp.asarray, model),
+        dense_landmark_vertices=jnp.asarray(vertices),
+        dense_landmark_weights=jnp.asarray(weights),
+    )
+
+
+@pytest.fixture(scope="module")
+def screen(face_model):
+    turned = camera.extrinsics(jnp.zeros((1, 6)))
+    return camera.project(face_model.shape_mean[None], *turned, camera.intrinsics(SIZE, SIZE))
+
+
+@pytest.fixture(scope="module")
+def exact(face_model, screen):
+    """What a detector finds that makes no mistakes."""
+    points = belief.Points(jnp.zeros((1, 546, 2)), jnp.ones((1, 546)))
+    return jnp.split(belief.fitted(face_model, screen, points), [68], axis=1)
+
+
+@pytest.fixture(scope="module")
+def believe(face_model, screen, exact):
+    def believe(dense=exact[1], hidden=0.0, weights=None, model=face_model, yaw=0.0):
+        hidden = jnp.broadcast_to(jnp.asarray(hidden), (1, SIZE, SIZE, 1))
+        weights = jnp.ones(68) if weights is None else weights
+        rotation, _ = camera.extrinsics(jnp.zeros((1, 6)).at[0, 1].set(yaw))
+        return belief.believed(model, screen, rotation, exact[0], dense, hidden, weights)
+
+    return believe
+
+
+def test_without_dense_ones_or_places_there_are_68(believe, face_model):
+    bare = dataclasses.replace(
+        face_model, dense_landmark_vertices=None, dense_landmark_weights=None
+    )
+    heavy = losses.landmark_weights(3.0)
+    for points in (believe(None, weights=heavy), believe(model=bare, weights=heavy)):
+        assert points.found.shape == (1, 68, 2)
+        np.testing.assert_array_equal(points.weights[0], heavy)
+
+
+def test_features_that_the_camera_sees_are_believed(believe, exact):
+    points = believe()
+    np.testing.assert_array_equal(points.found[:, 68:], exact[1])
+    expected = belief.SEEN.copy()
+    expected[[NOWHERE, BEHIND]] = False
+    np.testing.assert_array_equal(points.weights[0, 68:] > 0, expected)
+
+
+def test_the_mean_squared_weight_stays(believe):
+    heavy = losses.landmark_weights(20.0)
+    for points in (believe(weights=heavy), believe(hidden=1.0, weights=heavy)):
+        np.testing.assert_allclose(jnp.mean(points.weights**2), jnp.mean(heavy**2), rtol=1e-5)
+    ratio = believe().weights[0, 68 + 61] / believe().weights[0, 0]
+    np.testing.assert_allclose(ratio**2, belief.DENSE, rtol=1e-5)
+
+
+def test_the_jaw_of_a_turned_head_counts_less(believe, exact):
+    front, turned = believe().weights[0], believe(yaw=np.pi / 4).weights[0]
+    ratio = turned[:68] / front[:68]
+    np.testing.assert_allclose(ratio[:17] / ratio[17], 0.5, rtol=1e-4)
+    np.testing.assert_allclose(ratio[17:], ratio[17], rtol=1e-5)
+    assert (believe(yaw=2.0).weights[0, :17] == 0).all()
+    # Other detectors have another jaw.
+    unknown = believe(jnp.full_like(exact[1], jnp.nan), yaw=np.pi / 4).weights[0]
+    np.testing.assert_allclose(unknown[:68], unknown[0], rtol=1e-6)
+
+
+def test_what_is_unknown_or_hidden_is_not_believed(believe, exact):
+    known = believe().weights[0, 68:] > 0
+    x, y = np.rint(np.asarray(exact[1][0, 61])).astype(int)
+    hidden = np.zeros((1, SIZE, SIZE, 1), np.float32)
+    hidden[0, y, x] = 1
+    there = (np.rint(np.asarray(exact[1][0])) == [x, y]).all(-1)
+    np.testing.assert_array_equal(believe(hidden=hidden).weights[0, 68:] > 0, known & ~there)
+    points = believe(exact[1].at[0, 61].set(jnp.nan))
+    assert points.weights[0, 68 + 61] == 0 and jnp.isfinite(points.found).all()
+
+
+def test_a_point_pulls_at_the_face_and_an_unknown_one_spoils_nothing(
+    believe, face_model, screen, exact
+):
+    dense = exact[1].at[0, 61].add(3.0).at[0, 291].set(jnp.nan)
+    points = believe(dense)
+
+    def error(screen):
+        return losses.landmark(belief.fitted(face_model, screen, points), *points)
+
+    slope = jax.grad(error)(screen)
+    assert jnp.isfinite(slope).all()
+    pulled = np.flatnonzero(np.abs(np.asarray(slope[0])).max(-1) > 1e-6)
+    assert set(pulled) == set(np.asarray(face_model.dense_landmark_vertices)[61].tolist())
+    assert (slope[0, pulled, :2] < 0).all()
