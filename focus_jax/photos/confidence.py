@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 LOW = 0.4  # below which results are to be looked at
+ENOUGH = 0.5  # of the face in view: who is half hidden is fitted as well as others
 HALF = 0.1  # of the distance between the outer corners of the eyes: as far off, half as sure
 # Degrees between the face and the camera. Trained on faces turned by up to 40, mostly by less.
 KNOWN, BLIND = 45.0, 90.0
@@ -39,11 +40,12 @@ def turn(
 
 
 def confidence(*, visible: float, agreement: float | None, score: float, turned: float) -> float:
-    """In [0, 1]. 1 for a face in full view, looking at the camera, as landmarks and detector say.
+    """In [0, 1]. 1 for a face in view, looking at the camera, as landmarks and detector say.
 
     `visible` is the share of the face that is seen, `agreement` the `landmark_error` of the encoder
     (None without one, whose fit is the landmarks'), `score` the detector's, `turned` in degrees.
     """
     agrees = 1.0 if agreement is None else 1 / (1 + (agreement / HALF) ** 2)
     looks = np.clip((BLIND - turned) / (BLIND - KNOWN), 0, 1)
-    return float(visible * agrees * np.clip(score, 0, 1) * looks)
+    seen = np.clip(visible / ENOUGH, 0, 1)
+    return float(seen * agrees * np.clip(score, 0, 1) * looks)

@@ -8,8 +8,7 @@ import skimage.data
 
 from experiments import shipped_report
 from experiments.outlined_report import CASTS, cast, hidden
-from focus_jax.data.align import align_face
-from focus_jax.data.faces import Face
+from focus_jax.data.faces import align_faces
 from focus_jax.data.landmarks import Detection
 from focus_jax.photos.trained import load_model
 
@@ -21,10 +20,10 @@ def test_renderings_are_in_the_colours_that_the_segmenter_sees(monkeypatch):
     monkeypatch.setattr(shipped_report, "BATCH", 2)
     model = load_model("shipped")
     points = np.array(json.loads(LANDMARKS.read_text()))
-    crop, landmarks, transform = align_face(skimage.data.astronaut(), points, model.record_size)
-    face = Face(0, Detection(points, 1.0, "test"), crop, landmarks, transform)
-    grey = face._replace(crop=cast(crop, "grey"))
-    assert (cast(crop, "grey") == cast(crop, "grey")[..., :1]).all() and CASTS["grey"] is None
+    found = [Detection(points, 1.0, "test")]
+    (face,) = align_faces(skimage.data.astronaut(), found, model.record_size)
+    grey = face._replace(crop=cast(face.crop, "grey"))
+    assert (grey.crop == grey.crop[..., :1]).all() and CASTS["grey"] is None
     seen = shipped_report.look(model, [face, grey], 0)
     plain, other = (
         (image * mask).sum((0, 1)) / (drawn * mask).sum((0, 1))

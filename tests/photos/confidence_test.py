@@ -19,10 +19,15 @@ def test_a_face_in_full_view_is_sure():
 
 @pytest.mark.parametrize(
     "worse",
-    [{"visible": 0.5}, {"agreement": 0.1}, {"score": 0.5}, {"turned": 67.5}],
+    [{"visible": 0.25}, {"agreement": 0.1}, {"score": 0.5}, {"turned": 67.5}],
 )
 def test_each_thing_halves_it(worse):
     assert confidence(**SURE | worse) == pytest.approx(0.5)
+
+
+def test_a_right_fit_behind_a_mask_is_surer_than_a_wrong_one_in_view():
+    masked = SURE | {"visible": 0.55, "agreement": 0.04, "score": 0.9}
+    assert confidence(**masked) > confidence(**SURE | {"agreement": 0.09, "score": 0.9})
 
 
 def test_a_profile_is_not_believed():
