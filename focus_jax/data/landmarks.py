@@ -97,9 +97,9 @@ def check_inside(
     """
     if photo is not None:
         check_turned(row.landmarks, photo, f"{path}, row {row.row}", height, width)
-    outside = _outside(row.landmarks, height, width)
-    if outside.any():
-        point = int(np.argmax(outside))
+    far = outside(row.landmarks, height, width)
+    if far.any():
+        point = int(np.argmax(far))
         x, y = row.landmarks[point]
         raise ValueError(
             f"{path}, row {row.row} ({row.filename}): point {point} at ({x:g}, {y:g}) lies outside "
@@ -116,7 +116,7 @@ def check_turned(landmarks: np.ndarray, photo: Path, where: str, height: int, wi
 
     def fits(points: np.ndarray) -> bool:
         across, down = points[48:].mean(axis=0) - points[36:48].mean(axis=0)  # from eyes to mouth
-        return not _outside(points, height, width).any() and down > abs(across)
+        return not outside(points, height, width).any() and down > abs(across)
 
     if fits(landmarks):
         return
@@ -128,7 +128,7 @@ def check_turned(landmarks: np.ndarray, photo: Path, where: str, height: int, wi
         )
 
 
-def _outside(points: np.ndarray, height: int, width: int) -> np.ndarray:
+def outside(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """Which points lie far outside, [n]."""
     # From the middle of the photo, in widths and heights.
     away = np.abs((points + 0.5) / np.array([width, height]) - 0.5)

@@ -31,7 +31,7 @@ from focus_jax.data.augment import MARGIN
 from focus_jax.data.dense_landmarks import unknown, write_dense
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Found, Photo, ahead
-from focus_jax.data.landmarks import POINTS, LandmarkRow
+from focus_jax.data.landmarks import POINTS, LandmarkRow, outside
 from focus_jax.data.photos import CSV, UnreadablePhoto, photo_records, read_photo
 from focus_jax.data.records import write_records
 
@@ -55,7 +55,7 @@ def crop_face(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.
     """The part of a photo that training can see of a face, at most CROP wide, and its landmarks.
 
     These are 68, and any others after them, `[n 2]`. It ends where the photo ends. ValueError for
-    faces that are too small or cannot be aligned.
+    faces that are too small, cannot be aligned, or lie too far outside to be trained on.
     """
     eyes = float(np.linalg.norm(landmarks[36] - landmarks[45]))
     if eyes < SMALLEST:
@@ -74,7 +74,10 @@ def crop_face(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.
     scale = np.array([width, height]) / (high - low)
     if factor < 1:
         piece = cv2.resize(piece, (width, height), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(piece), (landmarks - low + 0.5) * scale - 0.5
+    moved = (landmarks - low + 0.5) * scale - 0.5
+    if outside(moved[:POINTS], height, width).any():
+        raise ValueError("the face lies partly outside the photo")
+    return np.ascontiguousarray(piece), moved
 
 
 def split_of(name: str) -> str:

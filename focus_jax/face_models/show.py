@@ -39,6 +39,9 @@ def describe(cropped: FaceModel, full: FaceModel) -> str:
     counts = np.bincount(np.asarray(cropped.region), minlength=len(REGIONS))
     found = [f"{name} {count}" for name, count in zip(REGIONS, counts, strict=True) if count]
     lines.append(f"regions: {', '.join(found)} vertices")
+    if cropped.dense_landmark_weights is not None:
+        known = np.asarray(cropped.dense_landmark_weights).any(axis=1)
+        lines.append(f"dense landmarks: {known.sum()} of {len(known)} have a place")
     lines.append(f"licence: {cropped.licence or 'not stated'}")
     return "\n".join(lines)
 

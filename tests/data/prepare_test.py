@@ -111,8 +111,10 @@ def test_a_crop_shows_what_the_photo_showed():
         assert np.abs(crop[round(v), round(u)] - near).max() < 60 * max(scale, 1)
     with pytest.raises(ValueError, match="too small"):
         crop_face(photo, face(0.2))
-    with pytest.raises(ValueError, match="outside the photo"):
+    with pytest.raises(ValueError, match="lies outside the photo"):
         crop_face(photo, face(2.0, (3000, 0)))
+    with pytest.raises(ValueError, match="lies partly outside the photo"):
+        crop_face(photo, face(4.0, (520, 80)))
 
 
 def test_splits_depend_on_names_alone():
