@@ -91,8 +91,9 @@ def _networks(c: ConfigDict) -> None:
     c.recognizer = ConfigDict(
         {"kind": "dlib", "chip_size": 0, "align_corners": True, "weights": ""}
     )
-    # Files of `focus-jax weights import` to start from, instead of random numbers.
-    c.init = ConfigDict({"encoder": "", "segmenter": ""})
+    # Files of `focus-jax weights import` or of an exported model to start from, instead of random
+    # numbers and of the face model's own mean albedo.
+    c.init = ConfigDict({"encoder": "", "segmenter": "", "albedo_mean": ""})
     # "warp", "jnp", or whichever suits the device; the rest is of `render.render_mesh`
     c.rasterizer = ConfigDict(
         {"backend": "", "renormalize_normals": False, "perspective": False, "samples": 1}

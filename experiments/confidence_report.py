@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             areas = [area(columns[name], wrong) for name in PARTS]
             rows.append([steps, len(found), columns["off"].mean(), least, wrong.sum(), *areas])
     heads = ["steps", "fits", "off by", "wrong above", "wrong"]
-    print(f"{len(photos)} photos; the area of\n")
+    print(f"{len(photos)} photos; areas under the curve:\n")
     print(table([*heads, *PARTS], rows))
     return 0
 

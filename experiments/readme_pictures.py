@@ -1,12 +1,11 @@
 """The pictures of the README, from finished runs: `python -m experiments.readme_pictures`.
 
-Reads `runs/em` (configs/em.py) and the shipped model, writes `docs/`. The one photo shown is
-scikit-image's astronaut (NASA, public domain), whose landmarks dlib finds.
+Reads the shipped model, writes `docs/`. The one photo shown is scikit-image's astronaut (NASA,
+public domain), whose landmarks dlib finds.
 """
 
 from pathlib import Path
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,13 +16,13 @@ from focus_jax import forward
 from focus_jax.data.align import align_face
 from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.occluders import paste_occluder
+from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
 from focus_jax.photos import inference
 from focus_jax.photos.trained import load_model, make_batch
 from focus_jax.rendering import morphable, pictures
 from focus_jax.rendering.render import render_mesh
 
-_SYNTHETIC = flags.DEFINE_string("synthetic", "runs/em", "Workdir of configs/em.py.")
 _PHOTOS = flags.DEFINE_string("photos", "shipped", "Folder of a model of photos.")
 _OUT = flags.DEFINE_string("out", "docs", "Folder of the pictures.")
 OCCLUDERS = ("none", "mask", "sunglasses", "scarf", "hand", "hat")
@@ -63,6 +62,20 @@ def random_people(count: int = 20, side: int = 192) -> np.ndarray:
     return np.concatenate(cells)
 
 
+def synthetic_photos(side: int = 150) -> np.ndarray:
+    """Sixteen synthetic photos, and under each what its pixels are: face, hair, occluder."""
+    made = list(
+        synthesize(load_face_model("builtin"), 16, size=side, seed=1, split="readme", truths=True)
+    )
+    colours = np.array([(60, 60, 60), (230, 190, 160), (150, 90, 40), (40, 120, 230)], np.uint8)
+    rows = [
+        np.concatenate(line, axis=1)
+        for half in (made[:8], made[8:])
+        for line in ([r["image"] for r in half], [colours[r["labels"]] for r in half])
+    ]
+    return np.concatenate(rows)
+
+
 def astronaut(workdir: str) -> np.ndarray:
     """The photo, plain and with occluders pasted on, as a trained model sees it."""
     model = load_model(workdir)
@@ -89,18 +102,9 @@ def astronaut(workdir: str) -> np.ndarray:
 
 def main(argv: list[str]) -> None:
     del argv
-    out, run = Path(_OUT.value), Path(_SYNTHETIC.value)
-    written = sorted((run / "pictures").glob("*_test.png"))
-    if not written:
-        raise app.UsageError(f"{run} holds no pictures of a finished run; `make em` makes one")
+    out = Path(_OUT.value)
     pictures.write_png(out / "face_model.png", random_people())
-    grid = cv2.imread(str(written[-1]))[..., ::-1]
-    # Sixteen rows as two columns of six: enough to see, and less to scroll.
-    rows = grid.shape[0] // 16
-    pictures.write_png(
-        out / "synthetic.png",
-        np.concatenate([grid[: 6 * rows], grid[6 * rows : 12 * rows]], axis=1),
-    )
+    pictures.write_png(out / "synthetic.png", synthetic_photos())
     pictures.write_png(out / "astronaut.png", astronaut(Path(_PHOTOS.value)))
 
 

@@ -1,10 +1,13 @@
 """What `focus-reconstruct --refine N` does to validation photos, beside what it costs.
 
     python -m experiments.refinement MODEL FOLDER [--steps 20 60 100] [--count 262]
+        [--synthetic 0] [--without likeness]
 
 MODEL is the folder of a training run, or none; FOLDER a data set of photos, whose
 val_landmarks.csv is read. Prints a table: the colour distance inside the mask, and the distance of
-the landmarks (root mean square, in crop widths) from those of the csv, before and after.
+the landmarks (root mean square, in crop widths) from those of the csv, before and after. With
+`--synthetic` another one of so many synthetic faces, whose shape is known: the mean distance of
+neutral faces after similarity alignment, before and after. `--without` leaves a term out.
 """
 
 import argparse
@@ -21,10 +24,15 @@ from focus_jax.data.faces import Face, Photo, read_faces
 from focus_jax.data.landmark_files import csv_source
 from focus_jax.data.landmarks import read_landmarks
 from focus_jax.data.photos import CSV, UnreadablePhoto
+from focus_jax.data.synthetic.faces import synthesize
+from focus_jax.evaluation.report import table
+from focus_jax.evaluation.shape import shape_error
+from focus_jax.photos import refine
 from focus_jax.photos.inference import find_codes
 from focus_jax.photos.trained import Model, load_model, make_batch
+from focus_jax.rendering import morphable
 
-BATCH = 8
+BATCH, SEED = 8, 7
 HEAD = (
     "| steps | colour distance, of 255 | after | lower in | landmarks, % of the crop | after "
     "| higher in | seconds a face |\n|" + " --- |" * 8
@@ -40,9 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", metavar="FOLDER", type=Path)
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 60, 100])
     parser.add_argument("--count", type=int, help="of the photos, the first so many")
+    parser.add_argument("--synthetic", type=int, default=0, help="faces of known shape")
+    parser.add_argument("--without", choices=refine.WEIGHTS, help="term to leave out")
     arguments = parser.parse_args(argv)
     if min(arguments.steps) < 1:
         parser.error("--steps must be 1 or more")
+    if arguments.without:
+        refine.WEIGHTS[arguments.without] = 0.0
     try:
         model = load_model(arguments.model)
         named = validation_faces(arguments.folder, model.record_size, arguments.count)
@@ -55,7 +67,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for steps in arguments.steps:
         print(row(steps, *measure(model, faces, steps)), flush=True)
+    if arguments.synthetic:
+        rows = []
+        for steps in arguments.steps:
+            before, after = (shape_errors(model, arguments.synthetic, n) for n in (0, steps))
+            nearer = f"{(after < before).sum()} of {len(after)}"
+            rows.append([steps, float(before.mean()), float(after.mean()), nearer])
+        print("\n" + table(["steps", "shape, mm", "after", "nearer in"], rows))
     return 0
+
+
+def shape_errors(model: Model, count: int, steps: int) -> np.ndarray:
+    """Mean distance `[n]` in mm of each neutral face from its truth, of synthetic ones."""
+    options = {"size": model.record_size, "seed": SEED, "split": "test", "occluded": 0.0}
+    records = list(synthesize(model.face_model, count, **options))
+    errors = []
+    for start in range(0, count, BATCH):
+        chosen = records[start : start + BATCH]
+        full = chosen + [chosen[-1]] * (BATCH - len(chosen))
+        crops, points, true = (
+            np.stack([r[k] for r in full]) for k in ("image", "landmarks", "neutral")
+        )
+        code = find_codes(model, make_batch(model, crops, points), steps).code
+        found = morphable.vertices(model.face_model, code.identity, 0 * code.expression)
+        errors.append(np.asarray(shape_error(found, true, scale=True))[: len(chosen)])
+    return np.concatenate(errors)
 
 
 def validation_faces(folder: Path, size: int, count: int | None) -> list[tuple[str, Face]]:

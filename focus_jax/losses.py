@@ -258,8 +258,8 @@ def pasted(
 ) -> Float[Array, ""]:
     """Cross-entropy of a mask where a known occluder lies over the face, per pixel of the face.
 
-    Says of the other pixels that they are face where `whole` is 1, which is where nothing else can
-    lie before it, and nothing where it is 0. Not of the paper, which knows no occluder.
+    Says of the other pixels that they are face where `whole` is 1, which is where all that lies
+    before it is known, and nothing where it is 0. Not of the paper, which knows no occluder.
     """
     _same_shape(logits=logits, occluder=occluder, coverage=coverage)
     charge = occluder * jax.nn.softplus(logits)

@@ -96,7 +96,7 @@ class Batch:
     features: Float[Array, "b n"] | None = None  # cached recognizer features of the photo
     clean: Float[Array, "b h w 3"] | None = None  # the photo before an occluder was pasted on
     pasted: Float[Array, "b h w 1"] | None = None  # 1 where one was
-    whole: Float[Array, "b"] | None = None  # 1 if nothing else can be before the face
+    whole: Float[Array, "b"] | None = None  # 1 if `pasted` is all that is before the face
     coefficients: Float[Array, "b n"] | None = None  # of a rendering: identity, expression, albedo
     gains: Float[Array, "b 3"] | None = None  # `image` over the photo's: `photos.white_balance`
     # Renderings of the face model beside the photos, as many or a multiple: `losses.coefficients`.

@@ -62,9 +62,10 @@ def augment(
 
     The stored image may be larger: its margin is what the move brings in. `paste` is the
     probability of an occluder pasted on; above zero, `clean` is the picture without it and `pasted`
-    (uint8 `[h w]`) is 255 where it lies. A function of its arguments and of the generator's state
-    alone. Fields that it would falsify (`SPOILED`) are left out; a mask moves along, and loses what
-    the occluder hides. Raises ValueError for a record made for another size.
+    (uint8 `[h w]`) is 255 where it lies, and where a `whole` mask says that no face is seen. A
+    function of its arguments and of the generator's state alone. Fields that it would falsify
+    (`SPOILED`) are left out; a mask moves along, and loses what the occluder hides. Raises
+    ValueError for a record made for another size.
     """
     moved = crop(record, size, random_transform(rng, size))
     if rng.random() < FLIP:
@@ -81,10 +82,12 @@ def augment(
     if paste:
         moved["clean"] = moved["image"]
         moved["pasted"] = np.zeros((size, size), np.uint8)
+        if moved.get("whole"):  # a rendering, of which all is known
+            moved["pasted"] = np.where(moved["mask"] >= 128, 0, 255).astype(np.uint8)
     if paste and rng.random() < paste:
         kind = OCCLUDERS[rng.integers(1, len(OCCLUDERS))]
         image, hidden = paste_occluder(moved["image"], moved["landmarks"], rng, kind)
-        moved["image"], moved["pasted"] = image, hidden
+        moved["image"], moved["pasted"] = image, np.maximum(moved["pasted"], hidden)
         if moved.get("mask") is not None:
             moved["mask"] = np.where(hidden >= 128, 0, moved["mask"]).astype(np.uint8)
     return {k: v for k, v in moved.items() if k not in SPOILED}

@@ -31,7 +31,8 @@ OVERLAP = 0.3  # intersection over union of boxes that are of one face
 CLOSER = 2.5  # side of the view of a closer look, in sides of the face
 TILTED = np.radians(60)  # off upright, what the network takes for a face in a view is a pattern
 BORDER = 1.4  # side of the view with a border, in sides of the photo
-SMALL = 0.25  # of SIDE: where the smallest face found is smaller, the photo is shown larger
+SMALL = 0.25  # of SIDE: where the smallest likely face is smaller, the photo is shown larger
+LIKELY = 0.7  # least score of such a face: patterns seldom score more
 # How large a photo is shown at most, over its own size; each time twice as large as before. The
 # third costs three times as much as all the rest, and is for photos that have the detail.
 LARGEST = (0.8, 0.8, 0.4)
@@ -93,8 +94,8 @@ def find_squares(network: Network, photo: Photo) -> list[Square]:
 
     They are looked for in the whole photo; in its quarter turns, unless all are certainly upright;
     where none is, with a black border around it, since faces that fill a photo or end at its edge
-    are missed; then in the photo shown ever larger, as long as the smallest face found is small
-    there, or none is.
+    are missed; then in the photo shown ever larger, as long as the smallest likely face is small
+    there, or none is found.
     """
     small, grown = _smaller(photo, 2 * SIDE / max(photo.shape[:2]))
     size = np.array(small.shape[1::-1])
@@ -108,7 +109,7 @@ def find_squares(network: Network, photo: Photo) -> list[Square]:
         found = _confirmed(network, photo, [_enlarged(face, grown) for face in seen], found)
     side = float(max(photo.shape[:2]))  # of the photo's part that SIDE pixels show
     for largest in LARGEST:
-        if min((face.side for face in found), default=0.0) >= SMALL * side:
+        if min((face.side for face in found if face.score >= LIKELY), default=0.0) >= SMALL * side:
             break
         side /= 2
         if SIDE / side > largest:

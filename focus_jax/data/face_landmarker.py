@@ -22,6 +22,7 @@ FILE = Path(__file__).with_name("face_landmarker_v2.task")
 POINTS = 478  # 468 of the mesh, then five of each iris, the subject's right one first
 SIDE = 256  # pixels that the mesh network sees
 ENLARGED = 1.5  # the square that it sees, in sides of the detector's box or of its own
+ABSENT = 0.01  # probability of a face where the first mesh was laid, below which there is none
 PRESENT = 0.5  # least probability of a face where the mesh was laid,
 DOUBTFUL = 0.7  # and where the detector's score is less than this,
 EVIDENT = 0.9  # a higher one: patterns, too, are found with such scores
@@ -120,7 +121,8 @@ def find_faces(networks: Networks, photo: Photo) -> list[MeshFace]:
         return regressors.reshape(-1, 16).astype(np.float64), logits.reshape(-1).astype(np.float64)
 
     photo = np.ascontiguousarray(photo)
-    found = [find_mesh(networks, photo, square) for square in find_squares(detector, photo)]
+    meshes = (find_mesh(networks, photo, square) for square in find_squares(detector, photo))
+    found = [mesh for mesh in meshes if mesh is not None]
     faces: list[MeshFace] = []
     for face in sorted(found, key=lambda face: -_extent(face)):
         least = EVIDENT if face.score < DOUBTFUL else PRESENT
@@ -129,18 +131,22 @@ def find_faces(networks: Networks, photo: Photo) -> list[MeshFace]:
     return faces
 
 
-def find_mesh(networks: Networks, photo: Photo, square: Square) -> MeshFace:
+def find_mesh(networks: Networks, photo: Photo, square: Square) -> MeshFace | None:
     """The mesh of the face in a detected square, laid once more where the first one lies.
 
     The second pass, as when MediaPipe follows a face through a film, makes less of how well the
-    detector placed its box; and where that was turned wrongly a third one begins upright.
+    detector placed its box; and where that was turned wrongly a third one begins upright. None
+    where the first one finds no trace of a face.
     """
     view = square._replace(side=ENLARGED * square.side)
     points, presence = lay_mesh(networks.mesh, photo, view)
+    if presence < ABSENT:
+        return None
     for _ in range(PASSES - 1):
         turned = view.angle
         view = mesh_square(points, square.score)
-        points, presence = lay_mesh(networks.mesh, photo, view)
+        points, again = lay_mesh(networks.mesh, photo, view)
+        presence = max(presence, again)  # of a half hidden face it changes with a pixel
         if abs((view.angle - turned + np.pi) % (2 * np.pi) - np.pi) < TURNED:
             break
     weights = blendshape_weights(networks.blendshapes, points)

@@ -21,7 +21,7 @@ from focus_jax.system import caches
 from focus_jax.types import Config
 
 Records = Sequence[dict[str, Any]]
-VERSION = 6  # of the records' content; raise it when the code that makes them changes
+VERSION = 7  # of the records' content; raise it when the code that makes them changes
 
 
 class Splits(NamedTuple):
@@ -33,9 +33,9 @@ class Splits(NamedTuple):
 def load_splits(config: Config, recognizer: Any) -> Splits:
     """The records that `config.data` names. ValueError for folders and files that do not fit.
 
-    Photos train and validate as they are; `config.data.synthetic` clean synthetic faces may train
-    among them. The `test` split of photos is the validation photos with an occluder pasted on each,
-    because its mask is then known exactly.
+    Photos train and validate as they are; `config.data.synthetic` synthetic faces may train among
+    them, with their masks. The `test` split of photos is the validation photos with an occluder
+    pasted on each, because its mask is then known exactly.
     """
     kinds: dict[str, Callable[[Config], Splits]] = {"synthetic": _synthetic, "photos": _photos}
     data = config.data
@@ -227,23 +227,24 @@ def _photos(config: Config) -> Splits:
 
     train, validation = split("train", data.train_count), split("validation", data.validation_count)
     if data.get("synthetic", 0):
-        faces = _faces(config, "train", data.synthetic, occluded=0.0, noise=True)
+        faces = _faces(config, "train", data.synthetic, occluded=0.5, noise=True)
         dense = "dense_landmarks" in train[0] or "dense_landmarks" in faces[0]
-        train = [_unlabelled(r, whole=False, dense=dense) for r in train] + [
-            _unlabelled(r, whole=True, dense=dense) for r in faces
+        train = [_shared(r, whole=False, dense=dense) for r in train] + [
+            _shared(r, whole=True, dense=dense) for r in faces
         ]
     return Splits(train, validation, list(pasted(validation, seed=config.seed)))
 
 
-def _unlabelled(record: dict[str, Any], *, whole: bool, dense: bool) -> dict[str, Any]:
-    """What photos and synthetic faces both have; `whole`: certainly nothing is before the face.
+def _shared(record: dict[str, Any], *, whole: bool, dense: bool) -> dict[str, Any]:
+    """What photos and synthetic faces both have; `whole`: the mask says all that is hidden.
 
     With `dense` landmarks, which either may lack.
     """
     shared = {name: record[name] for name in ("image", "landmarks", "filename")}
     if dense:
         shared["dense_landmarks"] = record.get("dense_landmarks", unknown())
-    return shared | {"whole": np.uint8(whole)}
+    mask = record["mask"] if whole else np.full(record["image"].shape[:2], 255, np.uint8)
+    return shared | {"mask": mask, "whole": np.uint8(whole)}
 
 
 def pasted(records: Records, *, seed: int) -> Iterator[dict[str, Any]]:

@@ -69,7 +69,8 @@ def _environment() -> dict[str, str]:
     variables = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "NPROC": "1"}
     # Else loky takes what JAX compiles after the first task for a leak, and starts a new process.
     variables["LOKY_MAX_MEMORY_LEAK_SIZE"] = "1e15"
-    variables |= cpu.told()
+    # NumPy's own threads would wait for one another, busily, on the cores of other processes.
+    variables |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **cpu.told()}
     config: Any = jax.config  # its fields have no types
     if config.jax_compilation_cache_dir:
         variables["JAX_COMPILATION_CACHE_DIR"] = config.jax_compilation_cache_dir

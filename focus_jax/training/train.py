@@ -92,18 +92,25 @@ def new_state(method: updates.Method, face_model: FaceModel, batch: Batch, seed:
 
 
 def start_from(state: TrainState, files: Config) -> TrainState:
-    """The state with the networks that `config.init` names; the optimizers begin anew.
+    """The state with the networks and mean albedo of `config.init`; the optimizers begin anew.
 
     Raises ValueError with every name in which a file differs from the network of the config.
     """
-    named = {n: files[n] for n in ("encoder", "segmenter") if files[n]}
-    networks = {
-        name: weights.load_like(
-            path, getattr(state, name), what=f"the {name} of this config (config.init.{name})"
-        )
-        for name, path in named.items()
+    wanted: dict[str, Any] = {
+        "encoder": state.encoder,
+        "segmenter": state.segmenter,
+        "albedo_mean": {"mean": state.albedo_mean},
     }
-    return dataclasses.replace(state, **networks)
+    found = {
+        name: weights.load_like(
+            files[name], like, what=f"the {name} of this config (config.init.{name})"
+        )
+        for name, like in wanted.items()
+        if files.get(name)  # a config may be older than a field
+    }
+    if "albedo_mean" in found:
+        found["albedo_mean"] = found["albedo_mean"]["mean"]
+    return dataclasses.replace(state, **found)
 
 
 def fresh_optimizers(state: TrainState, method: updates.Method) -> TrainState:

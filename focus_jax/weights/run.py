@@ -199,6 +199,7 @@ def export(workdir: str | Path, folder: Path, face_model: str | None = None) -> 
         ("data", "cache"),
         ("init", "encoder"),
         ("init", "segmenter"),
+        ("init", "albedo_mean"),
     ):
         config[section][name] = ""
     folder.mkdir(parents=True, exist_ok=True)

@@ -150,3 +150,16 @@ def test_the_transform_still_leads_from_the_photo(seed):
     led = transform_points(moved["transform"], landmarks)
     flipped = np.linalg.det(moved["transform"][:, :2]) < 0
     np.testing.assert_allclose(led[MIRROR] if flipped else led, moved["landmarks"], atol=2e-3)
+
+
+def test_what_a_rendering_hides_is_known_as_pasted():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((48, 48), np.uint8)
+    mask[:, 24:] = 255
+    points = rng.uniform(5, 40, (68, 2)).astype(np.float32)
+    image = rng.integers(0, 255, (48, 48, 3), np.uint8)
+    record = {"image": image, "landmarks": points, "mask": mask}
+    for whole in (0, 1):
+        moved = augment({**record, "whole": np.uint8(whole)}, rng, 48, paste=1e-9)
+        hidden = moved["mask"] < 128 if whole else np.zeros((48, 48), bool)
+        np.testing.assert_array_equal(moved["pasted"] == 255, hidden)

@@ -158,6 +158,24 @@ def test_a_frame_without_a_face_costs_few_evaluations():
     assert len(views) == 7 and sum(views) < 17
 
 
+def test_a_pattern_beside_a_large_face_is_no_reason_to_look_further():
+    """A small one that scores less than faces do; there is one larger view in either case."""
+    views = []
+
+    def see(view):
+        views.append(view)
+        values, logits = network_of((255, 0, 0), (0, 255, 0), side=0.2)(view)
+        values[1, 2:4] *= 0.4
+        return values, np.where(np.arange(len(logits)) == 1, 0.2, logits) if logits[
+            1
+        ] > 0 else logits
+
+    photo = spotted(800, 800, (200, 400), radius=15)
+    cv2.circle(photo, (600, 400), 15, (0, 255, 0), -1)
+    assert len(find_squares(see, photo)) == 2
+    assert max(view.shape[0] for view in views) <= 256
+
+
 def test_what_lies_on_its_side_in_a_view_is_no_face(monkeypatch):
     def see(view):
         values, logits = network_of((255, 0, 0))(view)

@@ -184,6 +184,17 @@ def test_photos_without_faces_have_none(find, name):
     assert find(np.ascontiguousarray(photo)) == []
 
 
+def test_a_mesh_without_a_trace_of_a_face_is_laid_once(networks, astronaut, monkeypatch):
+    count, lay = [], landmarker.lay_mesh
+    monkeypatch.setattr(landmarker, "lay_mesh", lambda *a: count.append(1) or lay(*a))
+    wall = np.full((300, 300, 3), 128, np.uint8)
+    assert landmarker.find_mesh(networks, wall, Square(np.array([150.0, 150]), 80.0, 0.0)) is None
+    assert len(count) == 1
+    face = Square(np.array([224.0, 130]), 95.0, 0.0)
+    assert landmarker.find_mesh(networks, astronaut, face).presence > 0.9
+    assert len(count) == 3
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (40, 40), (300, 300)])
 def test_there_is_no_face_in_the_dark(find, shape):
     assert find(np.zeros((*shape, 3), np.uint8)) == []

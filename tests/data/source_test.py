@@ -36,7 +36,7 @@ def test_synthetic_faces_train_among_photos(tmp_path, records, monkeypatch):
     splits = source.load_splits(config, None)
     assert [len(s) for s in splits] == [7, 4, 4]
     assert {frozenset(r) for r in splits.train} == {
-        frozenset({"image", "landmarks", "filename", "whole"})
+        frozenset({"image", "landmarks", "dense_landmarks", "filename", "mask", "whole"})
     }
     assert [int(r["whole"]) for r in splits.train] == [0] * 4 + [1] * 3
     assert [r["filename"].split("_")[0] for r in splits.train[4:]] == ["synthetic"] * 3

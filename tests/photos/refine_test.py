@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from focus_jax import forward
+from focus_jax.evaluation.shape import shape_error
 from focus_jax.face_models import load_face_model
 from focus_jax.photos.refine import FLOOR, freed, refine, start, threshold_mask, write_freed
 from focus_jax.photos.trained import UNTRAINED
@@ -47,6 +48,25 @@ def test_colours_landmarks_and_likeness_come_closer(refined):
     assert (after.photometric < before.photometric).all()
     assert (after.landmark < 0.5 * before.landmark).all()
     assert (after.likeness < 0.8 * before.likeness).all(), after.likeness / before.likeness
+
+
+def test_shapes_come_closer_to_the_truth(face_model, frozen):
+    """From the mean face, all else nearly right; the likeness does not lead them away."""
+    widths, rng = forward.widths(face_model), np.random.default_rng(1)
+    true = 0.5 * rng.normal(size=(2, widths.outputs)).astype(np.float32)
+    true[:, : widths.identity] = rng.normal(size=(2, widths.identity))
+    off = true + 0.2 * rng.normal(size=true.shape).astype(np.float32)
+    off[:, : widths.identity] = 0
+
+    def drawn(raw):
+        code = forward.decode(jnp.asarray(raw), widths, UNTRAINED)
+        return forward.reconstruct(code, face_model, SIZE, SIZE)
+
+    face = drawn(true)
+    photo = face.rendering.image, face.landmarks, face.rendering.coverage
+    found, _, _ = refine(jnp.asarray(off), *photo, face_model, frozen, STEPS, decoding=UNTRAINED)
+    before, after = (shape_error(drawn(r).neutral, face.neutral, scale=True) for r in (off, found))
+    assert (after < 0.8 * before).all(), (before, after)
 
 
 def test_the_errors_are_those_of_the_codes(scene, refined, face_model):

@@ -26,7 +26,7 @@ def test_texels_lie_where_the_atlas_says(model, texels):
     columns, rows = np.meshgrid(np.arange(256), np.arange(256))
     off = np.hypot(u * 256 - 0.5 - columns, (1 - v) * 256 - 0.5 - rows)
     # Most pixels lie in a chart, exactly; those between take a point near by.
-    assert (off < 1e-2).mean() > 0.6 and np.median(off) < 1e-3
+    assert (off < 1e-2).mean() > 0.5 and np.median(off) < 1e-3
     np.testing.assert_allclose(texels.barycentric.sum(-1), 1, atol=1e-4)
 
 

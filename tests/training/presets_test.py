@@ -117,7 +117,7 @@ def scene(face_model, method):
     constants = updates.Constants(face_model, recognizer.load_recognizer("dlib"), jax.random.key(0))
     network = method.networks.segmenter.init(jax.random.key(2), batch.image, batch.image)
     head = network["params"]["head"]  # as if it had learnt: what it sees decides
-    head["kernel"] = 50 * head["kernel"]
+    head["kernel"] = 500 * head["kernel"]
     return face, batch, constants, network
 
 

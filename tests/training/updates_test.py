@@ -418,7 +418,8 @@ def test_dense_landmarks_count_where_the_face_model_has_them_and_nothing_hides_t
     state, batch, constants, method
 ):
     """Also under what was pasted on, which was not there when they were found."""
-    model = constants.face_model
+    none = {"dense_landmark_vertices": None, "dense_landmark_weights": None}
+    model = dataclasses.replace(constants.face_model, **none)
     chosen = np.resize(np.arange(27, 60), 478)  # nose, eyes and mouth, well inside the face
     places, shares = model.landmark_vertices[chosen], model.landmark_weights[chosen]
     has = dataclasses.replace(model, dense_landmark_vertices=places, dense_landmark_weights=shares)
@@ -429,7 +430,7 @@ def test_dense_landmarks_count_where_the_face_model_has_them_and_nothing_hides_t
     )
     face = forward.reconstruct(code, model, SIZE, SIZE)
     moved = face.landmarks[:, chosen] + 1.0
-    right = dataclasses.replace(batch, landmarks=face.landmarks)
+    right = dataclasses.replace(batch, landmarks=face.landmarks, dense_landmarks=None)
     wanted = dataclasses.replace(terms_at(0, SCHEDULE, RELEASE, RATES), true_mask=True)
 
     def error(model, **changes):

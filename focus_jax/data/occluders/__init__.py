@@ -1,9 +1,10 @@
-"""What gets before a face: glasses, hands, masks, hair and more, painted onto a picture.
+"""What gets before a face: glasses, hands, masks, hair and more, as meshes on the face's own.
 
-Imports nothing of the package but this room. Read `scene` (what a painter knows of the picture),
-`painting` (layers, noise, cloth), `held` and `worn` (the painters), `occluder` (which to choose).
+Read `part` (what a thing is handed over as), `head` (the face that it meets, and the archive),
+`hands`, `shapes` and `hair` (the things), `occluder` (their kinds), `paste` (onto a photo).
 """
 
-from focus_jax.data.occluders.occluder import OCCLUDERS, paint_occluder, paste_occluder
+from focus_jax.data.occluders.occluder import OCCLUDERS
+from focus_jax.data.occluders.paste import paste_occluder
 
-__all__ = ["OCCLUDERS", "paint_occluder", "paste_occluder"]
+__all__ = ["OCCLUDERS", "paste_occluder"]

@@ -1,38 +1,35 @@
-"""Synthetic photos of faces drawn from a face model, with everything about them known.
+"""Synthetic photos of people with a face of a face model, with everything about them known.
 
 Faces differ in every mode of the model, in pose, light and surroundings; about half have something
 in front of them. Each record is a pure function of the seed, the split and its number.
 """
 
+import dataclasses
 import functools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from focus_jax.data.align import crop_transform
-from focus_jax.data.occluders.held import hair_colour
-from focus_jax.data.occluders.occluder import OCCLUDERS, canvas_factor, paint_occluder, shrink
-from focus_jax.data.occluders.painting import composite, over, soften, tinted
-from focus_jax.data.occluders.painting import noise as noise_field
-from focus_jax.data.occluders.scene import Scene, look_at
-from focus_jax.data.synthetic.backgrounds import background, body
+from focus_jax.data.occluders import hair
+from focus_jax.data.occluders.head import Head
+from focus_jax.data.occluders.occluder import OCCLUDERS
+from focus_jax.data.occluders.paste import canvas_factor, fitting_parts, part_mesh
+from focus_jax.data.synthetic import backgrounds, lights, people
+from focus_jax.data.synthetic.camera import random_camera, take
 from focus_jax.data.workers import spread
-from focus_jax.rendering import camera, geometry, morphable, shading
-from focus_jax.rendering.render import render_mesh
-from focus_jax.types import FaceModel
+from focus_jax.rendering import camera, scenes
+from focus_jax.types import REGIONS, FaceModel
 
 __all__ = ["OCCLUDERS", "synthesize"]
 
 Record = dict[str, Any]
-BATCH = 32  # faces rendered at once
-DISTANCE = 1000.0  # of the camera, see `camera.extrinsics`
-SH_CONSTANT = 0.28209479  # the constant spherical harmonic
+BATCH = 32  # faces a task
+BEHIND = {"flash": 0.25, "side": 0.3, "back": 2.5}  # how brightly a background is lit, else 1
 # Of a detector's landmarks, in outer-eye distances: more on the jaw, most where it must guess.
 NOISE = np.where(np.arange(68) < 17, 0.025, 0.015)
 NOISE_DENSE, NOISE_HIDDEN = 0.015, 0.04
@@ -44,9 +41,8 @@ class Draw(NamedTuple):
     identity: np.ndarray
     expression: np.ndarray
     albedo: np.ndarray
-    pose: np.ndarray  # [6]
-    light: np.ndarray  # [27]
-    shine: np.ndarray  # [5]: direction halfway to the lamp (3), sharpness, strength
+    angles: np.ndarray  # [3] radians
+    wide: float  # how much nearer a wider lens is than the camera of the model
 
 
 def synthesize(
@@ -60,6 +56,7 @@ def synthesize(
     noise: bool = True,
     progress: bool = False,
     coefficients: bool = False,
+    truths: bool = False,
 ) -> Iterator[Record]:
     """Records of `count` faces at `size` pixels.
 
@@ -67,7 +64,12 @@ def synthesize(
     `[68 2]` in pixels (with a detector's noise if `noise`), likewise `dense_landmarks` `[478 2]` of
     a face model that has them (nan without a place), `neutral` `[v 3]`, `pose` `[6]`, `occluder`
     (index into OCCLUDERS) and `filename`. A part `occluded` of the faces has one. With
-    `coefficients` also those: identity, expression and albedo in one row.
+    `coefficients` also those: identity, expression and albedo in one row. With `truths` also
+    `labels` uint8 `[s s]` (0 background, 1 face, 2 hair, 3 occluder), `light` `[27]` as in
+    `shading.shade`, `vertices` `[v 3]` (x, y in pixels, depth) and, of what is not seen through,
+    `depth` `[s s]` (0 outside) and `normals` `[s s 3]` in camera space.
+
+    Lenses differ; `pose` is that of the model's own camera where it sees the head's middle alike.
     """
     make = functools.partial(
         _faces,
@@ -78,6 +80,7 @@ def synthesize(
         occluded=occluded,
         noise=noise,
         coefficients=coefficients,
+        truths=truths,
     )
     batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
     bar = tqdm(total=count, desc=f"synthetic {split} faces", unit="face", disable=not progress)
@@ -85,6 +88,15 @@ def synthesize(
         for records in spread(make, batches, count=len(batches)):
             bar.update(len(records))
             yield from records
+
+
+class Model(NamedTuple):
+    """A face model as arrays, and what is known of all its people."""
+
+    face: FaceModel
+    body: people.Body | None
+    shine: np.ndarray  # [v 2] how skin, lips, eyes and teeth mirror
+    skin: np.ndarray  # [v] bool
 
 
 def _faces(
@@ -97,229 +109,227 @@ def _faces(
     occluded: float,
     noise: bool,
     coefficients: bool,
+    truths: bool,
 ) -> list[Record]:
     """A batch of `synthesize`."""
-    streams = [_stream(seed, split, number) for number in numbers]
-    draws = [draw(face_model, rng) for rng in streams]
-    full = draws + [draws[-1]] * (BATCH - len(draws))  # one compiled program for all
-    rendered = _render(face_model, _stack(full), size * canvas_factor(size))
+    model = _known(face_model)
     records = []
-    for number, rng, drawn, *face in zip(numbers, streams, draws, *rendered, strict=False):
-        record = _photograph(rng, face, size=size, occluded=occluded, noise=noise)
+    for number in numbers:
+        rng = np.random.default_rng((seed, zlib.crc32(split.encode()), number))
+        record = _record(model, rng, size=size, occluded=occluded, noise=noise, truths=truths)
         record["filename"] = f"synthetic_{split}_{number:06d}"
-        if coefficients:
-            known = (drawn.identity, drawn.expression, drawn.albedo)
-            record["coefficients"] = np.concatenate(known)
+        if not coefficients:
+            del record["coefficients"]
         records.append(record)
     return records
 
 
-def _stream(seed: int, split: str, number: int) -> np.random.Generator:
-    return np.random.default_rng((seed, zlib.crc32(split.encode()), number))
+def _known(face_model: FaceModel) -> Model:
+    fields = ("shape_mean", "identity_basis", "expression_basis", "albedo_mean", "albedo_basis",
+              "triangles", "landmark_vertices", "landmark_weights", "region")  # fmt: skip
+    plain = {name: np.asarray(getattr(face_model, name)) for name in fields}
+    face = dataclasses.replace(face_model, **plain)
+    shine = np.tile(np.float32([1, 18]), (len(face.region), 1))  # of the person's own strength
+    for name, factor, exponent in (("eyes", 6, 150), ("lips", 1.6, 25), ("teeth", 3, 60)):
+        shine[face.region == REGIONS.index(name)] = factor, exponent
+    shine[face.region == REGIONS.index("mouth")] = 1.5, 40
+    shine[face.region == REGIONS.index("brows")] = 0.3, 15
+    inner = [REGIONS.index(n) for n in ("eyes", "brows", "lips", "teeth", "gums", "mouth")]
+    return Model(face, people.around(face), shine, ~np.isin(face.region, inner))
 
 
-def draw(face_model: FaceModel, rng: np.random.Generator) -> Draw:
-    """A random face: coefficients of unit variance, a head mostly turned little, light."""
-    widths = [
-        b.shape[-1]
-        for b in (face_model.identity_basis, face_model.expression_basis, face_model.albedo_basis)
-    ]
+def draw(face: FaceModel, rng: np.random.Generator) -> Draw:
+    """A random face: coefficients of unit variance, a head mostly turned little, a lens."""
+    widths = [b.shape[-1] for b in (face.identity_basis, face.expression_basis, face.albedo_basis)]
     identity, expression, albedo = (rng.standard_normal(n).astype(np.float32) for n in widths)
     # Most photographed faces are near rest.
     expression *= rng.uniform(0.1, 1.0)
-    yaw = np.clip(rng.normal(0, 15), -40, 40)
-    pitch, roll = np.clip(rng.normal(0, [7, 6]), [-15, -12], [15, 12])
-    pose = np.zeros(6, np.float32)
-    pose[:3] = np.deg2rad([pitch, yaw, roll])
-    # Oily or moist skin mirrors a lamp; a Lambertian face model cannot.
-    halfway = np.array([rng.normal(0, 0.3), rng.normal(-0.25, 0.2), -1.0])
-    halfway /= np.linalg.norm(halfway)
-    shine = np.array([*halfway, rng.uniform(8, 40), max(0.0, rng.normal(0.12, 0.12))], np.float32)
-    return Draw(identity, expression, albedo, pose, random_light(rng), shine)
+    spread = [7, 15, 6] if rng.random() < 0.75 else [16, 45, 14]
+    angles = np.deg2rad(np.clip(rng.normal(0, spread), [-40, -80, -30], [40, 80, 30]))
+    wide = float(np.exp(rng.uniform(np.log(0.35), np.log(2.5))))
+    return Draw(identity, expression, albedo, angles, wide)
 
 
-@functools.cache
-def _lobes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Directions over the sphere, and what fits nine harmonics to a function given there."""
-    golden = np.pi * (3 - np.sqrt(5))
-    z = np.linspace(-1, 1, 400)
-    turn = golden * np.arange(400)
-    ring = np.sqrt(1 - z * z)
-    directions = np.stack([ring * np.cos(turn), ring * np.sin(turn), z], axis=1)
-    basis = np.asarray(shading.sh_basis(jnp.asarray(directions, jnp.float32)))
-    return directions, np.linalg.pinv(basis), basis
-
-
-def random_light(rng: np.random.Generator) -> np.ndarray:
-    """Light coefficients `[27]`: ambient, and one or two lamps before the face, nearly white."""
-    directions, fit, _ = _lobes()
-    total = np.full(400, rng.uniform(0.55, 1.0))
-    for _ in range(rng.integers(1, 3)):
-        # x right, y down, z away from the camera: lamps stand before the face and mostly above.
-        lamp = np.array([rng.normal(0, 0.7), rng.normal(-0.4, 0.5), -1.0])
-        lamp /= np.linalg.norm(lamp)
-        total = total + rng.uniform(0.05, 0.5) * np.maximum(directions @ lamp, 0)
-    channels = (fit @ total) * (1 + rng.normal(0, 0.04, (3, 1)))
-    return channels.reshape(27).astype(np.float32)
-
-
-def _stack(draws: list[Draw]) -> Draw:
-    return Draw(*(np.stack(column) for column in zip(*draws, strict=True)))
-
-
-def _render(face_model: FaceModel, drawn: Draw, canvas: int) -> tuple[np.ndarray, ...]:
-    """Picture, coverage, landmarks on the canvas, dense ones, neutral shape and pose of each face.
-
-    Dense ones are nan where the face model has no place for them, or none at all.
-    """
-    landmarks = _landmarks(face_model, drawn, canvas)
-    pose = np.array(drawn.pose)
-    # Twice: moving the head in depth changes its perspective a little.
-    for _ in range(2):
-        for row, points in zip(pose, np.asarray(landmarks), strict=True):
-            _place(row, points, canvas)
-        drawn = drawn._replace(pose=pose)
-        landmarks = _landmarks(face_model, drawn, canvas)
-    dense = _dense_landmarks(face_model, drawn, canvas)
-    image, coverage, neutral = _shade(face_model, drawn, canvas)
-    return tuple(np.asarray(x) for x in (image, coverage, landmarks, dense, neutral, pose))
-
-
-def _place(pose: np.ndarray, landmarks: np.ndarray, canvas: int) -> None:
-    """Move the head to where the five-point alignment would put it in a crop of this size."""
-    transform = crop_transform(landmarks, canvas)
-    factor = transform[0, 0]
-    depth = (DISTANCE + pose[5]) / factor
-    centre = (canvas - 1) / 2
-    # Where the alignment moves the camera's axis to, in millimetres at that depth.
-    moved = transform @ np.array([centre, centre, 1.0]) - centre
-    pose[3:5] = (pose[3:5] + moved * depth / (camera.FOCAL * canvas / 2)).astype(np.float32)
-    pose[5] = depth - DISTANCE
-
-
-@functools.partial(jax.jit, static_argnames="canvas")
-def _landmarks(face_model: FaceModel, drawn: Draw, canvas: int) -> jax.Array:
-    vertices = morphable.vertices(face_model, drawn.identity, drawn.expression)
-    return _project(morphable.landmarks(face_model, vertices), drawn, canvas)
-
-
-@functools.partial(jax.jit, static_argnames="canvas")
-def _dense_landmarks(face_model: FaceModel, drawn: Draw, canvas: int) -> jax.Array:
-    if face_model.dense_landmark_weights is None:
-        return jnp.full((len(drawn.pose), 478, 2), jnp.nan)
-    vertices = morphable.vertices(face_model, drawn.identity, drawn.expression)
-    points = _project(morphable.dense_landmarks(face_model, vertices), drawn, canvas)
-    known = jnp.any(jnp.asarray(face_model.dense_landmark_weights) > 0, axis=-1)
-    return jnp.where(known[:, None], points, jnp.nan)
-
-
-def _project(points: jax.Array, drawn: Draw, canvas: int) -> jax.Array:
-    rotation, translation = camera.extrinsics(drawn.pose)
-    return camera.project(points, rotation, translation, camera.intrinsics(canvas, canvas))[..., :2]
-
-
-@functools.partial(jax.jit, static_argnames="canvas")
-def _shade(face_model: FaceModel, drawn: Draw, canvas: int) -> tuple[jax.Array, ...]:
-    vertices = morphable.vertices(face_model, drawn.identity, drawn.expression)
-    neutral = morphable.vertices(face_model, drawn.identity, drawn.expression[..., :0])
-    albedo = jnp.clip(morphable.albedo(face_model, drawn.albedo), 0.01, 1.0)
-    triangles = jnp.asarray(face_model.triangles)
-    rendering = render_mesh(vertices, albedo, triangles, drawn.pose, drawn.light, canvas, canvas)
-    # Blinn-Phong, as the picture of a mesh whose albedo is its mirrored light.
-    rotation, _ = camera.extrinsics(drawn.pose)
-    normals = geometry.vertex_normals(vertices, triangles, renormalize=True) @ jnp.swapaxes(
-        rotation, -1, -2
-    )
-    towards = jnp.maximum(jnp.einsum("bvc,bc->bv", normals, drawn.shine[:, :3]), 0.0)
-    gloss = drawn.shine[:, 4:] * towards ** drawn.shine[:, 3:4]
-    white = jnp.zeros_like(drawn.light).at[:, jnp.array([0, 9, 18])].set(1 / SH_CONSTANT)
-    shining = render_mesh(
-        vertices, gloss[..., None] + jnp.zeros(3), triangles, drawn.pose, white, canvas, canvas
-    )
-    image = jnp.clip(rendering.image + shining.image, 0, 1)
-    return image, rendering.coverage[..., 0], neutral
-
-
-def _photograph(
-    rng: np.random.Generator,
-    face: Sequence[np.ndarray],
-    *,
-    size: int,
-    occluded: float,
-    noise: bool,
+def _record(
+    model: Model, rng: np.random.Generator, *, size: int, occluded: float, noise: bool, truths: bool
 ) -> Record:
-    """Everything that is not the face painted around and before it, then taken at `size` pixels."""
-    image, coverage, landmarks, dense, neutral, pose = face
-    canvas = len(image)
-    factor = canvas // size
-    scene = look_at(image, landmarks.astype(np.float64))._replace(hair=hair_colour(rng))
-    kind = 0
-    if rng.random() < occluded:
-        kind = int(rng.integers(1, len(OCCLUDERS)))
-    image = _skin_detail(image, scene, rng)
-    around = body(background(rng, canvas), scene, rng)
-    edge = soften(coverage, 0.5 * factor)
-    picture = over(around, np.minimum(edge, coverage), image)
-    layer = paint_occluder(scene, OCCLUDERS[kind], coverage > 0.5, rng)
-    picture = cv2.resize(
-        composite(picture, layer).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA
-    )
-    seen = cv2.resize(coverage * (layer.alpha <= 0.5), (size, size), interpolation=cv2.INTER_AREA)
+    """One person: drawn, put before a camera, lit, and photographed."""
+    face, factor = model.face, canvas_factor(size)
+    canvas = size * factor
+    drawn = draw(face, rng)
+    neutral = face.shape_mean + _mixed(face.identity_basis, drawn.identity)
+    vertices = neutral + _mixed(face.expression_basis, drawn.expression)
+    albedo = np.clip(face.albedo_mean + _mixed(face.albedo_basis, drawn.albedo), 0.01, 1)
+    pose, landmarks = _aligned(face, vertices, drawn, canvas)
+    rotation, translation = _camera(pose, drawn.wide)
+    focal = camera.FOCAL * drawn.wide * canvas / 2
+
+    kind = int(rng.integers(1, len(OCCLUDERS))) if rng.random() < occluded else 0
+    setting, light = lights.random_light(rng)
+    seen = functools.partial(_seen, rotation, translation)
+    meshes = [_face_mesh(model, rng, seen(vertices), albedo)]
+    tone = np.median(albedo[model.skin], axis=0)
+    colour, name = hair.hair_colour(rng), OCCLUDERS[kind]
+    if model.body is not None:
+        meshes += _body_meshes(model, rng, seen, vertices, albedo, tone, drawn, colour)
+    own = (vertices, face, tone, rng, seen, focal / canvas)
+    parts = fitting_parts(name, *own, hair=colour) if kind else []
+    if name not in ("hat", "veil") and rng.random() < 0.88:
+        points = np.einsum("lkc,lk->lc", neutral[face.landmark_vertices], face.landmark_weights)
+        parts += hair.hairdo(Head(neutral, points, tone), rng, colour)
+    meshes += [part_mesh(part, seen) for part in parts]
+    level = light.ambient[0] + 0.5 * light.colours.sum(axis=0)
+    bright = np.exp(rng.normal(0, 0.4)) * BEHIND.get(setting, 1)
+    behind = backgrounds.background(rng, canvas) * bright * level
+    drawing = scenes.draw(meshes, light, behind, focal, closeness=canvas / 30)
+
+    bare = np.concatenate([model.skin[face.triangles[:, 0]], [False]])
+    own = bare[np.clip(drawing.triangle_id, -1, len(bare) - 1)]
+    shot = random_camera(rng, setting, _luminance(drawing.picture, own), level / level.mean())
     points = (landmarks + 0.5) / factor - 0.5
-    hidden = shrink(layer, size).alpha
-    eyes = float(np.linalg.norm(points[45] - points[36]))
+    picture = cv2.resize(drawing.picture, (size, size), interpolation=cv2.INTER_AREA)
+    shares = cv2.resize(drawing.shares, (size, size), interpolation=cv2.INTER_AREA)
+    image = take(picture, shot, rng)
+    labels = shares.argmax(axis=-1).astype(np.uint8)
+    if rng.random() < 0.08:
+        _cut(rng, image, labels)
+    eyes = max(
+        np.linalg.norm(points[45] - points[36]), np.linalg.norm(points[8] - points[27]) / 1.25
+    )
     if noise:
-        points = points + _detector_noise(rng, points, hidden, NOISE * eyes, eyes)
+        points = points + _detector_noise(rng, points, labels, NOISE * eyes, eyes)
     record = {
-        "image": _take(picture, rng),
-        "mask": np.where(seen > 0.5, 255, 0).astype(np.uint8),
+        "image": image,
+        "mask": np.where(labels == 1, 255, 0).astype(np.uint8),
         "landmarks": points.astype(np.float32),
         "neutral": neutral.astype(np.float32),
         "pose": pose.astype(np.float32),
         "occluder": np.int32(kind),
+        "coefficients": np.concatenate([drawn.identity, drawn.expression, drawn.albedo]),
     }
-    if np.isfinite(dense).any():
-        known = (dense + 0.5) / factor - 0.5
+    if face.dense_landmark_weights is not None:
+        corners, weights = face.dense_landmark_vertices, np.asarray(face.dense_landmark_weights)
+        dense = np.einsum("lkc,lk->lc", vertices[np.asarray(corners)], weights)
+        dense = (scenes.project(seen(dense), focal, canvas, canvas)[:, :2] + 0.5) / factor - 0.5
+        dense[~weights.any(axis=1)] = np.nan
         if noise:
-            known = known + _detector_noise(rng, known, hidden, NOISE_DENSE * eyes, eyes)
-        record["dense_landmarks"] = known.astype(np.float32)
+            dense = dense + _detector_noise(rng, dense, labels, NOISE_DENSE * eyes, eyes)
+        record["dense_landmarks"] = dense.astype(np.float32)
+    if truths:
+        screen = scenes.project(seen(vertices), focal, canvas, canvas)
+        screen[:, :2] = (screen[:, :2] + 0.5) / factor - 0.5
+        middle = np.s_[factor // 2 :: factor, factor // 2 :: factor]
+        depth = drawing.depth[middle]
+        record["labels"], record["light"] = labels, lights.harmonics(light, shot.gains)
+        record["vertices"] = screen
+        record["depth"] = np.where(depth < scenes.NOTHING, depth, 0)
+        record["normals"] = drawing.normals[middle]
     return record
 
 
-def _skin_detail(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def _mixed(basis: np.ndarray, code: np.ndarray) -> np.ndarray:
+    # Not BLAS, whose last bits depend on the number of threads.
+    return np.einsum("vck,k->vc", basis, code)
+
+
+# --- Place ---------------------------------------------------------------------------------------
+
+
+def _aligned(
+    face: FaceModel, vertices: np.ndarray, drawn: Draw, canvas: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pose of a head where the five-point alignment would put it in a crop of this size, and
+    its landmarks there."""
+    points = np.einsum("lkc,lk->lc", vertices[face.landmark_vertices], face.landmark_weights)
+    pose = np.array([*drawn.angles, 0, 0, 0])
+    focal = camera.FOCAL * drawn.wide * canvas / 2
+
+    def look() -> np.ndarray:
+        places = _seen(*_camera(pose, drawn.wide), points)
+        return scenes.project(places, focal, canvas, canvas)[:, :2]
+
+    # Several times: moving the head in depth changes its perspective a little.
+    for _ in range(4):
+        transform = crop_transform(look(), canvas)
+        depth = (camera.DISTANCE + pose[5]) / transform[0, 0]
+        middle = (canvas - 1) / 2
+        # Where the alignment moves the camera's axis to, in millimetres at that depth.
+        moved = transform @ np.array([middle, middle, 1.0]) - middle
+        pose[3:5] += moved * depth / (camera.FOCAL * canvas / 2)
+        pose[5] = depth - camera.DISTANCE
+    return pose, look()
+
+
+def _camera(pose: np.ndarray, wide: float) -> tuple[np.ndarray, np.ndarray]:
+    """World to camera `[3 3]`, `[3]`, of a lens that sees the head's middle as the model's does."""
+    translation = pose[3:] + np.array([0, 0, camera.DISTANCE])
+    return np.diag([1.0, -1, -1]) @ _turn(pose[:3]), translation * [1, 1, wide]
+
+
+def _turn(angles: np.ndarray) -> np.ndarray:
+    """`camera.rotation_matrix` in NumPy, which for one picture is faster."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
+    pitch = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return pitch @ yaw @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+
+
+def _seen(rotation: np.ndarray, translation: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points in the camera's space."""
+    turned = points.astype(np.float32) @ rotation.T.astype(np.float32)
+    return turned + translation.astype(np.float32)
+
+
+# --- Looks ---------------------------------------------------------------------------------------
+
+
+def _face_mesh(
+    model: Model, rng: np.random.Generator, places: np.ndarray, albedo: np.ndarray
+) -> scenes.Mesh:
     """The face with blotches, freckles or wrinkles, which no mode of the albedo stands for."""
-    cells = scene.size / (scene.mm * rng.uniform(5, 16))
-    amount = rng.choice([0.02, 0.05, 0.1], p=[0.4, 0.35, 0.25])
-    bumps = soften(noise_field(rng, scene.size, cells, 2), 0.6)
-    tint = 1 + rng.normal(0, 0.15, 3)
-    return np.clip(image * (1 + tinted(amount * bumps, tint)), 0, 1).astype(np.float32)
+    amount = rng.choice([0.008, 0.016, 0.03], p=[0.4, 0.4, 0.2])
+    waves = rng.normal(0, rng.uniform(0.1, 0.5), (3, 24)).astype(np.float32)
+    phases = rng.uniform(0, 2 * np.pi, 24).astype(np.float32)
+    bumps = np.sin(model.face.shape_mean @ waves + phases).sum(axis=1) / np.sqrt(12)
+    # Redness varies more than tone.
+    blotches = 1 + amount * bumps[:, None] * [0.7, 1.2, 1.2] * model.skin[:, None]
+    colours = scenes.linear(albedo * blotches)
+    whole = np.concatenate([colours, np.ones((len(colours), 1))], axis=1).astype(np.float32)
+    oily = model.shine * [max(0.02, rng.normal(0.08, 0.06)), rng.uniform(0.7, 1.8)]
+    return scenes.Mesh(places, model.face.triangles, whole, 1, oily.astype(np.float32))
+
+
+def _body_meshes(model, rng, seen, vertices, albedo, tone, drawn, colour) -> list[scenes.Mesh]:
+    """Neck, ears, scalp and clothes."""
+    follows = rng.uniform(0.2, 0.9)
+    back = -follows * drawn.angles * [0.8, 1, 0.7]
+    body = people.placed(model.body, model.face.shape_mean, vertices, _turn(back))
+    colours = people.skin_colours(model.body, albedo, 0.93 * tone)
+    return people.meshes(model.body, seen(body), colours, colour, backgrounds.garment(rng), rng)
+
+
+def _luminance(picture: np.ndarray, own: np.ndarray) -> float:
+    """Of the face mostly, and of the whole picture a little, as cameras weigh them."""
+    face = float(picture[own].mean()) if own.any() else float(picture.mean())
+    return 0.8 * face + 0.2 * float(np.minimum(picture, 1.5).mean())
+
+
+def _cut(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray) -> None:
+    """The photo ends within the crop; black beyond, as where photos are aligned."""
+    end = round(rng.uniform(0.03, 0.3) * len(image))
+    beyond = [np.s_[:end], np.s_[-end:], np.s_[:, :end], np.s_[:, -end:]][rng.integers(4)]
+    image[beyond], labels[beyond] = 0, 0
 
 
 def _detector_noise(
     rng: np.random.Generator,
     points: np.ndarray,
-    hidden: np.ndarray,
+    labels: np.ndarray,
     deviation: np.ndarray | float,
     eyes: float,
 ) -> np.ndarray:
     """Errors `[n 2]` of points in pixels, as a detector's of that `deviation`, and more where it
     must guess; `eyes` is the distance of their outer corners."""
-    x, y = np.clip(np.nan_to_num(points).round().astype(int), 0, len(hidden) - 1).T
-    deviation = np.where(hidden[y, x] > 0.5, NOISE_HIDDEN * eyes, deviation)
+    x, y = np.clip(np.nan_to_num(points).round().astype(int), 0, len(labels) - 1).T
+    deviation = np.where(labels[y, x] >= 2, NOISE_HIDDEN * eyes, deviation)
     return rng.standard_normal(points.shape) * deviation[:, None]
-
-
-def _take(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture `[s s 3]` as a camera of no great quality saves it, uint8."""
-    # Cameras raise contrast, and colours more or less.
-    picture = np.clip(picture, 1e-3, 1) ** rng.uniform(0.8, 1.25)
-    grey = picture.mean(axis=-1, keepdims=True)
-    picture = grey + rng.uniform(0.75, 1.3) * (picture - grey)
-    picture = soften(picture, rng.uniform(0, 0.7))
-    picture = picture + rng.normal(0, rng.uniform(0.003, 0.02), picture.shape)
-    taken = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    if rng.random() < 0.5:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
-        encoded = cv2.imencode(".jpg", taken[..., ::-1], quality)[1]
-        taken = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1]
-    return np.ascontiguousarray(taken)
