@@ -51,9 +51,9 @@ def believed(
     A dense one is not believed where it is not known (nan), has no place on the face model, is
     none of SEEN, or lies on a part that the face, as fitted now, hides itself; and as little as its
     pixel is of the face by `hidden`, 1 where something lies before it. With dense ones the jaw is
-    of a rim that slides over a head that turns: it counts by the squared cosine of the angle to the
-    camera, which `rotation` tells (`camera.extrinsics`). The mean squared weight stays that of
-    `weights`, which are those of the 68. None has a gradient.
+    of a rim that slides over a head that turns, at its far side: what the face hides of it counts
+    by the squared cosine of the angle to the camera, which `rotation` tells (`camera.extrinsics`).
+    The mean squared weight stays that of `weights`, which are those of the 68. None has a gradient.
     """
     own = jnp.broadcast_to(weights, landmarks.shape[:2])
     places = face_model.dense_landmark_vertices, face_model.dense_landmark_weights
@@ -62,7 +62,9 @@ def believed(
     triangles, screen = face_model.triangles, jax.lax.stop_gradient(screen_vertices)
     height, width = hidden.shape[1:3]
     seen = rasterize.rasterize(screen, triangles, height, width, backend)
-    visible = fragments.visible_points(seen, screen, triangles, places[0], places[1])
+    corners = jnp.concatenate([jnp.asarray(face_model.landmark_vertices), places[0]])
+    shares = jnp.concatenate([jnp.asarray(face_model.landmark_weights), places[1]])
+    visible = fragments.visible_points(seen, screen, triangles, corners, shares)
     known = jnp.isfinite(dense).all(-1)
     found = jnp.where(known[..., None], dense, 0.0)  # nan would spoil gradients, weighed or not
     column, row = (
@@ -70,9 +72,10 @@ def believed(
         for k, size in enumerate((width, height))
     )
     covered = jax.vmap(lambda picture, y, x: picture[y, x, 0])(hidden, row, column)
-    share = jnp.asarray(SEEN) * visible * known * (1.0 - covered)
+    count = landmarks.shape[1]
+    share = jnp.asarray(SEEN) * visible[:, count:] * known * (1.0 - covered)
     towards = jax.lax.stop_gradient(jnp.clip(-rotation[:, 2, 2], 0.0, 1.0))
-    slides = known.any(-1)[:, None] & (jnp.arange(landmarks.shape[1]) < JAW)
+    slides = known.any(-1)[:, None] & (jnp.arange(count) < JAW) & ~visible[:, :count]
     kept = jnp.where(slides, own * towards[:, None] ** 2, own)
     squared = jnp.concatenate([kept**2, DENSE * jax.lax.stop_gradient(share)], axis=1)
     squared *= jnp.mean(own**2, axis=1, keepdims=True) / jnp.mean(squared, axis=1, keepdims=True)
