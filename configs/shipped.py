@@ -59,7 +59,8 @@ def _segmenter(c: ConfigDict) -> None:
     for name in EXPORTED:
         c.init[name] = str(SHIPPED / f"{name}.safetensors")
     c.correct_albedo = ()
-    steps = min(c.schedule.joint, 1200)
+    steps = min(c.schedule.joint, 700)
     c.schedule.update(warmup=0, initialisation=0, pretraining=0, joint=steps)
     c.schedule.update(period=steps, segmenter_steps=steps)
-    c.data.paste = 0.7
+    c.rates.segmenter.update(every=100, decay=0.75)
+    c.data.paste, c.data.versions = 0.7, 2

@@ -20,7 +20,7 @@ from tests.training.train_test import Compiled
 
 # What dlib's detector finds in the photo, so that the test needs no detector.
 LANDMARKS = Path(__file__).parents[1] / "astronaut_landmarks.json"
-# Not hands, which it takes for faces: it was trained with painted ones, unlike faces' skin.
+# Not hands, of whose rendered kind it takes most on this photo for face.
 KINDS = ("none", "mask", "scarf", "sunglasses", "hat")
 
 
@@ -90,7 +90,7 @@ def test_a_bare_face_is_kept_and_an_occluder_is_not(crops, found):
         over = (hidden[number] > 0) & (coverage[number] > 0)
         beside = (hidden[number] == 0) & (coverage[number] > 0)
         inside, outside = mask[number][over].mean(), mask[number][beside].mean()
-        assert outside - inside > 0.25, (KINDS[number], inside, outside)
+        assert outside - inside > 0.1, (KINDS[number], inside, outside)
 
 
 def _fine(hidden: np.ndarray) -> np.ndarray:
