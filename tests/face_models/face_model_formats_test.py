@@ -54,6 +54,8 @@ def focus_jax_npz(folder):
         triangles=triangles,
         landmark_vertices=np.repeat(face().landmarks[:, None], 3, axis=1),
         landmark_weights=np.tile(np.array([1, 0, 0], np.float32), (68, 1)),
+        dense_landmark_vertices=None,
+        dense_landmark_weights=None,
     )  # fmt: skip
     npz.write(folder / "model.npz", model)
     return folder / "model.npz"
