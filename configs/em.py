@@ -1,7 +1,7 @@
 """The default job: the complete method at small scale, on synthetic or on your own photos.
 
     python -m focus_jax.main --config=configs/em.py                 synthetic, 20 minutes
-    python -m focus_jax.main --config=configs/em.py:smoke           the same in a minute
+    python -m focus_jax.main --config=configs/em.py:smoke           the same in two minutes
     python -m focus_jax.main --config=configs/em.py:photos --config.data.root=FOLDER
 
 `FOLDER` holds photos with `train_landmarks.csv` and `val_landmarks.csv`. Arguments combine:
