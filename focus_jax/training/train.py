@@ -176,7 +176,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
         "batches": start(splits.train, augmented=augmented, paste=config.data.paste, arriving=drawn)
     }
     renderings = []
-    if config.losses.get("coefficients", 0):
+    if config.losses.get("coefficients", 0) and not config.data.get("codes", ""):
         renderings = load_renderings(config, recognizer)
         streams["renderings"] = start(renderings, augmented=False, arriving=True)
     constants = sharding.replicate(
@@ -223,7 +223,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
         # Steps whose numbers may still be on their way: reading them at once would make the device
         # wait for the host.
         pending: deque[health.Step] = deque()
-        seen = (splits.train, renderings)  # the records of a step, by whether it is of renderings
+        # The records of a step, by whether it is of coefficients alone.
+        seen = (splits.train, renderings or splits.train)
         for step in range(int(state.step), schedule.total):
             phase = phase_at(step, schedule)
             begins = phase.stage in ("pre-training", "joint") or 0 < step == schedule.renderings
@@ -237,10 +238,11 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
             )
             terms = sharding.replicate(terms, mesh)
             if phase.stage == "renderings":
-                own, update = next(streams["renderings"]), update_on_renderings
+                own = next(streams["renderings" if renderings else "batches"])
+                update = update_on_renderings
             else:
                 own = next(streams["batches"])
-                if "coefficients" in terms.weights:
+                if renderings and "coefficients" in terms.weights:
                     own = dataclasses.replace(own, renderings=next(streams["renderings"]))
                 update = (
                     updates.update_autoencoder
