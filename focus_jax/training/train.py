@@ -155,8 +155,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
     mesh = sharding.make_mesh()
     sharding.check_batch_size(config.data.batch_size, mesh)
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
-    if sharding.is_first():
-        remember_face_model(workdir, str(config.face_model.name))
+    remember_face_model(workdir, str(config.face_model.name))
     method = make_method(config, face_model)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
     splits = load_splits(config, recognizer)
