@@ -232,6 +232,11 @@ def alone_in(workdir: Path) -> Iterator[None]:
         yield
 
 
+def has_begun(workdir: Path) -> bool:
+    """Whether a run in `workdir` has saved a checkpoint."""
+    return any(child.name.isdecimal() for child in (workdir / "checkpoints").glob("*"))
+
+
 def claim_workdir(workdir: Path, config: Config) -> None:
     """Write the config into a new workdir; refuse one that was begun with another config.
 
@@ -240,8 +245,7 @@ def claim_workdir(workdir: Path, config: Config) -> None:
     """
     workdir.mkdir(parents=True, exist_ok=True)
     path, text = workdir / "config.json", config.to_json(sort_keys=True)
-    begun = any(child.name.isdecimal() for child in (workdir / "checkpoints").glob("*"))
-    if path.exists() and begun:
+    if path.exists() and has_begun(workdir):
         try:
             before = _flatten(json.loads(path.read_text()))
         except json.JSONDecodeError as error:
