@@ -3,7 +3,7 @@
     python -m experiments.outlined_report MODEL PHOTOS --out DIR [--part choose] [--refine 60]
 
 MODEL is the folder of a training run or of an exported model, or `shipped`; PHOTOS a data set in
-the layout of the README, whose val_landmarks.csv and train_landmarks.csv say where the faces are. The
+the layout of the README, whose val_landmarks.csv and train_landmarks.csv say where faces are. The
 outlines are experiments/occluded_photos.json; `--part` takes one part of its split. `--cast` asks
 what the masks lose in another light: the crops as they would be in that, and how much of the face's
 hidden share changes by it. DIR gets
