@@ -37,7 +37,7 @@ class Similarity(NamedTuple):
 
 
 def similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"]) -> Similarity:
-    """The similarity that brings the source's points nearest to the target's (Umeyama 1991)."""
+    """What brings points nearest to their targets (Umeyama 1991), never a reflection."""
     a, b = source - source.mean(axis=0), target - target.mean(axis=0)
     u, s, vt = np.linalg.svd(a.T @ b)
     sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
