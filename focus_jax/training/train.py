@@ -169,7 +169,8 @@ def _open_data(config: Config, recognizer: dict) -> _Data:
     # Synthetic faces come in no order: a first epoch in theirs can begin while they are made.
     drawn = config.data.name == "synthetic"
     batches = start(splits.train, augmented=augmented, paste=config.data.paste, arriving=drawn)
-    if not config.losses.get("coefficients", 0):
+    # Codes of the photos themselves stand for renderings, whose coefficients are known.
+    if not config.losses.get("coefficients", 0) or config.data.get("codes", ""):
         return _Data(splits, [], {"batches": batches})
     renderings = load_renderings(config, recognizer)
     own = start(renderings, augmented=False, arriving=True)
@@ -203,9 +204,9 @@ def _first_state(
 def _draw(streams: dict[str, Any], phase: Phase, terms: updates.Terms) -> tuple[Batch, Any]:
     """A step's own part of its batch, and its update."""
     if phase.stage == "renderings":
-        return next(streams["renderings"]), update_on_renderings
+        return next(streams.get("renderings", streams["batches"])), update_on_renderings
     own = next(streams["batches"])
-    if "coefficients" in terms.weights:
+    if "coefficients" in terms.weights and "renderings" in streams:
         own = dataclasses.replace(own, renderings=next(streams["renderings"]))
     if phase.network == "autoencoder":
         return own, updates.update_autoencoder
@@ -257,8 +258,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
         # Steps whose numbers may still be on their way: reading them at once would make the device
         # wait for the host.
         pending: deque[health.Step] = deque()
-        # The records of a step, by whether it is of renderings.
-        seen = (data.splits.train, data.renderings)
+        # The records of a step, by whether it is of coefficients alone.
+        seen = (data.splits.train, data.renderings or data.splits.train)
         for step in range(int(state.step), schedule.total):
             phase = phase_at(step, schedule)
             begins = phase.stage in ("pre-training", "joint") or 0 < step == schedule.renderings

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from focus_jax import forward, weights
 from focus_jax.face_models import BUILTIN, load_face_model
 from focus_jax.networks.encoder import make_encoder
-from focus_jax.networks.recognizer import encoder_features
+from focus_jax.networks.recognizer import direct_features, encoder_features
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.rendering.render import Drawing
 from focus_jax.system.files import user_path, write_whole
@@ -150,6 +150,9 @@ def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
             config.encoder.kind,
             forward.widths(face_model).outputs,
             detail=config.encoder.get("detail", False),
+            direct=direct_features(config.recognizer.kind)
+            if config.encoder.get("landmarks", False)
+            else 0,
             remat=compute["remat"],
         ),
         segmenter=Segmenter(
@@ -280,7 +283,9 @@ def _shapes(
             kind=config.recognizer.kind,
             detail=config.encoder.get("detail", False),
         )
-        features = jax.eval_shape(look, recognizer, image)
+        points = jax.ShapeDtypeStruct((1, 68, 2), jnp.float32)
+        landmarks = points if config.encoder.get("landmarks", False) else None
+        features = jax.eval_shape(look, recognizer, image, landmarks)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def init(module: Any, *inputs: Any) -> Any:
