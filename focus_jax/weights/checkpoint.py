@@ -24,14 +24,14 @@ Found = TypeVar("Found")
 OPERATION = ("debug", "distributed")
 
 
-def open_checkpoints(workdir: Path, *, keep: int = 2, clean: bool = False) -> ocp.CheckpointManager:
+def open_checkpoints(workdir: Path, *, clean: bool = False) -> ocp.CheckpointManager:
     """Manager of `workdir/checkpoints`, written atomically and in the background.
 
     With `clean` it removes what a killed run has half written: for the run itself, not for those
     who read its checkpoints meanwhile.
     """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, create=True, cleanup_tmp_directories=clean
+        max_to_keep=2, create=True, cleanup_tmp_directories=clean
     )
     return ocp.CheckpointManager(
         (workdir / "checkpoints").resolve(), options=options, item_names=("state", "data")

@@ -251,6 +251,7 @@ def export(workdir: str | Path, folder: Path, face_model: str | None = None) -> 
     for section, name in (
         ("data", "root"),
         ("data", "cache"),
+        ("data", "codes"),
         ("init", "encoder"),
         ("init", "segmenter"),
         ("init", "albedo_mean"),
