@@ -50,13 +50,13 @@ def get_config(arguments: str = "") -> ConfigDict:
     # be found by its rendering alone.
     c.losses.pasted = 4.0
     c.losses.area = 2.0  # with 1.1 half of a clean face is left out: finer pixels agree less
-    c.schedule.renderings = 4 if smoke else 1500  # of codes alone
+    c.schedule.renderings = 4 if smoke else 1200  # of codes alone
     c.correct_albedo = ()
     if not smoke:
         c.checkpoint_every = 200
         # The segmenter goes on from the one that comes along, so that it needs no pre-training.
         c.init.segmenter = str(SHIPPED / "segmenter.safetensors")
-        c.schedule.update(warmup=700, initialisation=100, pretraining=0, joint=1350)
+        c.schedule.update(warmup=600, initialisation=100, pretraining=0, joint=1350)
         c.rates.initialisation.update(rate=1e-3, decay=0.7, every=300)
         c.rates.autoencoder.update(rate=5e-4, decay=0.8)
     if "segmenter" in chosen:

@@ -8,7 +8,7 @@ PHOTOS is a data set in the layout of the README whose file names begin with the
 `val_landmarks.csv` is for the report only. PEOPLE is the Face Research Lab London Set with the
 Young Adult White Faces, as `focus_jax.evaluation.people` reads them: their training people, neutral
 and smiling, without whom crops_in_photos.csv names among PHOTOS. Of PORTRAITS, a folder of
-generated ones, every tenth is left for looking at. FOLDER gets links to them all.
+generated ones, those whose number ends in 9 are left for testing. FOLDER gets links to them all.
 """
 
 import argparse
@@ -31,7 +31,7 @@ PERMITTED = {
     "canada": "CC BY 4.0",
     "portrait": "CC0",  # generated
 }
-HELD = 10  # one of so many portraits is not trained on
+HELD = "9"  # the last digit of portraits that are not trained on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,8 +62,8 @@ def select(photos: Path, people: Path, portraits: Path, folder: Path) -> Counter
         people: dict(_people(people)),
         portraits: {
             f"portrait_{path.name}": path
-            for number, path in enumerate(sorted(portraits.glob("*.jpg")))
-            if number % HELD
+            for path in sorted(portraits.glob("*.jpg"))
+            if not path.stem.endswith(HELD)
         },
     }
     folder.mkdir(parents=True, exist_ok=True)
