@@ -56,7 +56,7 @@ def get_config(arguments: str = "") -> ConfigDict:
         c.checkpoint_every = 200
         # The segmenter goes on from the one that comes along, so that it needs no pre-training.
         c.init.segmenter = str(SHIPPED / "segmenter.safetensors")
-        c.schedule.update(warmup=600, initialisation=100, pretraining=0, joint=1350)
+        c.schedule.update(warmup=600, initialisation=100, pretraining=0, joint=1100)
         c.rates.initialisation.update(rate=1e-3, decay=0.7, every=300)
         c.rates.autoencoder.update(rate=5e-4, decay=0.8)
     if "segmenter" in chosen:

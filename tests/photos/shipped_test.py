@@ -106,24 +106,34 @@ def test_the_asset_is_small_and_has_its_card():
     assert config["data"]["root"] == config["data"]["cache"] == ""
 
 
-def test_photos_are_chosen_by_their_source(tmp_path, capsys):
-    photos, folder = tmp_path / "photos", tmp_path / "chosen"
-    (photos / "Dataset").mkdir(parents=True)
-    row = ",".join(["0"] * 136)
-    names = [f"frl_{i:02}.jpg" for i in range(12)] + ["wider_1.jpg", "Dataset/fmd_1.jpg"]
-    (photos / "train_landmarks.csv").write_text("".join(f"{n},{row}\n" for n in names))
-    assert shipped_photos.main([str(photos), str(folder)]) == 0
-    assert "frl: 12 photos, CC BY 4.0" in capsys.readouterr().out
-    written = {
-        split: [
-            line.split(",")[0]
-            for line in (folder / f"{split}_landmarks.csv").read_text().splitlines()
-        ]
-        for split in ("train", "val")
+def test_photos_are_chosen_by_source_and_split(tmp_path, capsys):
+    photos, people, portraits = (tmp_path / n for n in ("photos", "people", "portraits"))
+    files = {
+        photos / "Dataset": ["frl_1.jpg", "frl_2.jpg", "wider_1.jpg", "fmd_1.jpg"],
+        people / "neutral_front": ["001_03.jpg", "002_03.jpg"],
+        people / "smiling_front": ["001_08.jpg", "002_08.jpg"],
+        people / "canada": ["003.jpg", "004.jpg"],
+        portraits: ["male_08.jpg", "male_09.jpg"],
     }
-    assert written["val"] == ["frl_05.jpg"]
-    assert sorted(written["train"] + written["val"]) == sorted(n for n in names if "wider" not in n)
-    assert (folder / "Dataset").resolve() == photos / "Dataset"
-    (photos / "train_landmarks.csv").write_text(f"wider_1.jpg,{row}\n")
-    assert shipped_photos.main([str(photos), str(tmp_path / "none")]) == 1
-    assert "begins with a known source" in capsys.readouterr().err
+    for folder, names in files.items():
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).touch()
+    rows = [f"{name}{',0' * 136}" for name in files[photos / "Dataset"]]
+    (photos / "train_landmarks.csv").write_text("\n".join(rows))
+    (people / "crops_in_photos.csv").write_text(
+        "crop,photo,split\nfrl_1.jpg,canada/003.jpg,train\nfrl_2.jpg,canada/004.jpg,test\n"
+    )
+    (people / "split.csv").write_text(
+        "set,person,split\nlondon,001,train\nlondon,002,test\ncanada,003,train\ncanada,004,test\n"
+    )
+    given = [str(folder) for folder in (photos, people, portraits)]
+    chosen = tmp_path / "chosen"
+    assert shipped_photos.main([*given, str(chosen)]) == 0
+    assert "frl: 1 photos, CC BY 4.0" in capsys.readouterr().out
+    expected = ["canada_003.jpg", "fmd_1.jpg", "frl_1.jpg", "london_001_03.jpg"]
+    expected += ["london_001_08.jpg", "portrait_male_08.jpg"]
+    assert sorted(path.name for path in chosen.iterdir()) == expected
+    (photos / "train_landmarks.csv").write_text(rows[2])
+    assert shipped_photos.main([*given, str(tmp_path / "none")]) == 1
+    assert "photos holds no photo to train on" in capsys.readouterr().err
