@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from experiments.shipped_report import Seen, look
+from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.detect import csv_source
 from focus_jax.data.faces import Face, Photo, read_faces
 from focus_jax.data.landmarks import read_landmarks
-from focus_jax.data.photos import CSV, UnreadablePhoto, read_photo
+from focus_jax.data.photos import CSV
 from focus_jax.evaluation.outlines import (
     SPLITS,
     Outlined,

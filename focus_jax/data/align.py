@@ -6,7 +6,7 @@ rotates; the encoder finds the roll. A face that is rolled further than encoders
 turned upright first.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -214,3 +214,23 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def shrink(record: dict[str, Any], size: int) -> dict[str, Any]:
+    """The record with its pictures at `size` pixels, landmarks with them."""
+    before = record["image"].shape[0]
+    if before == size:
+        return record
+
+    def resize(picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+
+    # Pixel centres are integers, so the image's edge lies half a pixel outside the first centre.
+    small = {**record, "image": resize(record["image"])}
+    for name in ("landmarks", "dense_landmarks"):
+        if record.get(name) is not None:
+            small[name] = ((record[name] + 0.5) * (size / before) - 0.5).astype(np.float32)
+    for name in ("clean", "mask", "pasted"):
+        if record.get(name) is not None:
+            small[name] = resize(record[name])
+    return small

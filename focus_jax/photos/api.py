@@ -11,20 +11,22 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import trimesh
 from jaxtyping import Bool, Float, Int
 
 from focus_jax.data.detect import DEFAULT, Detection, landmark_source
 from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import export, process, results, trained
 from focus_jax.photos.inference import Inference
-from focus_jax.photos.segment import joined_masks
+from focus_jax.photos.masks import joined_masks, photo_masks
 from focus_jax.photos.trained import Model, load_model
 from focus_jax.system.command import keep_programs
 from focus_jax.types import FaceCode
+
+if TYPE_CHECKING:
+    import trimesh
 
 PhotoLike = str | os.PathLike[str] | np.ndarray
 Pairs = list[tuple[Face, Inference]]
@@ -58,11 +60,13 @@ class FittedFace:
         hidden = self.numbers["occlusion"]["total"]
         return f"FittedFace({self.name!r}, number={self.number}, hidden={hidden:.0%})"
 
-    def mesh(self, *, neutral: bool = False) -> trimesh.Trimesh:
+    def mesh(self, *, neutral: bool = False) -> "trimesh.Trimesh":
         """The face as a mesh whose vertices have the photo's colours, millimetres, y up.
 
         As the photo shows it, turned as its pose says; or without expression and pose.
         """
+        import trimesh
+
         _, colours = results.skin(self._image, self.numbers, self._inference, self._shared())
         vertices = self.neutral
         if not neutral:
@@ -122,7 +126,7 @@ def _fitted(
     shared: Callable[[], results.Shared],
 ) -> FittedFace:
     numbers = results.describe(name, face, found, loaded, image.shape)
-    seen, hidden = results.photo_masks(face, found, image.shape)
+    seen, hidden = photo_masks(face, found, image.shape)
     vertices, neutral = results.shapes(found, loaded)
     return FittedFace(
         photo,
@@ -164,7 +168,7 @@ def segment(
 
     def take(number: int, image: np.ndarray, pairs: Pairs) -> None:
         if per_face:
-            masks[number] = [results.photo_masks(*pair, image.shape)[0] > 0 for pair in pairs]
+            masks[number] = [photo_masks(*pair, image.shape)[0] > 0 for pair in pairs]
         else:
             masks[number] = joined_masks(image, pairs)[0] > 0
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from focus_jax import forward
+from focus_jax.photos.programs import program
 from focus_jax.photos.refine import Errors, freed, refine, start, threshold_mask, write_freed
 from focus_jax.photos.trained import Model
 from focus_jax.rendering import camera, fragments, geometry, morphable, rasterize, shading
@@ -65,14 +66,14 @@ def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
 
     The networks and the refinement see the photos after `white_balance`.
     """
-    image, landmarks = jnp.asarray(batch.image), jnp.asarray(batch.landmarks)
+    image, landmarks = batch.image, batch.landmarks
     face_model, decoding = model.face_model, model.decoding
     widths = forward.widths(face_model)
     if model.networks is None:
         raw = start(image, landmarks, face_model, START_STEPS, decoding=decoding)
     else:
         raw = _encode(model.variables, batch, networks=model.networks)
-    code = _decode(raw, widths, decoding)
+    code = _decode(raw, sizes=widths, decoding=decoding)
     encoded = None if model.networks is None else _landmarks(code, face_model)
     if not steps:
         return Codes(relit(code, batch.gains, -1), None, None, encoded)
@@ -93,11 +94,11 @@ def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
         kind=model.networks.recognizer if model.networks else "dlib",
         drawing=_drawing(model.networks),
     )
-    code = relit(_decode(raw, widths, decoding), batch.gains, -1)
+    code = relit(_decode(raw, sizes=widths, decoding=decoding), batch.gains, -1)
     return Codes(code, before, after, encoded)
 
 
-@jax.jit
+@program
 def _landmarks(code: FaceCode, face_model: FaceModel) -> Float[Array, "b 68 2"]:
     vertices = morphable.vertices(face_model, code.identity, code.expression)
     screen = camera.project(vertices, *camera.extrinsics(code.pose), camera.intrinsics(FINE, FINE))
@@ -112,7 +113,7 @@ def relit(code: FaceCode, gains: Float[Array, "b 3"] | None, sign: int) -> FaceC
     return code if gains is None else _relit(code, gains, sign=sign)
 
 
-@functools.partial(jax.jit, static_argnames="sign")
+@functools.partial(program, static=("sign",))
 def _relit(code, gains, *, sign):
     light = code.light.reshape(-1, 3, 9) * jnp.asarray(gains)[..., None] ** sign
     return dataclasses.replace(code, light=light.reshape(code.light.shape))
@@ -121,7 +122,7 @@ def _relit(code, gains, *, sign):
 def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
     """Faces and masks of codes in the photos' colours; without the errors of a refinement."""
     balanced = relit(code, batch.gains, 1)
-    mask, coverage = _mask(model, balanced, jnp.asarray(batch.image))
+    mask, coverage = _mask(model, balanced, batch.image)
     drawn = _draw(
         code,
         mask,
@@ -137,13 +138,13 @@ def _drawing(networks: forward.Networks | None) -> Drawing:
     return Drawing() if networks is None else networks.drawing
 
 
-@functools.partial(jax.jit, static_argnames="networks")
+@functools.partial(program, static=("networks",))
 def _encode(variables, batch, *, networks):
     raw, _ = forward.encode(networks.encoder, variables["encoder"], batch, train=False)
     return raw
 
 
-_decode = jax.jit(forward.decode, static_argnums=(1, 2))
+_decode = program(forward.decode, static=("sizes", "decoding"))
 
 
 def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -151,7 +152,7 @@ def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, ja
     return _masked(code, image, model.face_model, model.variables, networks=model.networks)
 
 
-@functools.partial(jax.jit, static_argnames="networks")
+@functools.partial(program, static=("networks",))
 def _masked(code, image, face_model, variables, *, networks):
     face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(networks))
     rendering = face.rendering
@@ -167,7 +168,7 @@ def _masked(code, image, face_model, variables, *, networks):
     return mask, rendering.coverage
 
 
-@functools.partial(jax.jit, static_argnames="drawing")
+@functools.partial(program, static=("drawing",))
 def _draw(code, mask, coverage, face_model: FaceModel, *, drawing: Drawing) -> Inference:
     """The faces at the fine size, with all that exports and pictures need."""
     face = forward.reconstruct(code, face_model, FINE, FINE, drawing=drawing)

@@ -7,6 +7,7 @@ behind them; each queue is short, so memory does not grow with the number of pho
 import errno
 import functools
 import json
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +18,13 @@ from typing import Any, NamedTuple
 
 import cv2
 import jax
-import loky
 import numpy as np
 from tqdm import tqdm
 
+from focus_jax.data.decode import UnreadablePhoto
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Photo, ahead, read_faces
-from focus_jax.data.photos import UnreadablePhoto
+from focus_jax.photos import programs
 from focus_jax.photos.inference import Inference, infer
 from focus_jax.photos.trained import Model, make_batch
 
@@ -105,11 +106,12 @@ def process(
     read = functools.partial(read_faces, source=source, **crops)
     waiting: deque[Waiting] = deque()
     written: deque[tuple[Photo, int, Future[None]]] = deque()
-    readers = min(loky.cpu_count(), READERS)
+    readers = min(_cores(), READERS)
     with (
         ThreadPoolExecutor(readers, "read") as reader,
         ThreadPoolExecutor(2, "write") as writer,
         tqdm(total=len(todo), unit="photo", disable=not (todo and progress)) as bar,
+        programs.telling(bar.set_postfix_str),
     ):
 
         def skip(text: str) -> None:
@@ -122,7 +124,7 @@ def process(
             nonlocal faces
             while _count(waiting) >= least and waiting:
                 if not faces:
-                    bar.set_postfix_str("first faces, compiling")
+                    bar.set_postfix_str("reading programs")
                 before = _count(waiting)
                 _infer(waiting, model, steps, batch_size)
                 faces += before - _count(waiting)
@@ -180,6 +182,10 @@ def sentence(problem: Exception) -> str:
     if isinstance(problem, OSError):
         text = problem.strerror or text  # without the path, which may be what is too long
     return " ".join(text.split()).replace("(", "[").replace(")", "]")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(waiting: deque[Waiting]) -> int:

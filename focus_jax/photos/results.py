@@ -11,16 +11,16 @@ import cv2
 import jax
 import numpy as np
 
-from focus_jax.data.align import compose, invert_transform, transform_points
+from focus_jax.data.align import invert_transform, transform_points
 from focus_jax.data.face_landmarker import BLENDSHAPES
 from focus_jax.data.faces import Face
 from focus_jax.data.landmarks import Detection
 from focus_jax.face_models import misfit
-from focus_jax.photos import confidence, export, texture
+from focus_jax.photos import confidence, export, masks, texture
 from focus_jax.photos.head import Head, whole_head, write_head
 from focus_jax.photos.inference import FINE, Inference
 from focus_jax.photos.trained import Model
-from focus_jax.rendering import camera, morphable, pictures
+from focus_jax.rendering import camera, pictures
 from focus_jax.types import REGIONS
 
 VERSION = 1  # of face.json
@@ -53,54 +53,6 @@ def share(model: Model) -> Shared:
     return Shared(model, np.asarray(face_model.triangles), atlas, texels, whole_head(model))
 
 
-def fine_transform(face: Face) -> np.ndarray:
-    """Photo pixels to pixels of the fine crop, `[2 3]`. Both crops show the same."""
-    factor = FINE / len(face.crop)
-    shift = (factor - 1) / 2  # pixel centres are integers
-    return compose(np.array([[factor, 0, shift], [0, factor, shift]]), face.transform)
-
-
-# --- masks ---------------------------------------------------------------------------------------
-
-
-def paste(picture: np.ndarray, to_photo: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture of the fine crop, uint8 `[f f ...]`, in a photo of that size; 0 around it."""
-    canvas = np.zeros((height, width, *picture.shape[2:]), np.uint8)
-    low, high = _window(to_photo, height, width)
-    if (high <= low).any():
-        return canvas
-    moved = np.array(to_photo)
-    moved[:, 2] -= low
-    size = (int(high[0] - low[0]), int(high[1] - low[1]))
-    piece = cv2.warpAffine(picture, moved, size, flags=cv2.INTER_LINEAR)
-    canvas[low[1] : high[1], low[0] : high[0]] = piece
-    return canvas
-
-
-def _window(to_photo: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a photo (x, y; from, to) that the fine crop shows."""
-    corners = transform_points(
-        to_photo, np.array([[-1.0, -1], [FINE, FINE], [-1, FINE], [FINE, -1]])
-    )
-    size = np.array([width, height])
-    low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int) + 1
-    return np.clip(low, 0, size), np.clip(high, 0, size)
-
-
-def photo_masks(face: Face, found: Inference, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Face and occlusion at the photo's size: uint8 `[h w]`, 255 where the face is seen, or hidden.
-
-    `found` is one face's. Both are parts of the rendered face.
-    """
-    to_photo = invert_transform(fine_transform(face))
-    covered, seen = (
-        paste(np.rint(x[..., 0] * 255).astype(np.uint8), to_photo, *shape[:2]) >= 128
-        for x in (found.coverage, found.mask)
-    )
-    seen &= covered
-    return tuple(np.where(m, 255, 0).astype(np.uint8) for m in (seen, covered & ~seen))
-
-
 # --- numbers -------------------------------------------------------------------------------------
 
 
@@ -118,12 +70,15 @@ def describe(
     photo_name: str, face: Face, found: Inference, model: Model, shape: tuple[int, ...]
 ) -> dict[str, Any]:
     """The numbers of a face, ready for JSON. Lengths in the face model's units, radians."""
-    fine = fine_transform(face)
+    fine = masks.fine_transform(face)
     back = invert_transform(fine)
     matrix, turn = photo_camera(back)
     total, parts = occlusion(found)
     detected = transform_points(fine, face.detection.landmarks)
-    mean = np.asarray(morphable.landmarks(model.face_model, model.face_model.shape_mean))
+    face_model = model.face_model
+    # In NumPy: outside of a program each of JAX's operations would be one of its own.
+    corners = np.asarray(face_model.shape_mean)[np.asarray(face_model.landmark_vertices)]
+    mean = (corners * np.asarray(face_model.landmark_weights)[..., None]).sum(1)
     turned = confidence.turn(found.rotation, mean, face.detection.landmarks)
     encoded = None if found.encoded is None else np.asarray(found.encoded)
     agreement = None if encoded is None else confidence.landmark_error(encoded, detected)
@@ -201,7 +156,10 @@ def photo_camera(to_photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.hypot(*to_photo[:, 0])
     turn = np.eye(3)
     turn[:2, :2] = to_photo[:, :2] / scale
-    matrix = np.asarray(camera.intrinsics(FINE, FINE), np.float64)
+    # As `camera.intrinsics`, which outside of a program is one of its own.
+    focal, middle = camera.FOCAL * FINE / 2, (FINE - 1) / 2
+    rows = [[focal, 0, middle], [0, focal, middle], [0, 0, 1]]
+    matrix = np.array(rows, np.float32).astype(np.float64)
     centre = to_photo @ np.array([*matrix[:2, 2], 1.0])
     matrix[:2, :2] *= scale
     matrix[:2, 2] = centre
@@ -270,22 +228,22 @@ def shapes(found: Inference, model: Model) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_masks(folder: Path, face: Face, found: Inference, photo: np.ndarray) -> None:
-    seen, hidden = photo_masks(face, found, photo.shape)
-    write_image(folder / "mask.png", seen)
-    write_image(folder / "occlusion.png", hidden)
+    seen, hidden = masks.photo_masks(face, found, photo.shape)
+    pictures.write_image(folder / "mask.png", seen)
+    pictures.write_image(folder / "occlusion.png", hidden)
     inside = found.mask[..., 0] >= 0.5
-    write_image(folder / "mask_crop.png", inside.astype(np.uint8) * 255)
+    pictures.write_image(folder / "mask_crop.png", inside.astype(np.uint8) * 255)
     covered = (found.coverage[..., 0] > 0) & ~inside
-    write_image(folder / "occlusion_crop.png", covered.astype(np.uint8) * 255)
+    pictures.write_image(folder / "occlusion_crop.png", covered.astype(np.uint8) * 255)
 
 
 def _write_pictures(
     folder: Path, photo: np.ndarray, to_photo: np.ndarray, found: Inference
 ) -> None:
     picture = overlay_photo(photo, to_photo, found)
-    write_image(folder / "overlay.jpg", picture)
+    pictures.write_image(folder / "overlay.jpg", picture)
     # OpenCV warps no picture of more than 32,767 pixels a side: the face's part of it.
-    low, high = _window(to_photo, *photo.shape[:2])
+    low, high = masks.window(to_photo, *photo.shape[:2])
     moved = np.array(to_photo)
     moved[:, 2] -= low
     crop = np.zeros((FINE, FINE, 3), np.uint8)
@@ -300,13 +258,13 @@ def _write_pictures(
     strip = pictures.grid(
         [crop[None], over[None], found.image[None], found.mask[None], tinted[None]], side=STRIP
     )
-    write_image(folder / "strip.jpg", strip)
+    pictures.write_image(folder / "strip.jpg", strip)
 
 
 def overlay_photo(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> np.ndarray:
     """The rendered face drawn into the photo, uint8 `[h w 3]`."""
     height, width = photo.shape[:2]
-    low, high = _window(to_photo, height, width)
+    low, high = masks.window(to_photo, height, width)
     picture = photo.copy()
     if (high <= low).any():
         return picture
@@ -318,16 +276,6 @@ def overlay_photo(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> 
     piece = picture[low[1] : high[1], low[0] : high[0]]
     piece[:] = np.rint(piece * (1 - drawn[..., 3:]) + drawn[..., :3] * 255).clip(0, 255)
     return picture
-
-
-def write_image(path: Path, picture: np.ndarray) -> None:
-    """An RGB or grey uint8 picture, in the format that the name says; OSError when it fails."""
-    turned = picture[..., ::-1] if picture.ndim == 3 else picture
-    # imwrite says nothing of a full disk; encoding first and writing after does.
-    done, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(turned))
-    if not done:
-        raise ValueError(f"{path.name} cannot be a picture of {picture.shape[1::-1]} pixels")
-    path.write_bytes(encoded.tobytes())
 
 
 def clear(folder: Path) -> None:

@@ -13,8 +13,9 @@ from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Found, Photo
 from focus_jax.photos import process
 from focus_jax.photos.inference import Inference
-from focus_jax.photos.results import photo_masks, write_image
+from focus_jax.photos.masks import joined_masks
 from focus_jax.photos.trained import Model
+from focus_jax.rendering.pictures import write_image
 from focus_jax.system.files import bare
 
 RECORD = "masks.jsonl"  # in the folder of results: a line a photo that is done, with its files
@@ -76,22 +77,6 @@ def _remove(out: Path, files: Iterable[str]) -> None:
         # A record that was edited removes nothing elsewhere.
         if (out / name).resolve().is_relative_to(out.resolve()):
             (out / name).unlink(missing_ok=True)
-
-
-def joined_masks(
-    image: np.ndarray, faces: list[tuple[Face, Inference]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where any face of a photo is seen, and where one is hidden: uint8 `[h w]`, 0 or 255."""
-    seen, hidden = (np.zeros(image.shape[:2], np.uint8) for _ in range(2))
-    for face, inference in faces:
-        # A running maximum: of many faces in a large photo only these masks are held.
-        for total, mask in zip(
-            (seen, hidden), photo_masks(face, inference, image.shape), strict=True
-        ):
-            np.maximum(total, mask, out=total)
-    # Seen by one face is seen, though another's outline may cover the same place.
-    hidden[seen > 0] = 0
-    return seen, hidden
 
 
 def segment_files(

@@ -9,13 +9,13 @@ import functools
 from typing import Any, NamedTuple
 
 import cv2
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 from scipy.sparse.linalg import splu
 
 from focus_jax.photos.export import Atlas
+from focus_jax.photos.programs import program
 from focus_jax.rendering import rasterize
 
 SIZE = 1024  # pixels of the texture's side
@@ -48,10 +48,10 @@ def make_texels(atlas: Atlas, size: int = SIZE) -> Texels:
     order = np.where((area > 0)[:, None], [0, 2, 1], [0, 1, 2])
     triangles = np.take_along_axis(atlas.triangles, order, 1).astype(np.int32)
     screen = np.concatenate([flat, np.ones((len(flat), 1))], -1).astype(np.float32)
-    found = rasterize.rasterize(jnp.asarray(screen)[None], jnp.asarray(triangles), size, size)
-    triangle = np.array(found.triangle_id[0])
+    found = _rasterize(screen[None], triangles, height=size, width=size)
+    triangle = np.array(found.triangle_id)[0]
     barycentric = np.zeros((size, size, 3), np.float32)
-    np.put_along_axis(barycentric, order[triangle], np.asarray(found.barycentric[0]), -1)
+    np.put_along_axis(barycentric, order[triangle], np.asarray(found.barycentric)[0], -1)
     empty = (triangle < 0).astype(np.uint8)
     labels: Any = np.asarray(
         cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
@@ -61,6 +61,9 @@ def make_texels(atlas: Atlas, size: int = SIZE) -> Texels:
     nearest[labels[rows, columns]] = rows * size + columns
     source = nearest[labels]
     return Texels(triangle.ravel()[source], barycentric.reshape(-1, 3)[source])
+
+
+_rasterize = program(rasterize.rasterize, static=("height", "width"))
 
 
 class View(NamedTuple):

@@ -43,3 +43,13 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     # imwrite says nothing of a full disk.
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
     path.write_bytes(encoded.tobytes())
+
+
+def write_image(path: Path, picture: np.ndarray) -> None:
+    """An RGB or grey uint8 picture, in the format that the name says; OSError when it fails."""
+    turned = picture[..., ::-1] if picture.ndim == 3 else picture
+    # imwrite says nothing of a full disk; encoding first and writing after does.
+    done, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(turned))
+    if not done:
+        raise ValueError(f"{path.name} cannot be a picture of {picture.shape[1::-1]} pixels")
+    path.write_bytes(encoded.tobytes())

@@ -27,7 +27,6 @@ from focus_jax.networks.segmenter import Segmenter
 from focus_jax.rendering.render import Drawing
 from focus_jax.system.files import user_path, write_whole
 from focus_jax.types import Config, FaceModel
-from focus_jax.weights import checkpoint
 from focus_jax.weights.recognizer import load_recognizer
 
 # The model that comes with the package; its MODEL_CARD.md says what it can do.
@@ -151,8 +150,11 @@ def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
     found, where = _find_face_model(workdir, config, face_model)
     networks = make_networks(config, found)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    shapes = _shapes(networks, found, config, recognizer)
-    read = _read_exported(workdir, shapes) if exported else _read_checkpoint(workdir, shapes)
+    if workdir == SHIPPED:  # fits its config, as a test says: tracing the networks takes a second
+        read = _read_exported(workdir, None)
+    else:
+        shapes = _shapes(networks, found, config, recognizer)
+        read = _read_exported(workdir, shapes) if exported else _read_checkpoint(workdir, shapes)
     # All at once: jnp.asarray would compile a program for every shape.
     found, read = jax.device_put((found, read))
     found = dataclasses.replace(found, albedo_mean=read.pop("albedo_mean"))
@@ -160,6 +162,8 @@ def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
 
 
 def _read_checkpoint(workdir: Path, shapes: dict[str, Any]) -> dict[str, Any]:
+    from focus_jax.weights import checkpoint  # orbax, which plain files do without
+
     manager = checkpoint.open_checkpoints(workdir)
     try:
         restored = checkpoint.restore_part(manager, shapes)
@@ -170,13 +174,19 @@ def _read_checkpoint(workdir: Path, shapes: dict[str, Any]) -> dict[str, Any]:
     return restored
 
 
-def _read_exported(folder: Path, shapes: dict[str, Any]) -> dict[str, Any]:
-    read = {
-        name: weights.load_like(
-            folder / f"{name}.safetensors", like, what=f"the {name} of {folder}/config.json"
-        )
-        for name, like in _exported(shapes).items()
-    }
+def _read_exported(folder: Path, shapes: dict[str, Any] | None) -> dict[str, Any]:
+    """The model's arrays in single precision; ValueError where they are not of the `shapes`."""
+    paths = {name: folder / f"{name}.safetensors" for name in EXPORTED}
+    if shapes is None:
+        read = {
+            name: jax.tree.map(lambda x: x.astype(np.float32), weights.load(path))
+            for name, path in paths.items()
+        }
+    else:
+        read = {
+            name: weights.load_like(paths[name], like, what=f"the {name} of {folder}/config.json")
+            for name, like in _exported(shapes).items()
+        }
     return {**read, "albedo_mean": read["albedo_mean"]["mean"]}
 
 

@@ -59,7 +59,7 @@ def test_seen_by_one_face_is_seen_and_two_masks_are_held(monkeypatch):
         seen[face * 10 : face * 10 + 10], hidden[face * 10 + 5 : face * 10 + 25] = 255, 255
         return seen, hidden
 
-    monkeypatch.setattr(segment, "photo_masks", masks)
+    monkeypatch.setattr("focus_jax.photos.masks.photo_masks", masks)
     tracemalloc.start()
     seen, hidden = joined_masks(image, [(k, None) for k in range(30)])
     most = tracemalloc.get_traced_memory()[1]
@@ -87,7 +87,7 @@ def run(tmp_path, monkeypatch):
         shade = np.full(shape[:2], int(inference["shade"]), np.uint8)
         return shade, np.zeros_like(shade)
 
-    monkeypatch.setattr(segment, "photo_masks", masks)
+    monkeypatch.setattr("focus_jax.photos.masks.photo_masks", masks)
 
     def start(shades, *, faces=None, resume=False):
         folder, out = tmp_path / "photos", tmp_path / "out"

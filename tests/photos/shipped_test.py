@@ -127,3 +127,17 @@ def test_photos_are_chosen_by_their_source(tmp_path, capsys):
     (photos / "train_landmarks.csv").write_text(f"wider_1.jpg,{row}\n")
     assert shipped_photos.main([str(photos), str(tmp_path / "none")]) == 1
     assert "begins with a known source" in capsys.readouterr().err
+
+
+def test_the_weights_are_those_of_the_config():
+    """Which `load_trained` takes for granted."""
+    from focus_jax.weights import run
+
+    trained = run.load_trained("shipped")
+    about = trained.networks, trained.face_model, trained.config, trained.recognizer
+    shapes = run._shapes(*about)
+    for name in ("encoder", "segmenter"):
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), shapes[name]) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), trained.variables[name]
+        )
+    assert trained.face_model.albedo_mean.shape == shapes["albedo_mean"].shape

@@ -10,7 +10,7 @@ import runs
 from ml_collections import ConfigDict
 
 from focus_jax.commands.weights import main as weights_main
-from focus_jax.data.features import shrink
+from focus_jax.data.align import shrink
 from focus_jax.face_models import load_face_model, npz
 from focus_jax.photos import inference, trained
 from focus_jax.photos.trained import load_model, make_batch
