@@ -54,7 +54,7 @@ class FittedFace:
     _image: np.ndarray
     _face: Face
     _inference: Inference
-    _shared: Callable[[], results.Shared]
+    _shared: Callable[[frozenset[str]], results.Shared]
 
     def __repr__(self) -> str:
         hidden = self.numbers["occlusion"]["total"]
@@ -67,7 +67,8 @@ class FittedFace:
         """
         import trimesh
 
-        _, colours = results.skin(self._image, self.numbers, self._inference, self._shared())
+        shared = self._shared(frozenset({"ply"}))  # colours of vertices, without a texture
+        _, colours = results.skin(self._image, self.numbers, self._inference, shared)
         vertices = self.neutral
         if not neutral:
             rotation = np.array(self.numbers["camera"]["R"], np.float32)
@@ -75,13 +76,19 @@ class FittedFace:
         rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
         return trimesh.Trimesh(vertices, self.triangles, vertex_colors=rgb, process=False)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        write: Sequence[str] = ("masks", "meshes", "pictures"),
+    ) -> Path:
         """Write what `focus-jax reconstruct` writes of a face: FOLDER/NAME/NUMBER, returned.
 
-        OSError where that fails.
+        `write` is as its `--write`; face.json always. OSError where that fails, ValueError for a
+        kind of file that there is not.
         """
         where = Path(folder) / self.name / str(self.number)
-        shared = self._shared()
+        shared = self._shared(frozenset(write))
         results.write_face(where, self.name, self._image, self._face, self._inference, shared)
         return where
 
@@ -106,7 +113,7 @@ def reconstruct(
     """
     given, found = _several(photos), []
     loaded = model if isinstance(model, Model) else load_model(os.fspath(model))
-    shared = functools.cache(lambda: results.share(loaded))
+    shared = functools.cache(lambda write: results.share(loaded, write))
 
     def take(number: int, image: np.ndarray, pairs: Pairs) -> None:
         name = given[number].name
@@ -123,7 +130,7 @@ def _fitted(
     face: Face,
     found: Inference,
     loaded: Model,
-    shared: Callable[[], results.Shared],
+    shared: Callable[[frozenset[str]], results.Shared],
 ) -> FittedFace:
     numbers = results.describe(name, face, found, loaded, image.shape)
     seen, hidden = photo_masks(face, found, image.shape)

@@ -71,7 +71,7 @@ def program(function: Callable, *, static: tuple[str, ...] = ()) -> Callable:
             made_of = f"{function.__module__}.{function.__qualname__} {key}"
             if " at 0x" in made_of:
                 return jitted(*arguments, **fixed)
-            name = hashlib.sha256(f"{_surroundings()} {made_of}".encode()).hexdigest()[:32]
+            name = _digest(f"{_surroundings()} {made_of}")
             path = folder / f"{function.__name__.strip('_')}-{name}.program"
             ready[key] = _read(path, tree) or _make(path, function, arguments, fixed)
         return ready[key](*arguments)
@@ -109,36 +109,53 @@ def _make(path: Path, function: Callable, arguments: tuple, fixed: dict[str, Any
     def named(*arguments: Any) -> Any:
         return function(*arguments, **fixed)
 
-    for tell in _listeners:
-        tell(f"compiling {function.__name__.strip('_')}, once")
-
     # By a name of its own, so that it does not come out of JAX's cache: what has been read from a
     # file once is not whole when XLA writes it again. Nor needs it to go there.
-    named.__name__ = f"{function.__name__}_{secrets.token_hex(8)}"
+    name = f"{function.__name__}_{secrets.token_hex(8)}"
+    named.__name__ = name
     least = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
     jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
     try:
-        compiled = jax.jit(named).lower(*arguments).compile()
+        lowered = jax.jit(named).lower(*arguments)
+        # Code that was changed elsewhere makes the same program, which another name has already.
+        text = f"{_surroundings()[1]} {lowered.as_text()} {lowered.out_tree}".replace(name, "")
+        made_of = path.with_name(path.name.partition("-")[0] + f"-{_digest(text)}.made")
+        if same := _read(made_of, jax.tree.structure(arguments)):
+            _write(path, made_of.read_bytes())
+            return same
+        for tell in _listeners:
+            tell(f"compiling {function.__name__.strip('_')}, once")
+        compiled = lowered.compile()
     finally:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
     executable, _, out = serialize_executable.serialize(compiled)
     kept = _Kept(executable, jax.tree.unflatten(out, range(out.num_leaves)))
     content = pickle.dumps(kept)
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-            part.write(hashlib.sha256(content).digest() + content)
-        os.replace(part.name, path)
-        others = path.parent.glob(f"{path.name.partition('-')[0]}-*.program")
-        for old in sorted(others, key=lambda p: p.stat().st_mtime)[:-KEPT]:
-            old.unlink(missing_ok=True)
-    except OSError:
-        pass  # a full disk, or another process that tidies up as well: the program is there
+    for place in (made_of, path):
+        _write(place, hashlib.sha256(content).digest() + content)
     return compiled
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole, and remove the oldest of its kind; what fails costs only time."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+            part.write(content)
+        os.replace(part.name, path)
+        kind = path.parent.glob(f"{path.name.partition('-')[0]}-*{path.suffix}")
+        for old in sorted(kind, key=lambda p: p.stat().st_mtime)[:-KEPT]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        pass  # a full disk, or another process that tidies up as well
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 @functools.cache
-def _surroundings() -> str:
-    """What every program depends on beside its function and its arguments."""
+def _surroundings() -> tuple[str, str]:
+    """What every program depends on beside its function and its arguments: code, and the rest."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
@@ -146,7 +163,7 @@ def _surroundings() -> str:
     settings = {k: v for k, v in jax.config.values.items() if "cache" not in k}
     packages = [(name, version(name)) for name in PACKAGES]
     flags = cpu.told().get("XLA_FLAGS", os.environ.get("XLA_FLAGS"))
-    return f"{digest.hexdigest()} {packages} {flags} {_processor()} {sorted(settings.items())}"
+    return digest.hexdigest(), f"{packages} {flags} {_processor()} {sorted(settings.items())}"
 
 
 def _processor() -> str:

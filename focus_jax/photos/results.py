@@ -1,8 +1,8 @@
 """What is written about a face: numbers, masks, pictures, meshes. README lists the files."""
 
-import base64
 import json
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from focus_jax.data.face_landmarker import BLENDSHAPES
 from focus_jax.data.faces import Face
 from focus_jax.data.landmarks import Detection
 from focus_jax.face_models import misfit
-from focus_jax.photos import confidence, export, masks, texture
+from focus_jax.photos import confidence, export, masks, mesh_files, page, texture
 from focus_jax.photos.head import Head, whole_head, write_head
 from focus_jax.photos.inference import FINE, Inference
 from focus_jax.photos.trained import Model
@@ -33,24 +33,53 @@ PARTS = {
     "forehead": ("forehead",),
 }
 STRIP = 224  # pixels of each picture in the strip
+# What can be asked for beside face.json, and the files.
+KINDS = {
+    "numbers": "face.json, which is always written",
+    "masks": "mask.png, occlusion.png, and both in the crop",
+    "meshes": "fitted.glb and neutral.glb, each with its texture; head.ply where there is a head",
+    "obj": "fitted.obj, neutral.obj and texture.png, without loss",
+    "ply": "fitted.ply and neutral.ply, with vertex colours",
+    "pictures": "overlay.jpg, the photo with the rendering in it, and strip.jpg",
+    "page": "index.html, and what it shows: strip.jpg and view.js",
+}
+WRITTEN = ("numbers", "masks", "meshes", "page")  # unless told otherwise
+QUALITY = 85  # of pictures as JPEG
 
 
 class Shared(NamedTuple):
     """What the faces of one model have in common, made once."""
 
     model: Model
+    write: frozenset[str]  # of `KINDS`
     triangles: np.ndarray
-    atlas: export.Atlas
-    texels: texture.Texels
+    surface: mesh_files.Surface | None  # None without textures, and so is the next
+    texels: texture.Texels | None
     head: Head | None
 
 
-def share(model: Model) -> Shared:
-    """Atlas and texels of a model's face, and the head that belongs to it."""
-    face_model = jax.device_get(model.face_model)
-    atlas = export.make_atlas(face_model)
-    texels = texture.make_texels(atlas)
-    return Shared(model, np.asarray(face_model.triangles), atlas, texels, whole_head(model))
+def kinds(names: Iterable[str]) -> frozenset[str]:
+    """Of `KINDS`; ValueError for a name that is none of them, or for none at all."""
+    wanted = frozenset(names)
+    if wrong := sorted(wanted - KINDS.keys()):
+        raise ValueError(f"there is no {wrong[0]!r} to write; there are {', '.join(KINDS)}")
+    if not wanted:
+        raise ValueError(f"nothing is to be written; there are {', '.join(KINDS)}")
+    return wanted
+
+
+def share(model: Model, write: Iterable[str] = WRITTEN) -> Shared:
+    """Atlas and texels of a model's face, and the head that belongs to it, where they are needed.
+
+    ValueError for what cannot be written (`kinds`), or laid flat (`export.make_atlas`).
+    """
+    face_model, wanted = jax.device_get(model.face_model), kinds(write)
+    surface = texels = None
+    if wanted & {"meshes", "obj", "page"}:
+        atlas = export.make_atlas(face_model)
+        surface, texels = mesh_files.make_surface(atlas), texture.make_texels(atlas)
+    head = whole_head(model) if "meshes" in wanted else None
+    return Shared(model, wanted, np.asarray(face_model.triangles), surface, texels, head)
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -59,10 +88,15 @@ def share(model: Model) -> Shared:
 def occlusion(found: Inference) -> tuple[float, dict[str, float | None]]:
     """Hidden share of the rendered face, and of its parts; None for a part that is not in view."""
     covered, hidden = found.coverage[..., 0] > 0, found.mask[..., 0] < 0.5
+    region = found.region.ravel() + 1  # 0 is outside the face
+    whole, lost = (
+        np.bincount(r, minlength=len(REGIONS) + 1)[1:] for r in (region, region[hidden.ravel()])
+    )
     parts: dict[str, float | None] = {}
     for name, regions in PARTS.items():
-        here = np.isin(found.region, [REGIONS.index(r) for r in regions])
-        parts[name] = float((here & hidden).sum() / here.sum()) if here.any() else None
+        numbers = [REGIONS.index(r) for r in regions]
+        here = whole[numbers].sum()
+        parts[name] = float(lost[numbers].sum() / here) if here else None
     return float((covered & hidden).sum() / max(covered.sum(), 1)), parts
 
 
@@ -185,33 +219,67 @@ def _refinement(found: Inference) -> dict[str, list[float]] | None:
 def write_face(
     folder: Path, photo_name: str, photo: np.ndarray, face: Face, found: Inference, shared: Shared
 ) -> dict[str, Any]:
-    """All files of a face; `found` is that face's. Returns the numbers. OSError for full disks."""
+    """The files of a face that `shared` says; `found` is that face's. Returns the numbers.
+
+    OSError for full disks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = describe(photo_name, face, found, shared.model, photo.shape)
     to_photo = np.array(numbers["crop"]["inverse"])
-    _write_masks(folder, face, found, photo)
-    _write_pictures(folder, photo, to_photo, found)
-
-    picture, colours = skin(photo, numbers, found, shared)
-    fitted, neutral = shapes(found, shared.model)
-    rotation = np.array(numbers["camera"]["R"], np.float32)
-    meshes = {"fitted": export.posed(fitted, rotation), "neutral": neutral}
-    units = shared.model.face_model.units
-    export.write_meshes(
-        folder, meshes, shared.atlas, picture, colours, shared.triangles, units=units
-    )
-    if shared.head is not None:
-        write_head(folder, shared.head, found, colours, rotation)
-    glb = base64.b64encode((folder / "fitted.glb").read_bytes()).decode()
-    (folder / "fitted.glb.js").write_text(f'showFace("{glb}");\n')  # for index.html, see page.py
+    if "masks" in shared.write:
+        _write_masks(folder, face, found, photo)
+    if "pictures" in shared.write:
+        picture = overlay_photo(photo, to_photo, found)
+        pictures.write_image(folder / "overlay.jpg", picture, quality=QUALITY)
+    if shared.write & {"pictures", "page"}:
+        strip = _strip(photo, to_photo, found)
+        pictures.write_image(folder / "strip.jpg", strip, quality=QUALITY)
+    if shared.write & {"meshes", "obj", "ply", "page"}:
+        _write_meshes(folder, photo, numbers, found, shared)
     write_text(folder / "face.json", json.dumps(numbers) + "\n")
     return numbers
 
 
+def _write_meshes(
+    folder: Path, photo: np.ndarray, numbers: dict[str, Any], found: Inference, shared: Shared
+) -> None:
+    picture, colours = skin(photo, numbers, found, shared)
+    fitted, neutral = shapes(found, shared.model)
+    rotation = np.array(numbers["camera"]["R"], np.float32)
+    fitted = export.posed(fitted, rotation)
+    surface, units = shared.surface, shared.model.face_model.units
+    if picture is not None and surface is not None:
+        if "page" in shared.write:
+            (folder / page.VIEW).write_text(page.view(fitted, picture))
+        if "meshes" in shared.write:
+            jpeg = mesh_files.encode_jpeg(picture)
+        if "obj" in shared.write:
+            (folder / "texture.png").write_bytes(mesh_files.encode_png(picture))
+            (folder / "material.mtl").write_text(mesh_files.MATERIAL)
+    for name, vertices in (("fitted", fitted), ("neutral", neutral)):
+        if not shared.write & {"meshes", "obj", "ply"}:
+            break
+        path = folder / name
+        normals = mesh_files.vertex_normals(vertices, shared.triangles)
+        if surface is not None and "meshes" in shared.write:
+            content = mesh_files.glb(vertices, normals, surface, jpeg, units=units, name=name)
+            path.with_suffix(".glb").write_bytes(content)
+        if surface is not None and "obj" in shared.write:
+            path.with_suffix(".obj").write_text(mesh_files.obj(vertices, normals, surface))
+        if "ply" in shared.write:
+            content = mesh_files.ply(vertices, normals, shared.triangles, colours)
+            path.with_suffix(".ply").write_bytes(content)
+    if shared.head is not None:
+        write_head(folder, shared.head, found, colours, rotation)
+
+
 def skin(
     photo: np.ndarray, numbers: dict[str, Any], found: Inference, shared: Shared
-) -> tuple[np.ndarray, np.ndarray]:
-    """Texture uint8 `[s s 3]` over the atlas, and colours `[v 3]` of the vertices in [0, 1]."""
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Texture uint8 `[s s 3]` over the atlas, and colours `[v 3]` of the vertices in [0, 1].
+
+    None for the texture where `shared` has no texels.
+    """
     to_photo = np.array(numbers["crop"]["inverse"])
     view = texture.View(
         photo, to_photo, found.screen, found.facing, found.depth, found.mask[..., 0]
@@ -237,11 +305,8 @@ def _write_masks(folder: Path, face: Face, found: Inference, photo: np.ndarray) 
     pictures.write_image(folder / "occlusion_crop.png", covered.astype(np.uint8) * 255)
 
 
-def _write_pictures(
-    folder: Path, photo: np.ndarray, to_photo: np.ndarray, found: Inference
-) -> None:
-    picture = overlay_photo(photo, to_photo, found)
-    pictures.write_image(folder / "overlay.jpg", picture)
+def _strip(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> np.ndarray:
+    """Photo, overlay, rendering, mask and what is hidden, side by side."""
     # OpenCV warps no picture of more than 32,767 pixels a side: the face's part of it.
     low, high = masks.window(to_photo, *photo.shape[:2])
     moved = np.array(to_photo)
@@ -251,14 +316,18 @@ def _write_pictures(
         piece = photo[low[1] : high[1], low[0] : high[0]]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         crop = cv2.warpAffine(piece, moved, (FINE, FINE), flags=flags)
-    crop = crop / np.float32(255)
-    over = pictures.overlay(crop, found.image, found.coverage)
-    hidden = found.coverage * (found.mask < 0.5)
-    tinted = np.where(hidden > 0, 0.35 * crop + 0.65 * np.array([0.9, 0.1, 0.5]), crop)
-    strip = pictures.grid(
-        [crop[None], over[None], found.image[None], found.mask[None], tinted[None]], side=STRIP
+    hidden = (found.coverage * (found.mask < 0.5)).astype(np.float32)
+    # Made small before they are laid over each other: four times fewer pixels.
+    shown = [crop / np.float32(255), found.image, found.coverage, found.mask, hidden]
+    crop, image, coverage, mask, hidden = (
+        cv2.resize(np.ascontiguousarray(x), (STRIP, STRIP), interpolation=cv2.INTER_AREA).reshape(
+            STRIP, STRIP, -1
+        )
+        for x in shown
     )
-    pictures.write_image(folder / "strip.jpg", strip)
+    over = pictures.overlay(crop, image, coverage)
+    tinted = crop + 0.65 * hidden * (np.float32([0.9, 0.1, 0.5]) - crop)
+    return pictures.grid([x[None] for x in (crop, over, image, mask, tinted)], side=STRIP)
 
 
 def overlay_photo(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> np.ndarray:
@@ -271,10 +340,13 @@ def overlay_photo(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> 
     moved = np.array(to_photo)
     moved[:, 2] -= low
     drawn = np.concatenate([np.clip(found.image, 0, 1) * found.coverage, found.coverage], -1)
+    drawn[..., :3] *= 255
     size = (int(high[0] - low[0]), int(high[1] - low[1]))
     drawn = cv2.warpAffine(drawn.astype(np.float32), moved, size, flags=cv2.INTER_LINEAR)
     piece = picture[low[1] : high[1], low[0] : high[0]]
-    piece[:] = np.rint(piece * (1 - drawn[..., 3:]) + drawn[..., :3] * 255).clip(0, 255)
+    mixed = piece * (1 - drawn[..., 3:])
+    mixed += drawn[..., :3]
+    piece[:] = cv2.convertScaleAbs(mixed)  # rounds and clips
     return picture
 
 

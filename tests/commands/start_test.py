@@ -64,7 +64,7 @@ def test_one_photo_needs_few_programs_and_those_once(word, photo, tmp_path):
     ("word", "others"),
     [
         ("segment", ("trimesh", "scipy", "orbax", "h5py", "grain", "tensorflow", "matplotlib")),
-        ("reconstruct", ("orbax", "h5py", "grain", "tensorflow", "matplotlib")),
+        ("reconstruct", ("trimesh", "orbax", "h5py", "grain", "tensorflow", "matplotlib")),
     ],
 )
 def test_a_command_imports_what_it_needs(word, others):

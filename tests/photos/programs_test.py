@@ -77,9 +77,17 @@ def test_other_shapes_and_settings_are_other_programs(kept):
     assert len(files(folder)) == 3
 
 
+def test_other_code_that_makes_the_same_program_compiles_nothing(kept, tmp_path):
+    folder, first = kept
+    for path in folder.glob("*.made"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert run(tmp_path) == {**first, "told": []}
+    assert len(files(tmp_path)) == 1
+
+
 def test_what_is_not_whole_is_made_anew(kept, tmp_path):
     folder, first = kept
-    for path in files(folder):
+    for path in [*files(folder), *folder.glob("*.made")]:
         content = path.read_bytes()
         (tmp_path / path.name).write_bytes(content[: len(content) // 2])
     assert run(tmp_path) == first
