@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from focus_jax.data.detect import DEFAULT, Detection, landmark_source
 from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import export, process, results, trained
-from focus_jax.photos.inference import Inference
+from focus_jax.photos.inference import Inference, infer_masks
 from focus_jax.photos.masks import joined_masks, photo_masks
 from focus_jax.photos.trained import Model, load_model
 from focus_jax.system.command import keep_programs
@@ -179,7 +179,8 @@ def segment(
         else:
             masks[number] = joined_masks(image, pairs)[0] > 0
 
-    options = {"refine": refine, "landmarks": landmarks, "batch_size": batch_size}
+    options: dict[str, Any] = {"refine": refine, "landmarks": landmarks, "batch_size": batch_size}
+    options["look"] = infer_masks
     for number, size in _process(given, loaded, take, **options).items():
         masks[number] = [] if per_face else np.zeros(size, bool)
     return masks
@@ -218,6 +219,7 @@ def _process(
     refine: int | None,
     landmarks: str,
     batch_size: int,
+    look: process.Look | None = None,
 ) -> dict[int, tuple[int, ...]]:
     """Give each photo with faces to `take`; sizes of the others that can be read. ValueError."""
     if (refine or 0) < 0 or batch_size < 1:
@@ -240,6 +242,7 @@ def _process(
         steps=refine,
         batch_size=batch_size,
         progress=False,
+        look=look,
     ).skipped
     problems, empty = [], {}
     for text in skipped:

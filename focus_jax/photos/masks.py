@@ -5,7 +5,7 @@ import numpy as np
 
 from focus_jax.data.align import compose, invert_transform, transform_points
 from focus_jax.data.faces import Face
-from focus_jax.photos.inference import FINE, Inference
+from focus_jax.photos.inference import FINE, Inference, Masks
 
 
 def fine_transform(face: Face) -> np.ndarray:
@@ -39,7 +39,9 @@ def window(to_photo: np.ndarray, height: int, width: int) -> tuple[np.ndarray, n
     return np.clip(low, 0, size), np.clip(high, 0, size)
 
 
-def photo_masks(face: Face, found: Inference, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def photo_masks(
+    face: Face, found: Inference | Masks, shape: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
     """Face and occlusion at the photo's size: uint8 `[h w]`, 255 where the face is seen, or hidden.
 
     `found` is one face's. Both are parts of the rendered face.
@@ -54,7 +56,7 @@ def photo_masks(face: Face, found: Inference, shape: tuple[int, ...]) -> tuple[n
 
 
 def joined_masks(
-    image: np.ndarray, faces: list[tuple[Face, Inference]]
+    image: np.ndarray, faces: list[tuple[Face, Inference | Masks]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where any face of a photo is seen, and where one is hidden: uint8 `[h w]`, 0 or 255."""
     seen, hidden = (np.zeros(image.shape[:2], np.uint8) for _ in range(2))

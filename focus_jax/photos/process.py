@@ -25,8 +25,9 @@ from focus_jax.data.decode import UnreadablePhoto
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Photo, ahead, read_faces
 from focus_jax.photos import programs
-from focus_jax.photos.inference import Inference, infer
+from focus_jax.photos.inference import infer
 from focus_jax.photos.trained import Model, make_batch
+from focus_jax.types import Batch
 
 AHEAD = 2  # photos that are read before they are needed, beside one a thread
 READERS = 16  # threads at most: each holds a photo, and a network never asks for more
@@ -37,7 +38,8 @@ FAILURES = (ValueError, RuntimeError, MemoryError, cv2.error)
 OF_ONE = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES)
 
 # Called with a photo, its pixels, and each face with what was inferred of it; any thread.
-Write = Callable[[Photo, np.ndarray, list[tuple[Face, Inference]]], None]
+Write = Callable[[Photo, np.ndarray, list[tuple[Face, Any]]], None]
+Look = Callable[[Model, Batch, int], Any]
 
 
 class Summary(NamedTuple):
@@ -79,7 +81,7 @@ class Waiting(NamedTuple):
     photo: Photo
     image: np.ndarray
     faces: list[Face]
-    found: list[Inference]
+    found: list[Any]
 
 
 def process(
@@ -92,8 +94,11 @@ def process(
     batch_size: int = 8,
     progress: bool = True,
     done: Callable[[Photo], bool] = lambda photo: False,
+    look: Look | None = None,
 ) -> Summary:
     """Find, infer and write all faces of `photos`; those for which `done` is true are passed over.
+
+    `look` is what is inferred of a batch, `infer` unless told otherwise.
 
     A photo that fails is skipped and counted; `progress` shows a bar and says so. OSError when
     results cannot be written.
@@ -126,7 +131,7 @@ def process(
                 if not faces:
                     bar.set_postfix_str("reading programs")
                 before = _count(waiting)
-                _infer(waiting, model, steps, batch_size)
+                _infer(waiting, model, look or infer, steps, batch_size)
                 faces += before - _count(waiting)
                 while waiting and len(waiting[0].found) == len(waiting[0].faces):
                     ready = waiting.popleft()
@@ -204,7 +209,7 @@ def _result(photo: Photo, future: Future) -> tuple[np.ndarray, list[Face]] | str
     return (image, faces) if faces else f"{photo.name} (no face found)"
 
 
-def _infer(waiting: deque[Waiting], model: Model, steps: int, batch_size: int) -> None:
+def _infer(waiting: deque[Waiting], model: Model, look: Look, steps: int, batch_size: int) -> None:
     """Infer the next batch of faces of the waiting photos, into their `found`."""
     chosen: list[tuple[Waiting, Face]] = []
     for place in waiting:
@@ -220,7 +225,7 @@ def _infer(waiting: deque[Waiting], model: Model, steps: int, batch_size: int) -
             for k in ("crop", "landmarks", "dense_landmarks")
         ),
     )
-    found = jax.device_get(infer(model, batch, steps))
+    found = jax.device_get(look(model, batch, steps))
     for i, (place, _) in enumerate(chosen):
         place.found.append(jax.tree.map(lambda x, i=i: np.asarray(x)[i], found))
 

@@ -12,7 +12,7 @@ import numpy as np
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Found, Photo
 from focus_jax.photos import process
-from focus_jax.photos.inference import Inference
+from focus_jax.photos.inference import Masks, infer_masks
 from focus_jax.photos.masks import joined_masks
 from focus_jax.photos.trained import Model
 from focus_jax.rendering.pictures import write_image
@@ -100,7 +100,7 @@ def segment_files(
     lock = threading.Lock()
     written: set[str] = set()
 
-    def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
+    def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Masks]]) -> None:
         masks = joined_masks(image, faces)
         for name, mask in zip(names[photo.name], masks, strict=False):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +125,7 @@ def segment_files(
         steps=steps,
         batch_size=batch_size,
         done=lambda photo: photo.name in passed,
+        look=infer_masks,
     )
     for photo in found.photos:  # had a face once, and has none now, or another name
         if photo.name not in passed:

@@ -81,7 +81,7 @@ def run(tmp_path, monkeypatch):
     points[[36, 39, 42, 45]] = [(40, 30), (48, 30), (62, 30), (70, 30)]
     points[[30, 48, 54]] = [(55, 45), (46, 58), (64, 58)]
     monkeypatch.setattr(process, "make_batch", lambda model, crops, *points: crops[:, 24, 24, 0])
-    monkeypatch.setattr(process, "infer", lambda model, batch, steps: {"shade": batch})
+    monkeypatch.setattr(segment, "infer_masks", lambda model, batch, steps: {"shade": batch})
 
     def masks(face, inference, shape):
         shade = np.full(shape[:2], int(inference["shade"]), np.uint8)

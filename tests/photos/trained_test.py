@@ -82,6 +82,13 @@ def test_faces_and_masks_are_those_of_training(workdir, model, crops):
     np.testing.assert_array_equal(coverage, expected.face.rendering.coverage)
 
 
+def test_masks_alone_are_the_same_masks(model, crops):
+    batch = make_batch(model, *crops)
+    whole, alone = (look(model, batch) for look in (inference.infer, inference.infer_masks))
+    np.testing.assert_array_equal(alone.coverage, whole.coverage)
+    np.testing.assert_array_equal(alone.mask, whole.mask)
+
+
 def test_a_misfit_prior_beside_the_run_is_its_own(workdir, model, tmp_path):
     assert model.misfit is None
     shutil.copytree(workdir, tmp_path / "run")
