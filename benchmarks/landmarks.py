@@ -49,7 +49,6 @@ class Looked(NamedTuple):
     """What a source made of a photo."""
 
     group: str
-    any_face: bool
     labelled: bool
     seconds: float  # on the wall clock
     processor: float  # of all cores together, which another process disturbs less
@@ -74,7 +73,7 @@ def look(source: Source, folder: Path, rows: Sequence[LandmarkRow]) -> list[Look
         seconds, processor = time.perf_counter() - start, time.process_time() - used
         labelled = any(overlap(face.landmarks, row.landmarks) > OVERLAP for face in faces)
         group = Path(row.filename).name.partition("_")[0]
-        found.append(Looked(group, bool(faces), labelled, seconds, processor))
+        found.append(Looked(group, labelled, seconds, processor))
     return found
 
 

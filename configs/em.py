@@ -71,6 +71,8 @@ def _data(c: ConfigDict) -> None:
     # Faces of the face model as it is fitted, whose coefficients the encoder is told of with the
     # weight `losses.coefficients`.
     c.data.renderings = 0
+    # An npz of coefficients of the photos, see `experiments.refined_codes`: told in their place.
+    c.data.codes = ""
     c.data.train_count = 3000  # synthetic faces
     c.data.validation_count = 200
     c.data.test_count = 400
@@ -86,7 +88,8 @@ def _networks(c: ConfigDict) -> None:
     # Frozen recognizer features find pose, shape and expression in minutes. The small network from
     # scratch ("small") works too, and needs ten times as long.
     # `detail` places faces more exactly, in slower steps: finer features, and a look at the pixels.
-    c.encoder = ConfigDict({"kind": "recognizer", "detail": False})
+    # `landmarks` shows it the detector's, and features of the face as they cut it out.
+    c.encoder = ConfigDict({"kind": "recognizer", "detail": False, "landmarks": False})
     c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1})
     c.recognizer = ConfigDict(
         {"kind": "dlib", "chip_size": 0, "align_corners": True, "weights": ""}

@@ -121,12 +121,12 @@ def fit_distance(scan: Scan, model: FaceModel) -> float:
     mean = np.asarray(model.shape_mean, np.float64)
     basis = np.asarray(model.identity_basis, np.float64)
     triangles = scans.clean(mean, np.asarray(model.triangles, np.int64))
-    motion = scans.fit_similarity(fitting.landmark_points(model)[list(scans.SEVEN)], scan.landmarks)
+    motion = fitting.similarity(fitting.landmark_points(model)[list(scans.SEVEN)], scan.landmarks)
     code = np.zeros(basis.shape[-1])
     for _ in range(ROUNDS):
         surface = scans.Surface(mean + basis @ code, triangles)
         motion = scans.refine(scan.points, surface, motion, steps=3)
-        points = motion.inverse(scan.points)
+        points = motion.back(scan.points)
         found, number = surface.closest(points)
         away = points - found
         direction = surface.normals(number)

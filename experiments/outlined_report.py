@@ -3,7 +3,7 @@
     python -m experiments.outlined_report MODEL PHOTOS --out DIR [--part choose] [--refine 60]
 
 MODEL is the folder of a training run or of an exported model, or `shipped`; PHOTOS a data set in
-the layout of the README, whose val_landmarks.csv and train_landmarks.csv place the faces. The
+the layout of the README, whose val_landmarks.csv and train_landmarks.csv say where faces are. The
 outlines are experiments/occluded_photos.json; `--part` takes one part of its split. `--cast` asks
 what the masks lose in another light: the crops as they would be in that, and how much of the face's
 hidden share changes by it. DIR gets
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.refinement import detected_there
 from experiments.shipped_report import Seen, look
 from focus_jax.data.decode import UnreadablePhoto, read_photo
-from focus_jax.data.detect import csv_source
 from focus_jax.data.faces import Face, Photo, read_faces
 from focus_jax.data.landmarks import read_landmarks
 from focus_jax.data.photos import CSV
@@ -129,7 +129,7 @@ def outlined_faces(
             f"{len(missing)} of {len(names)} outlined photos, such as {missing[0]}, stand in "
             f"neither {' nor '.join(CSV.values())} of {photos}"
         )
-    read = {path: csv_source(path) for path in set(sources.values())}
+    read = {path: detected_there(path) for path in set(sources.values())}
     folder = photos / "Dataset" if (photos / "Dataset").is_dir() else photos
     faces, truths = [], []
     for name in names:

@@ -21,9 +21,10 @@ import numpy as np
 from tqdm import tqdm
 
 from focus_jax.data.decode import UnreadablePhoto
+from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.faces import Face, Photo, read_faces
 from focus_jax.data.landmark_files import csv_source
-from focus_jax.data.landmarks import read_landmarks
+from focus_jax.data.landmarks import Detection, Source, read_landmarks
 from focus_jax.data.photos import CSV
 from focus_jax.data.synthetic.faces import synthesize
 from focus_jax.evaluation.report import table
@@ -95,10 +96,27 @@ def shape_errors(model: Model, count: int, steps: int) -> np.ndarray:
     return np.concatenate(errors)
 
 
+def detected_there(csv: Path) -> Source:
+    """The default detector's face where the csv says that one is; the csv's if it finds none."""
+    placed, find = csv_source(csv), landmark_source(DEFAULT)
+
+    def source(photo: np.ndarray, path: Path) -> list[Detection]:
+        [there] = placed(photo, path)
+        wide = np.linalg.norm(there.landmarks[36] - there.landmarks[45])
+
+        def apart(face: Detection) -> float:
+            return np.linalg.norm(face.landmarks - there.landmarks, axis=-1).mean() / wide
+
+        nearest = min(find(photo, path), key=apart, default=there)
+        return [nearest if apart(nearest) < 0.5 else there]
+
+    return source
+
+
 def validation_faces(folder: Path, size: int, count: int | None) -> list[tuple[str, Face]]:
-    """Validation photos' names and crops, with the landmarks of their csv. ValueError for none."""
+    """Validation photos' names and crops, by `detected_there`. ValueError for none."""
     csv = folder / CSV["validation"]
-    source, rows = csv_source(csv), read_landmarks(csv)[:count]
+    source, rows = detected_there(csv), read_landmarks(csv)[:count]
     photos = folder / "Dataset" if (folder / "Dataset").is_dir() else folder
     faces: list[tuple[str, Face]] = []
     for line in rows:

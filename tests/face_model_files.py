@@ -23,8 +23,6 @@ from scipy.spatial import KDTree
 from focus_jax.face_models import bfm, bfm2009, crop, fitting, ict, lender, load_face_model
 
 MODES = (6, 5, 4)  # identity, expression, albedo
-# Skin and eyeballs of the built-in face at a quarter of its fineness, from the build's own quads.
-HEAD = Path(__file__).with_name("head.npz")
 
 
 class Mesh(NamedTuple):
@@ -35,13 +33,11 @@ class Mesh(NamedTuple):
 
 
 @functools.cache
-def head(subdivisions: int = 0, rings: int = 5, spacing: float = 12.0) -> Mesh:
-    """The built-in face, coarser, its border drawn back and out."""
-    with np.load(HEAD) as file:
-        vertices, colours = (file[key].astype(np.float64) for key in ("vertices", "colours"))
-        triangles = file["triangles"].astype(np.int64)
-    for _ in range(subdivisions):
-        vertices, triangles, colours = _subdivided(vertices, triangles, colours)
+def head(rings: int = 5, spacing: float = 12.0) -> Mesh:
+    """Skin and eyeballs of the built-in face, its border of 140 vertices drawn back and out."""
+    built = lender()
+    vertices, colours = built.shape_mean.astype(np.float64), built.albedo_mean.astype(np.float64)
+    triangles = built.triangles.astype(np.int64)
     directed = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     known = {tuple(edge) for edge in directed.tolist()}
     alone = np.array([(a, b) for a, b in known if (b, a) not in known])
@@ -68,23 +64,6 @@ def head(subdivisions: int = 0, rings: int = 5, spacing: float = 12.0) -> Mesh:
     return Mesh(vertices, np.concatenate(strips).astype(np.int64), colours, np.array(landmarks))
 
 
-def _subdivided(vertices, triangles, colours):
-    """Each triangle as four."""
-    a, b, c = triangles.T
-    edges = np.sort(
-        np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    )
-    unique, place = np.unique(edges, axis=0, return_inverse=True)
-    ab, bc, ca = (place + len(vertices)).reshape(3, -1)
-    triangles = np.concatenate(
-        [np.stack(t, 1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
-    )
-    vertices, colours = (
-        np.concatenate([values, values[unique].mean(axis=1)]) for values in (vertices, colours)
-    )
-    return vertices, triangles, colours
-
-
 @functools.cache
 def chosen() -> tuple[np.ndarray, np.ndarray]:
     """Vertices and triangles of the head's crop."""
@@ -97,16 +76,16 @@ def chosen() -> tuple[np.ndarray, np.ndarray]:
 def face() -> Mesh:
     """The head's crop."""
     whole, (kept, triangles) = head(), chosen()
-    # The crop of so coarse a mesh leaves out the ends of the jaw line.
+    # The crop may leave out the ends of the jaw line.
     landmarks = np.asarray(KDTree(whole.vertices[kept]).query(whole.vertices[whole.landmarks])[1])
     return Mesh(whole.vertices[kept], triangles.astype(np.int64), whole.colours[kept], landmarks)
 
 
 def close(gap: np.ndarray) -> None:
-    """Landmarks lie millimetres `[n 3]` from where they should: by up to an edge of this coarse
-    mesh, and little on average where it is finer, at all but the jaw's 17, which come first."""
+    """Landmarks lie millimetres `[n 3]` from where they should: by up to two edges of the mesh at
+    the ends of the jaw, which a crop may leave out."""
     gap = np.linalg.norm(gap, axis=1)
-    assert gap[-51:].mean() < 3.0 and gap.max() < 12.0
+    assert gap.mean() < 2.0 and gap.max() < 6.0
 
 
 def basis(vertices: int, count: int, seed: int) -> np.ndarray:
@@ -286,15 +265,21 @@ def write_flame_albedo(folder: Path, side: int = 64) -> np.ndarray:
 # --- ICT-FaceKit ---------------------------------------------------------------------------------
 
 
+def ict_order() -> np.ndarray:
+    """The head's vertices in the order of ICT-FaceKit's files: landmarks have their numbers."""
+    mesh = head()
+    order = np.empty(len(mesh.vertices), int)
+    order[ict.LANDMARKS] = mesh.landmarks
+    free = np.setdiff1d(np.arange(len(order)), ict.LANDMARKS)
+    order[free] = np.setdiff1d(np.arange(len(order)), mesh.landmarks)
+    return order
+
+
 def write_ict(folder: Path) -> None:
     """`FaceXModel`: landmarks at their numbers, the other vertices around, some faces quads."""
     folder.mkdir(parents=True, exist_ok=True)
-    mesh = head()
-    total = int(ict.LANDMARKS.max()) + 1
-    free = np.setdiff1d(np.arange(total), ict.LANDMARKS)
-    others = np.setdiff1d(np.arange(len(mesh.vertices)), mesh.landmarks)
-    place = np.empty(len(mesh.vertices), int)
-    place[mesh.landmarks], place[others] = ict.LANDMARKS, free[: len(others)]
+    mesh, order = head(), ict_order()
+    place, total = np.argsort(order), len(order)
     corners = place[mesh.triangles] + 1
     # The last triangle, b c d, and the one that is b a c, as a quad.
     b, c, d = corners[-1]
@@ -304,11 +289,9 @@ def write_ict(folder: Path) -> None:
     topology = [f"vt {i / total:.5f} 0.5" for i in range(total)] + [f"f {face}" for face in faces]
 
     def write(name: str, vertices: np.ndarray) -> None:
-        placed = np.zeros((total, 3))
-        placed[place] = vertices / 10
         text = io.StringIO("# a comment\n")
         text.seek(0, 2)
-        np.savetxt(text, placed, fmt="v %.6f %.6f %.6f")
+        np.savetxt(text, vertices[order] / 10, fmt="v %.6f %.6f %.6f")
         text.write("\n".join(topology))
         (folder / f"{name}.obj").write_text(text.getvalue())
 

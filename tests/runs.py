@@ -11,7 +11,7 @@ from focus_jax.types import Batch
 from focus_jax.weights import checkpoint
 
 
-def untrained(workdir: Path, *, encoder: str = "small") -> Path:
+def untrained(workdir: Path, *, encoder: str = "small", face_model: str = "builtin") -> Path:
     """A workdir with the smallest networks, as `train` leaves it."""
     config = em.get_config("photos,smoke")
     config.data.size = config.data.record_size = 32
@@ -20,15 +20,16 @@ def untrained(workdir: Path, *, encoder: str = "small") -> Path:
     config.encoder.kind = encoder
     config.segmenter.width = 2
     config.face_model.modes = {"identity": 4, "expression": 3, "albedo": 2}
+    config.face_model.name = face_model
     checkpoint.claim_workdir(workdir, config)
-    face_model = load_face_model("builtin", **config.face_model.modes)
-    method = make_method(config, face_model)
+    loaded = load_face_model(face_model, **config.face_model.modes)
+    method = make_method(config, loaded)
     features = jnp.zeros((1, 4224)) if encoder == "recognizer" else None
     batch = Batch(
         jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
     )
     manager = checkpoint.open_checkpoints(workdir)
-    checkpoint.save(manager, initial_state(method, face_model, batch, 3), {})
+    checkpoint.save(manager, initial_state(method, loaded, batch, 3), {})
     manager.wait_until_finished()
     manager.close()
     return workdir

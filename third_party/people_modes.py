@@ -7,6 +7,7 @@ Tones, and the parts of faces, are therefore exchanged between them.
 from typing import NamedTuple
 
 import numpy as np
+from builtin_face_paint import smooth
 from people_skin import Mesh
 
 MODES, SEED = 80, 20260618
@@ -43,12 +44,6 @@ def tones(seen: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
     rest = seen - mean - place[:, None] * axis - np.stack([place**2, place, place**0], 1) @ bend
     other = rng.multivariate_normal(np.zeros(3), np.cov(rest.T), count)
     return mean + new[:, None] * axis + np.stack([new**2, new, new**0], 1) @ bend + other
-
-
-def smooth(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 at `low`, 1 at `high`, smooth between."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def parts(place: np.ndarray) -> np.ndarray:

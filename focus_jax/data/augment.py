@@ -68,7 +68,8 @@ def augment(
     ValueError for a record made for another size.
     """
     moved = crop(record, size, random_transform(rng, size))
-    if rng.random() < FLIP:
+    moved["mirrored"] = np.uint8(rng.random() < FLIP)
+    if moved["mirrored"]:
         moved["image"] = np.ascontiguousarray(moved["image"][:, ::-1])
         moved["landmarks"] = flip_landmarks(moved["landmarks"], size)
         if moved.get("dense_landmarks") is not None:

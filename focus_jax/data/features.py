@@ -31,13 +31,15 @@ def recognized(
     paste: float,
     seed: int,
     detail: bool = False,
+    landmarks: bool = False,
     batch_size: int = 32,
 ) -> Iterator[Record]:
     """Records at `size` pixels with the field `features`, from those at `record_size` pixels.
 
     With `versions` above zero each record comes as that many augmented versions, drawn from
     (seed, version, record) and with an occluder pasted on a part `paste` of them; with zero, once
-    and as it is. `detail` is of `recognizer.encoder_features`.
+    and as it is. `detail` is of `recognizer.encoder_features`,
+    which sees the records' landmarks if `landmarks`.
     """
 
     count = max(versions, 1) * len(records)
@@ -48,7 +50,13 @@ def recognized(
 
     prepare = functools.partial(_versions, record_size=record_size, paste=paste)
     look = functools.partial(
-        _features, variables, kind=kind, detail=detail, size=size, batch_size=batch_size
+        _features,
+        variables,
+        kind=kind,
+        detail=detail,
+        landmarks=landmarks,
+        size=size,
+        batch_size=batch_size,
     )
     starts = range(0, count, batch_size)
     tasks = (task(start) for start in starts)
@@ -81,6 +89,7 @@ def _features(
     *,
     kind: str,
     detail: bool,
+    landmarks: bool,
     size: int,
     batch_size: int,
 ) -> list[Record]:
@@ -88,13 +97,13 @@ def _features(
     # The last batch is filled up, so that one compiled program serves all.
     full = records + [records[-1]] * (batch_size - len(records))
     images = np.stack([record["image"] for record in full]).astype(np.float32) / 255
-    features = np.asarray(_look(variables, images, kind=kind, detail=detail)).astype(np.float16)
+    points = np.stack([r["landmarks"] for r in full]).astype(np.float32) if landmarks else None
+    seen = look(variables, images, points, kind=kind, detail=detail)
+    features = np.asarray(seen).astype(np.float16)
     return [
         {**shrink(record, size), "features": vector}
         for record, vector in zip(records, features, strict=False)
     ]
 
 
-@functools.partial(jax.jit, static_argnames=("kind", "detail"))
-def _look(variables: Any, images: jax.Array, *, kind: str, detail: bool) -> jax.Array:
-    return recognizer.encoder_features(variables, images, kind=kind, detail=detail)
+look = jax.jit(recognizer.encoder_features, static_argnames=("kind", "detail"))

@@ -1,5 +1,6 @@
 """Which records a run trains and is judged on, made once and kept in a cache on disk."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from focus_jax.data.cache import Cached
+from focus_jax.data.codes import Coded, read_codes
 from focus_jax.data.cutting import cut_records
 from focus_jax.data.dense_landmarks import unknown
 from focus_jax.data.features import recognized
@@ -21,7 +23,7 @@ from focus_jax.system import caches
 from focus_jax.types import Config
 
 Records = Sequence[dict[str, Any]]
-VERSION = 7  # of the records' content; raise it when the code that makes them changes
+VERSION = 8  # of the records' content; raise it when the code that makes them changes
 
 
 class Splits(NamedTuple):
@@ -52,13 +54,32 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
         )
         splits = splits._replace(train=train)
     if config.encoder.kind != "recognizer":
+        if data.get("codes", ""):
+            raise ValueError("config.data.codes goes with config.encoder.kind recognizer alone")
         return splits
 
+    coded = _coder(config)
     return Splits(
-        _with_features(config, recognizer, "train", splits.train, data.versions),
+        coded(_with_features(config, recognizer, "train", splits.train, data.versions)),
         _with_features(config, recognizer, "validation", splits.validation, 0),
         _with_features(config, recognizer, "test", splits.test, 0),
     )
+
+
+def _coder(config: Config) -> Callable[[Records], Records]:
+    """What gives training records their coefficients, if the config names a file of them."""
+    data = config.data
+    if not data.get("codes", ""):
+        return lambda records: records
+    face_model = load_face_model(config.face_model.name, **config.face_model.modes)
+    codes = read_codes(Path(data.codes).expanduser(), face_model)
+    if data.name == "photos" and data.get("synthetic", 0):
+        faces = _faces(config, "train", data.synthetic, occluded=0.5, noise=True)
+        known = {face["filename"]: face["coefficients"] for face in faces}
+        # They have all modes of the face model; of a run that keeps fewer nothing is known.
+        if len(next(iter(known.values()))) == sum(config.face_model.modes.values()):
+            codes |= known
+    return functools.partial(Coded, codes=codes, face_model=face_model)
 
 
 def load_renderings(config: Config, recognizer: Any) -> Records:
@@ -103,6 +124,7 @@ def _with_features(
     data = config.data
     paste = data.paste if versions else 0.0
     detail = config.encoder.get("detail", False)
+    landmarks = config.encoder.get("landmarks", False)
     key = (
         _identity(records),
         _fingerprint(recognizer),
@@ -112,7 +134,7 @@ def _with_features(
         paste,
         config.seed,
         detail,
-    )
+    ) + (("landmarks",) if landmarks else ())
     return cached(
         config,
         f"{data.name}-{name}-features",
@@ -127,6 +149,7 @@ def _with_features(
             paste=paste,
             seed=config.seed,
             detail=detail,
+            landmarks=landmarks,
         ),
         count=max(versions, 1) * len(records),
     )
@@ -188,6 +211,8 @@ def _faces(config: Config, name: str, count: int, *, occluded: float, noise: boo
     face_model = load_face_model(config.face_model.name)
     key = (_fingerprint(face_model), _side(config), config.seed)
     key += () if occluded == 0.5 else (occluded,)
+    coefficients = bool(config.data.get("codes", ""))
+    key += ("coefficients",) if coefficients else ()
     return cached(
         config,
         f"synthetic-{name}",
@@ -201,6 +226,7 @@ def _faces(config: Config, name: str, count: int, *, occluded: float, noise: boo
             occluded=occluded,
             noise=noise,
             progress=True,
+            coefficients=coefficients,
         ),
         count=count,
     )

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from focus_jax.evaluation import scans
+from focus_jax.face_models.fitting import similarity
 
 POINTS = 120  # of a scan: enough to tell which is nearer
 STEPS = 8  # of the alignment
@@ -44,6 +45,6 @@ def distances(targets: Sequence[Scanned], meshes: Sequence[Mesh]) -> Float[np.nd
 def _distance(
     points: np.ndarray, landmarks: np.ndarray, surface: scans.Surface, own: np.ndarray
 ) -> float:
-    start = scans.fit_similarity(own, landmarks)
+    start = similarity(own, landmarks)
     motion = scans.refine(points, surface, start, steps=STEPS)
     return float(scans.distances(points, surface, motion).mean() / motion.scale)

@@ -208,9 +208,9 @@ def summarize(result: Result) -> dict[str, dict[str, float]]:
     return rows
 
 
-def cumulative(errors: np.ndarray, *, bins: int = 100_000) -> tuple[np.ndarray, np.ndarray]:
+def cumulative(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Error levels (mm) and the percentage of vertices below each, as the public code's curve."""
-    counts, edges = np.histogram(errors, bins=bins)
+    counts, edges = np.histogram(errors, bins=100_000)
     return edges[1:], 100 * np.cumsum(counts) / len(errors)
 
 

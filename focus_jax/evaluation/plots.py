@@ -25,14 +25,14 @@ def _axes(width: float = 6, height: float = 4):
     return figure, figure.add_subplot()
 
 
-def cumulative_curves(curves: Mapping[str, Curve], *, limit: float = 8.0) -> Figure:
+def cumulative_curves(curves: Mapping[str, Curve]) -> Figure:
     """Percentage of scan vertices below each error (mm), a curve for each method."""
     figure, axes = _axes()
     for label, (levels, percent) in curves.items():
         step = max(1, len(levels) // 2000)  # finer than a pixel
         x = np.concatenate([[0.0], levels[::step], levels[-1:]])
         axes.plot(x, np.concatenate([[0.0], percent[::step], percent[-1:]]), label=label)
-    axes.set(xlim=(0, limit), ylim=(0, 100), xlabel="error [mm]", ylabel="vertices [%]")
+    axes.set(xlim=(0, 8), ylim=(0, 100), xlabel="error [mm]", ylabel="vertices [%]")
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

@@ -92,9 +92,9 @@ def seen_from(
     return np.stack(numbers), np.stack(points)
 
 
-def outer_vertices(scan: Scan, yaws: Sequence[float] = (0, 35, -35, 70, -70)) -> np.ndarray:
+def outer_vertices(scan: Scan) -> np.ndarray:
     """The vertices `[m 3]` that a scanner sees: no inside of the mouth, no backs of eyeballs."""
-    numbers, _ = seen_from(scan, [pose_of(yaw, 0) for yaw in yaws])
+    numbers, _ = seen_from(scan, [pose_of(yaw, 0) for yaw in (0, 35, -35, 70, -70)])
     return scan.vertices[np.unique(scan.triangles[np.unique(numbers[numbers >= 0])])]
 
 

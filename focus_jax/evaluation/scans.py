@@ -11,26 +11,14 @@ import igl
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from focus_jax.face_models.fitting import Similarity, similarity
+
 # Outer and inner corner of the subject's right eye, inner and outer of the left, the point below
 # the nose, right and left corner of the mouth: indices among the 68 iBUG landmarks.
 SEVEN = (36, 39, 42, 45, 33, 48, 54)
 MIRRORED = (3, 2, 1, 0, 4, 6, 5)
 RADIUS = 1.4  # of the crop, in face sizes; FG2018 (Stirling) uses 1.2
 MAX_RESIDUAL = 10.0  # mm of the seven landmarks after alignment; more means another order
-
-
-class Similarity(NamedTuple):
-    """x -> scale * rotation x + shift."""
-
-    scale: float
-    rotation: np.ndarray  # [3, 3]
-    shift: np.ndarray  # [3]
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        return self.scale * points @ self.rotation.T + self.shift
-
-    def inverse(self, points: np.ndarray) -> np.ndarray:
-        return (points - self.shift) @ self.rotation / self.scale
 
 
 def crop(scan: np.ndarray, landmarks: np.ndarray, *, radius: float = RADIUS) -> np.ndarray:
@@ -45,22 +33,11 @@ def crop(scan: np.ndarray, landmarks: np.ndarray, *, radius: float = RADIUS) -> 
     return scan[np.linalg.norm(scan - centre, axis=1) <= radius * size]
 
 
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> Similarity:
-    """Least-squares similarity of points `[n 3]` onto others (Umeyama 1991), never a reflection."""
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    centred, wanted = source - source_mean, target - target_mean
-    u, s, vt = np.linalg.svd(wanted.T @ centred)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-    rotation = (u * sign) @ vt
-    scale = float((s * sign).sum() / (centred**2).sum())
-    return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)
-
-
 def check_landmarks(source: np.ndarray, target: np.ndarray, name: str) -> None:
     """Raise ValueError when seven landmarks `[7 3]` cannot be in the order of `target`'s."""
 
     def residual(points: np.ndarray) -> float:
-        moved = fit_similarity(points, target)(points)
+        moved = similarity(points, target)(points)
         return float(np.sqrt(((moved - target) ** 2).sum(axis=1).mean()))
 
     if not np.isfinite(source).all() or np.ptp(source, axis=0).max() == 0:
@@ -114,7 +91,7 @@ class Surface:
 
 def distances(scan: np.ndarray, surface: Surface, motion: Similarity) -> np.ndarray:
     """Distance `[n]` of each scan vertex to the closest point of the moved surface, in mm."""
-    points = motion.inverse(scan)
+    points = motion.back(scan)
     closest, _ = surface.closest(points)
     return motion.scale * np.linalg.norm(points - closest, axis=1)
 
@@ -152,14 +129,14 @@ def _linearised(
     scan: np.ndarray, surface: Surface, motion: Similarity, scale: bool
 ) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Sum of squares, and the normal equations in (rotation, translation, log scale)."""
-    points = motion.inverse(scan)
+    points = motion.back(scan)
     found, numbers = surface.closest(points)
     closest = motion(found)
     error = scan - closest
     distance = np.linalg.norm(error, axis=1)
     # On the surface the direction to the closest point is undefined: the normal is its limit.
     away = distance > 1e-9
-    direction = surface.normals(numbers) @ motion.rotation.T
+    direction = surface.normals(numbers) @ motion.rotation
     direction[away] = error[away] / distance[away, None]
     residual = np.where(away, distance, 0.0)
     centre = closest.mean(axis=0)
@@ -176,10 +153,10 @@ def _linearised(
 
 def _moved(motion: Similarity, step: np.ndarray, centre: np.ndarray) -> Similarity:
     """The motion followed by a small one about `centre`."""
-    turn = Rotation.from_rotvec(step[:3]).as_matrix()
+    turn = Rotation.from_rotvec(step[:3]).as_matrix().T
     factor = float(np.exp(np.clip(step[6], -0.5, 0.5))) if len(step) > 6 else 1.0
-    shift = factor * turn @ (motion.shift - centre) + centre + step[3:6]
-    return Similarity(motion.scale * factor, turn @ motion.rotation, shift)
+    shift = factor * (motion.translation - centre) @ turn + centre + step[3:6]
+    return Similarity(motion.scale * factor, motion.rotation @ turn, shift)
 
 
 class Comparison(NamedTuple):
@@ -210,12 +187,12 @@ def compare(
     landmarks that do not fit and for meshes without a surface.
     """
     check_landmarks(landmarks, scan_landmarks, name)
-    start = fit_similarity(landmarks, scan_landmarks)
+    start = similarity(landmarks, scan_landmarks)
     if unit is not None:
         # Only the size: the public code keeps the scaled fit's rotation and translation, which
         # matters where the refinement starts and not where it ends.
         middle = landmarks.mean(axis=0)
-        start = Similarity(unit, start.rotation, start(middle) - unit * start.rotation @ middle)
+        start = Similarity(unit, start.rotation, start(middle) - unit * middle @ start.rotation)
     cropped = crop(scan, scan_landmarks, radius=radius)
     if not len(cropped):
         raise ValueError(f"{name}: no vertex of the scan lies near its landmarks")
@@ -228,7 +205,7 @@ def compare(
 
 
 def _left(scan: np.ndarray, surface: Surface, motion: Similarity) -> Comparison:
-    points = motion.inverse(scan)
+    points = motion.back(scan)
     closest, triangle = surface.closest(points)
     away = motion.scale * (points - closest)
     distance = np.linalg.norm(away, axis=1)

@@ -17,6 +17,7 @@ JAW = slice(0, 17)  # drawn elsewhere on the cheek by other people, so of no use
 INNER = slice(17, 68)
 IDENTITY_MODES = 40  # that the built-in face may use to become another
 STIFFNESS = 100.0  # of these modes: mm^2 of squared residual that one squared deviation is worth
+RIGID, SOFT = 30, 10  # rounds of `lay_over`, the former without landmarks
 THINNING = 3  # every third vertex is enough to find them
 LANDMARK_WEIGHT = 3.0  # a known landmark's, of a vertex's along its normal
 
@@ -37,7 +38,7 @@ class Similarity(NamedTuple):
 
 
 def similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"]) -> Similarity:
-    """The similarity that brings the source's points nearest to the target's (Umeyama 1991)."""
+    """What brings points nearest to their targets (Umeyama 1991), never a reflection."""
     a, b = source - source.mean(axis=0), target - target.mean(axis=0)
     u, s, vt = np.linalg.svd(a.T @ b)
     sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
@@ -74,15 +75,12 @@ def lay_over(
     triangles: Int[np.ndarray, "t 3"],
     builtin: FaceModel,
     landmarks: Float[np.ndarray, "68 3"] | None = None,
-    *,
-    rigid: int = 30,
-    soft: int = 10,
 ) -> Float[np.ndarray, "n 3"]:
     """The built-in face's vertices, moved onto a mean face in millimetres that looks along +z.
 
-    Iterated closest points, trimmed, as both faces end somewhere else: `rigid` rounds of a
-    similarity, then `soft` rounds in which the identity changes too. Starts from the landmarks, and
-    holds on to them, where they are known; else from the tips of the noses, the foremost points.
+    Iterated closest points, trimmed, as both faces end somewhere else: rounds of a similarity, then
+    some in which the identity changes too. Starts from the landmarks, and holds on to them, where
+    they are known; else from the tips of the noses, the foremost points.
     Raises ValueError if the surfaces do not meet.
     """
     mean = np.asarray(builtin.shape_mean, np.float64)
@@ -92,13 +90,12 @@ def lay_over(
         raise ValueError("the mesh does not look like a face that looks along +z")
     tree, facing = KDTree(vertices[front]), normals(vertices, triangles)
     move = Similarity(1.0, np.eye(3), vertices[vertices[:, 2].argmax()] - mean[mean[:, 2].argmax()])
+    shape, code, rigid = mean, np.zeros(basis.shape[-1]), RIGID
     if landmarks is not None:
         move, rigid = similarity(landmark_points(builtin)[INNER], landmarks[INNER]), 0
-    shape, code = mean, np.zeros(basis.shape[-1])
-    if landmarks is not None:
         modes = np.stack([_landmarks_of(basis[..., k], builtin) for k in range(len(code))], -1)
         modes = modes[INNER].reshape(-1, len(code))
-    for number in range(rigid + soft):
+    for number in range(rigid + SOFT):
         placed = move(shape)
         distance, index = tree.query(placed)
         index = front[np.asarray(index)]

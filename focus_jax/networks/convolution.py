@@ -155,17 +155,18 @@ def _on_blocks(x: jax.Array, kernel: jax.Array, padding: int, height: int, width
     kh, kw, _, _ = kernel.shape
     rows, columns = kh + kh % 2, kw + kw % 2
     kernel = jnp.pad(kernel, ((0, rows - kh), (0, columns - kw), (0, 0), (0, 0)))
-    kernel = _blocks(kernel.transpose(3, 0, 1, 2)).transpose(1, 2, 3, 0)
+    kernel = space_to_depth(kernel.transpose(3, 0, 1, 2)).transpose(1, 2, 3, 0)
     # As many pixels as the outputs see, whatever the image's size was.
     bottom, right = 2 * (height - 1) + rows, 2 * (width - 1) + columns
     grown = [
         max(0, need - n - padding) for need, n in zip((bottom, right), x.shape[1:3], strict=True)
     ]
     x = jnp.pad(x, ((0, 0), (padding, grown[0]), (padding, grown[1]), (0, 0)))
-    return _one_or_two(_blocks(x[:, :bottom, :right]), kernel, 0)
+    return _one_or_two(space_to_depth(x[:, :bottom, :right]), kernel, 0)
 
 
-def _blocks(x: jax.Array) -> jax.Array:
+def space_to_depth(x: Float[Array, "b h w c"]) -> Float[Array, "b y x d"]:
+    """Each block of 2 x 2 pixels as one, its pixels (row by row) as further channels."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, h // 2, w // 2, 4 * c)

@@ -19,6 +19,7 @@ __all__ = [
     "KINDS",
     "Features",
     "check_chip_size",
+    "direct_features",
     "embedding",
     "encoder_features",
     "features",
@@ -29,6 +30,10 @@ __all__ = [
 # Of dlib's network: channels and number of blocks of each stage; from the second on, the first
 # block halves the map.
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
+
+
+# Of landmarks among `encoder_features`: faces in crops differ by a tenth of these.
+PLACES_SCALE = 10.0
 
 
 class Features(NamedTuple):
@@ -96,7 +101,12 @@ def embedding(
 
 
 def encoder_features(
-    variables: Any, photos: Float[Array, "b h w 3"], *, kind: str = "dlib", detail: bool = False
+    variables: Any,
+    photos: Float[Array, "b h w 3"],
+    landmarks: Float[Array, "b 68 2"] | None = None,
+    *,
+    kind: str = "dlib",
+    detail: bool = False,
 ) -> Float[Array, "b n"]:
     """What `encoder.FeatureEncoder` reads: pooled intermediate maps, and the deep features.
 
@@ -104,11 +114,16 @@ def encoder_features(
     their landmarks; they are resized to what the network was trained on, which is worth its time
     (a linear fit of landmarks errs by 4.9 % of the outer-eye distance, 6.3 % on 64 pixels). n is
     4,224 for dlib (4 x 4 x 64, 4 x 4 x 128, 2 x 2 x 256, 128) and 4,864 for ArcFace; with `detail`,
-    the first map keeps 8 x 8 places, and n is 7,296 and 11,008.
+    the first map keeps 8 x 8 places, and n is 7,296 and 11,008. With `landmarks`, in pixels of the
+    photos, they are of the chip instead, so that the deep ones are the face's `embedding`, and the
+    landmarks follow: 136 numbers more.
     """
     check_kind(kind)
     size, places = 150 if kind == "dlib" else 112, 8 if detail else 4
-    chips = jax.image.resize(photos, (photos.shape[0], size, size, 3), "linear")
+    if landmarks is None:
+        chips = jax.image.resize(photos, (photos.shape[0], size, size, 3), "linear")
+    else:
+        chips = warp_face(photos, landmarks, kind=kind)
     if kind == "dlib":
         maps = dlib_maps(variables, chips)
         deep = _embedding(variables, maps[4])
@@ -119,7 +134,16 @@ def encoder_features(
     parts = [average_pool(x, n).reshape(x.shape[0], -1) for x, n in pooled] + [deep]
     # Each part with mean square 1, since the maps differ in scale by an order of magnitude.
     parts = [p * jax.lax.rsqrt(jnp.mean(p**2, -1, keepdims=True) + 1e-8) for p in parts]
+    if landmarks is not None:
+        places = landmarks / jnp.array(photos.shape[2:0:-1], photos.dtype) - 0.5
+        parts.append((PLACES_SCALE * places).reshape(len(photos), -1))
     return jnp.concatenate(parts, axis=-1)
+
+
+def direct_features(kind: str) -> int:
+    """How many of `encoder_features` with landmarks, the last ones, say who it is and where."""
+    check_kind(kind)
+    return (128 if kind == "dlib" else 512) + 2 * 68
 
 
 def _nothing(chips: jax.Array) -> jax.Array:

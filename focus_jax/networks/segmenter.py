@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from focus_jax.networks.convolution import space_to_depth
 from focus_jax.networks.layers import BatchNorm, Conv, max_pool
 
 STEEPNESS = 5.0  # of the mask's sigmoid, as in the release
@@ -124,13 +125,6 @@ def pad_to_multiple(x: Float[Array, "b h w c"], multiple: int) -> Float[Array, "
     if not rows and not columns:
         return x
     return jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
-
-
-def space_to_depth(x: Float[Array, "b h w c"]) -> Float[Array, "b y x d"]:
-    """Each block of 2 x 2 pixels as one, its pixels (row by row) as further channels."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h // 2, w // 2, 4 * c)
 
 
 def depth_to_space(x: Float[Array, "b y x d"]) -> Float[Array, "b h w c"]:

@@ -17,7 +17,7 @@ from focus_jax.rendering.render import Drawing
 from focus_jax.types import Batch, FaceCode, FaceModel
 
 FINE = 448  # pixels of the crop in which results are drawn, whatever size the networks see
-START_STEPS = 100  # of the descent that stands for an encoder where there is none
+START_STEPS = 30  # of colours, where no encoder has found them
 
 
 class Inference(NamedTuple):
@@ -85,7 +85,8 @@ def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
     face_model, decoding = model.face_model, model.decoding
     widths = forward.widths(face_model)
     if model.networks is None:
-        raw = start(image, landmarks, face_model, START_STEPS, decoding=decoding)
+        dense = batch.dense_landmarks
+        raw = start(image, landmarks, face_model, START_STEPS, decoding=decoding, dense=dense)
     else:
         raw = _encode(model.variables, batch, networks=model.networks)
     code = _decode(raw, sizes=widths, decoding=decoding)

@@ -133,27 +133,18 @@ def process(
                 before = _count(waiting)
                 _infer(waiting, model, look or infer, steps, batch_size)
                 faces += before - _count(waiting)
-                while waiting and len(waiting[0].found) == len(waiting[0].faces):
-                    ready = waiting.popleft()
-                    pairs = list(zip(ready.faces, ready.found, strict=True))
-                    future = writer.submit(write, ready.photo, ready.image, pairs)
-                    written.append((ready.photo, len(pairs), future))
+                for photo, image, pairs in _complete(waiting):
+                    future = writer.submit(write, photo, image, pairs)
+                    written.append((photo, len(pairs), future))
                     bar.update()
                 bar.set_postfix_str(f"{faces / max(bar.format_dict['elapsed'], 1e-3):.2g} faces/s")
                 collect(2 * batch_size)
 
         def collect(most: int) -> None:
-            """Wait until at most so many photos are still to be written."""
             nonlocal faces
-            while len(written) > most:
-                photo, count, future = written.popleft()
-                try:
-                    future.result()
-                except (*FAILURES, OSError) as problem:
-                    raise_if_general(problem)
-                    faces -= count
-                    what = "written" if isinstance(problem, OSError) else "drawn"
-                    skip(f"{photo.name} (cannot be {what}: {sentence(problem)})")
+            for count, text in _unwritten(written, most):
+                faces -= count
+                skip(text)
 
         try:
             for photo, future in ahead(todo, read, reader, depth=readers + AHEAD):
@@ -173,6 +164,30 @@ def process(
             writer.shutdown(cancel_futures=True)
             raise
     return Summary(len(todo), faces, len(photos) - len(todo), skipped)
+
+
+def _complete(
+    waiting: deque[Waiting],
+) -> Iterator[tuple[Photo, np.ndarray, list[tuple[Face, Any]]]]:
+    """Take out the first photos, up to one with faces that are not inferred yet."""
+    while waiting and len(waiting[0].found) == len(waiting[0].faces):
+        photo, image, faces, found = waiting.popleft()
+        yield photo, image, list(zip(faces, found, strict=True))
+
+
+def _unwritten(
+    written: deque[tuple[Photo, int, Future[None]]], most: int
+) -> Iterator[tuple[int, str]]:
+    """Wait until at most so many photos are still to be written; of those that could not be, their
+    number of faces and `NAME (reason)`."""
+    while len(written) > most:
+        photo, count, future = written.popleft()
+        try:
+            future.result()
+        except (*FAILURES, OSError) as problem:
+            raise_if_general(problem)
+            what = "written" if isinstance(problem, OSError) else "drawn"
+            yield count, f"{photo.name} (cannot be {what}: {sentence(problem)})"
 
 
 def raise_if_general(problem: Exception) -> None:

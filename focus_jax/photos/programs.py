@@ -118,7 +118,10 @@ def _make(path: Path, function: Callable, arguments: tuple, fixed: dict[str, Any
     try:
         lowered = jax.jit(named).lower(*arguments)
         # Code that was changed elsewhere makes the same program, which another name has already.
-        text = f"{_surroundings()[1]} {lowered.as_text()} {lowered.out_tree}".replace(name, "")
+        # With its arguments, of which those that the function does not use are not in the text.
+        given = [(np.shape(x), str(x.dtype)) for x in jax.tree.leaves(arguments)]
+        about = f"{lowered.in_tree} {given} {lowered.out_tree}"
+        text = f"{_surroundings()[1]} {about} {lowered.as_text()}".replace(name, "")
         made_of = path.with_name(path.name.partition("-")[0] + f"-{_digest(text)}.made")
         if same := _read(made_of, jax.tree.structure(arguments)):
             _write(path, made_of.read_bytes())

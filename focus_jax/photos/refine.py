@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from focus_jax import forward, losses
 from focus_jax.data.belief import Points, believed, fitted
 from focus_jax.networks import recognizer
+from focus_jax.photos.landmark_fit import fit_landmarks
 from focus_jax.rendering import camera
 from focus_jax.rendering.render import PLAIN, Drawing
 from focus_jax.types import FaceCode, FaceModel
@@ -26,7 +27,12 @@ from focus_jax.types import FaceCode, FaceModel
 RATE = 0.05  # of Adam; decays to nothing along a cosine
 # Landmarks are in crop widths, whatever the crop's size. With a quarter of the landmarks' weight
 # most codes on the way meet them worse than the first one does, and are not taken.
-WEIGHTS = {"photometric": 18.0, "landmark": 800.0, "likeness": 4.0, "prior": 1e-3}
+WEIGHTS = {
+    **{"photometric": 18.0, "landmark": 800.0, "likeness": 4.0},
+    # Of squared deviations. With a tenth of it shapes of people drawn from scans' statistics come
+    # out worse than the landmarks alone have them: the photometric term bends what it cannot shade.
+    **{"identity": 1e-2, "expression": 5e-3, "albedo": 2e-3},
+}
 # By how much a face's landmark error may rise for the sake of the rest: a tenth of the distance. A
 # face fitted to landmarks alone could not change at all without it.
 LEEWAY = 1.1**2
@@ -37,7 +43,13 @@ FLOOR = 0.01**2 / 2
 LIGHT_SCALE, ALBEDO_SCALE, ALBEDO_LIMIT = 3.0, 2.0, 3.0
 # Of the light's departure from grey: where a mask misses an occluder, free light takes its colour.
 COLOUR_PRIOR = 0.02
-START_WEIGHTS = {"photometric": 0.1, "landmark": 160.0, "likeness": 0.0, "prior": 1e-3}
+START_WEIGHTS = {
+    **{"photometric": 0.1, "landmark": 160.0, "likeness": 0.0},
+    **{"identity": 1e-3, "expression": 1e-3, "albedo": 1e-3},
+}
+# What a landmark error above its bound costs, beside `WEIGHTS`.
+EXCESS = 4000.0
+HELD = 0.8  # of the bound, from where on it does
 _ADAM: Any = optax.scale_by_adam()
 _embed = jax.jit(recognizer.embedding, static_argnames="kind")
 THRESHOLD = 0.13  # of Eq. 10: three deviations of 0.043
@@ -129,6 +141,7 @@ def _step(
     drawing: Drawing = PLAIN,
 ) -> _Descent:
     size, widths = image.shape[1], forward.widths(face_model)
+    bound = jnp.maximum(LEEWAY * now.start.landmark, FLOOR)  # none yet at the first step
 
     def objective(raw):
         code = forward.decode(raw, widths, decoding)
@@ -140,20 +153,22 @@ def _step(
             drawn = recognizer.embedding(frozen, picture, points.found[:, :68], kind=kind)
             likeness = 1.0 - jnp.sum(seen * drawn, axis=-1)
         errors = _errors(face, face_model, image, points, mask, likeness)
-        coefficients = (code.identity, code.expression, code.albedo)
-        prior = sum(jnp.sum(c**2) for c in coefficients)
+        prior = sum(
+            weights[kind] * jnp.sum(getattr(code, kind) ** 2)
+            for kind in ("identity", "expression", "albedo")
+        )
         light = code.light.reshape(-1, 3, 9)
         colour = jnp.sum((light - jnp.mean(light, axis=1, keepdims=True)) ** 2)
-        cost = jnp.sum(_score(errors, weights)) + weights["prior"] * prior + COLOUR_PRIOR * colour
+        excess = EXCESS * jnp.sum(jnp.maximum(errors.landmark - HELD * bound, 0.0))
+        cost = jnp.sum(_score(errors, weights)) + prior + excess + COLOUR_PRIOR * colour
         return cost, errors
 
     (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(now.raw)
     start = jax.tree.map(lambda s, e: jnp.where(part == 0, e, s), now.start, errors)
-    better = (errors.landmark <= jnp.maximum(LEEWAY * start.landmark, FLOOR)) & (
-        _score(errors, weights) < _score(now.lowest, weights)
-    )
+    better = (errors.landmark <= bound) & (_score(errors, weights) < _score(now.lowest, weights))
     change, moments = _ADAM.update(gradient, now.moments)
-    rate = optax.cosine_decay_schedule(RATE, 1)(part)
+    # Adam's first steps are of full length whatever the gradient: a face that sits would be thrown.
+    rate = optax.cosine_decay_schedule(RATE, 1)(part) * jnp.minimum(1.0, 0.1 + 9.0 * part)
     return _Descent(
         now.raw - rate * change,
         moments,
@@ -230,14 +245,21 @@ def start(
     steps: int,
     *,
     decoding: forward.Decoding,
+    dense: Float[Array, "b 478 2"] | None = None,
 ) -> Float[Array, "b n"]:
-    """A first code without any network: the mean face moved to the landmarks, roughly coloured."""
-    raw = jnp.zeros((len(image), forward.widths(face_model).outputs), image.dtype)
-    points = Points(landmarks, jnp.ones(landmarks.shape[:2], image.dtype))
-    photo = image, points, jnp.ones_like(image[..., :1])
+    """A first code without any network: the face of the landmarks, roughly coloured in `steps`."""
+    raw = fit_landmarks(landmarks, dense, face_model, size=image.shape[1], decoding=decoding)
+    mask = jnp.ones_like(image[..., :1])
+    made = {"decoding": decoding, "drawing": PLAIN}
+    photo = image, _believed(raw, landmarks, dense, mask, face_model, **made), mask
     fixed = {"weights": START_WEIGHTS, "seen": None, "decoding": decoding}
-    found = _descend(raw, photo, face_model, {}, steps, **fixed)
-    return found.raw
+    found = _descend(raw, photo, face_model, {}, steps, **fixed).raw
+    # Of the descent its colours: nothing is masked yet, and the shape would go after what hides it.
+    widths = forward.widths(face_model)
+    shaped = widths.identity + widths.expression
+    number = jnp.arange(widths.outputs) - shaped
+    coloured = ((number >= 0) & (number < widths.albedo)) | (number >= widths.albedo + 6)
+    return jnp.where(coloured, found, raw)
 
 
 def threshold_mask(

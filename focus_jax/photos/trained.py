@@ -112,9 +112,12 @@ def make_batch(
     small = [shrink(record, model.size) for record in records]
     features = None
     if model.record_size != model.size and model.networks is not None:
-        detail = bool(getattr(model.networks.encoder, "detail_width", 0))
+        encoder = model.networks.encoder
+        detail, direct = (bool(getattr(encoder, n, 0)) for n in ("detail_width", "direct"))
         images = crops.astype(np.float32) / 255
-        features = _look(model.recognizer, images, kind=model.networks.recognizer, detail=detail)
+        points = np.asarray(landmarks, np.float32) if direct else None
+        kind = model.networks.recognizer
+        features = _look(model.recognizer, images, points, kind=kind, detail=detail)
         features = np.asarray(features).astype(np.float16).astype(np.float32)  # as in training
     return Batch(
         image=np.stack([s["image"] for s in small]).astype(np.float32) / np.float32(255),

@@ -91,13 +91,11 @@ def visible_points(
     triangles: Int[Array, "t 3"],
     corners: Int[Array, "n 3"],
     weights: Float[Array, "n 3"],
-    *,
-    tolerance: float = 2e-3,
 ) -> Bool[Array, "b n"]:
     """Which weighted sums of three vertices each are seen: most of whose weight is on vertices that
     are, as in `visible_vertices`.
     """
-    seen = visible_vertices(fragments, screen_vertices, triangles, tolerance=tolerance)
+    seen = visible_vertices(fragments, screen_vertices, triangles)
     return jnp.sum(weights * seen[:, corners], axis=-1) > 0.5
 
 

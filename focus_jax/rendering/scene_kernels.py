@@ -192,6 +192,12 @@ def _lit(
 
 
 @wp.func
+def _normal(surface: Surface, t: wp.vec3i, w: wp.vec3) -> wp.vec3:
+    n = w[0] * surface.normals[t[0]] + w[1] * surface.normals[t[1]]
+    return wp.normalize(n + w[2] * surface.normals[t[2]])
+
+
+@wp.func
 def _colour(
     surface: Surface,
     lights: Lights,
@@ -202,8 +208,7 @@ def _colour(
     free: wp.float32,
 ) -> wp.vec3:
     place = w[0] * surface.places[t[0]] + w[1] * surface.places[t[1]] + w[2] * surface.places[t[2]]
-    normal = w[0] * surface.normals[t[0]] + w[1] * surface.normals[t[1]]
-    normal = wp.normalize(normal + w[2] * surface.normals[t[2]])
+    normal = _normal(surface, t, w)
     # The inner side of a sheet is lit as what one sees of it.
     if wp.dot(normal, place) > 0.0:
         edge = wp.cross(
@@ -238,8 +243,7 @@ def shade(
                 w = _shares(w / ((w[0] + w[1]) + w[2]), p, 1)
                 look = _look(surface, i, t, w)
                 colour = _colour(surface, lights, i, t, w, look, free[y, x])
-                normal = w[0] * surface.normals[t[0]] + w[1] * surface.normals[t[1]]
-                normals[y, x] = wp.normalize(normal + w[2] * surface.normals[t[2]])
+                normals[y, x] = _normal(surface, t, w)
                 label = surface.labels[i]
                 if label < 0:
                     label = -label

@@ -1,4 +1,4 @@
-"""Training on renderings of the face model, whose coefficients are known without annotation."""
+"""Training on faces whose coefficients are known: renderings of the model, photos fitted before."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from focus_jax.types import Batch, FaceCode, FaceModel, PRNGKey, TrainState
 def update_on_renderings(
     state: TrainState, batch: Batch, constants: Constants, terms: Terms, *, method: Method
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step of the encoder on a batch of renderings alone, of which nothing need be drawn."""
+    """One step of the encoder on known coefficients alone, for which nothing need be drawn."""
     key = jax.random.fold_in(constants.key, state.step)
     face_model = face_model_of(state, constants)
 
@@ -62,13 +62,15 @@ def with_renderings(batch: Batch) -> Batch:
     return dataclasses.replace(batch, image=join(batch.image, own.image), features=features)
 
 
-def coefficients_error(code: FaceCode, face_model: FaceModel, renderings: Batch) -> jax.Array:
-    """`losses.coefficients` of what the encoder says of renderings."""
+def coefficients_error(code: FaceCode, face_model: FaceModel, faces: Batch) -> jax.Array:
+    """`losses.coefficients` of what the encoder says of faces; none of those that are unknown."""
     found = jnp.concatenate([code.identity, code.expression, code.albedo], axis=-1)
     weights = losses.coefficient_weights(
         face_model.identity_basis, face_model.expression_basis, face_model.albedo_basis
     )
-    return losses.coefficients(found, renderings.coefficients, weights)
+    known = jnp.isfinite(faces.coefficients).all(axis=-1, keepdims=True)
+    true = jnp.where(known, faces.coefficients, found)
+    return losses.coefficients(found, true, weights) * (len(found) / jnp.maximum(known.sum(), 1))
 
 
 def spread(code: FaceCode) -> jax.Array:

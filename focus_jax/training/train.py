@@ -8,15 +8,17 @@ import json
 import logging
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
+from orbax.checkpoint import CheckpointManager
 from tqdm import tqdm
 
 from focus_jax import weights
 from focus_jax.data.pipeline import evaluation_batches, make_iterator
-from focus_jax.data.source import load_renderings, load_splits
+from focus_jax.data.source import Records, Splits, load_renderings, load_splits
 from focus_jax.face_models import load_face_model
 from focus_jax.networks.recognizer import check_chip_size
 from focus_jax.system import sharding
@@ -25,7 +27,7 @@ from focus_jax.training import appraisal, health, settings, updates
 from focus_jax.training.metrics import MetricWriter
 from focus_jax.training.optim import make_optimizer
 from focus_jax.training.renderings import update_on_renderings
-from focus_jax.training.schedule import Schedule, phase_at, terms_at
+from focus_jax.training.schedule import Phase, Schedule, phase_at, terms_at
 from focus_jax.types import Batch, Config, FaceModel, TrainState
 from focus_jax.weights import checkpoint
 from focus_jax.weights.recognizer import load_recognizer
@@ -146,19 +148,13 @@ def train(
         return _train(config, workdir, masks, true_masks)
 
 
-def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict[str, Any]:
-    checkpoint.claim_workdir(workdir, config)
-    schedule = Schedule(**config.schedule)
-    schedule = schedule if masks and not true_masks else schedule.without_masks()
+class _Data(NamedTuple):
+    splits: Splits
+    renderings: Records  # of known coefficients; none where no loss asks for them
+    streams: dict[str, Any]  # "batches" and, with them, "renderings": this process's part, endless
 
-    # --- model and data --------------------------------------------------------------------
-    mesh = sharding.make_mesh()
-    sharding.check_batch_size(config.data.batch_size, mesh)
-    face_model = load_face_model(config.face_model.name, **config.face_model.modes)
-    if sharding.is_first():
-        remember_face_model(workdir, str(config.face_model.name))
-    method = make_method(config, face_model)
-    recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
+
+def _open_data(config: Config, recognizer: dict) -> _Data:
     splits = load_splits(config, recognizer)
     start = functools.partial(
         make_iterator,
@@ -172,37 +168,76 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
     augmented = config.data.augment and config.encoder.kind != "recognizer"
     # Synthetic faces come in no order: a first epoch in theirs can begin while they are made.
     drawn = config.data.name == "synthetic"
-    streams = {
-        "batches": start(splits.train, augmented=augmented, paste=config.data.paste, arriving=drawn)
-    }
-    renderings = []
-    if config.losses.get("coefficients", 0):
-        renderings = load_renderings(config, recognizer)
-        streams["renderings"] = start(renderings, augmented=False, arriving=True)
+    batches = start(splits.train, augmented=augmented, paste=config.data.paste, arriving=drawn)
+    # Codes of the photos themselves stand for renderings, whose coefficients are known.
+    if not config.losses.get("coefficients", 0) or config.data.get("codes", ""):
+        return _Data(splits, [], {"batches": batches})
+    renderings = load_renderings(config, recognizer)
+    own = start(renderings, augmented=False, arriving=True)
+    return _Data(splits, renderings, {"batches": batches, "renderings": own})
+
+
+def _first_state(
+    config: Config,
+    manager: CheckpointManager,
+    method: updates.Method,
+    face_model: FaceModel,
+    data: _Data,
+    mesh: Mesh,
+) -> tuple[TrainState, health.Health]:
+    """1. a new one, 2. weights of others, 3. this workdir's newest checkpoint instead, to whose
+    place in the data the streams are set."""
+    example, _ = next(evaluation_batches(data.splits.train, batch_size=1, size=config.data.size))
+    state = initial_state(method, face_model, example, config.seed)
+    if manager.latest_step() is None:
+        state = start_from(state, config.init)
+    state = sharding.replicate(state, mesh)
+    restored = checkpoint.restore(manager, state, mend=True)
+    if restored is None:
+        return state, health.Health()
+    state, memory = restored
+    for name, stream in data.streams.items():
+        stream.set_state(memory[name])
+    return state, health.Health(**memory["health"])
+
+
+def _draw(streams: dict[str, Any], phase: Phase, terms: updates.Terms) -> tuple[Batch, Any]:
+    """A step's own part of its batch, and its update."""
+    if phase.stage == "renderings":
+        return next(streams.get("renderings", streams["batches"])), update_on_renderings
+    own = next(streams["batches"])
+    if "coefficients" in terms.weights and "renderings" in streams:
+        own = dataclasses.replace(own, renderings=next(streams["renderings"]))
+    if phase.network == "autoencoder":
+        return own, updates.update_autoencoder
+    return own, updates.update_segmenter
+
+
+def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict[str, Any]:
+    checkpoint.claim_workdir(workdir, config)
+    schedule = Schedule(**config.schedule)
+    schedule = schedule if masks and not true_masks else schedule.without_masks()
+
+    # --- model and data --------------------------------------------------------------------
+    mesh = sharding.make_mesh()
+    sharding.check_batch_size(config.data.batch_size, mesh)
+    face_model = load_face_model(config.face_model.name, **config.face_model.modes)
+    remember_face_model(workdir, str(config.face_model.name))
+    method = make_method(config, face_model)
+    recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
+    data = _open_data(config, recognizer)
     constants = sharding.replicate(
         updates.Constants(
             jax.tree.map(jnp.asarray, face_model), recognizer, jax.random.key(config.seed)
         ),
         mesh,
     )
-
-    # --- state: 1. a new one, 2. weights of others, 3. this workdir's newest checkpoint instead ---
-    example, _ = next(evaluation_batches(splits.train, batch_size=1, size=config.data.size))
-    state = initial_state(method, face_model, example, config.seed)
     manager = checkpoint.open_checkpoints(workdir, clean=True)
-    if manager.latest_step() is None:
-        state = start_from(state, config.init)
-    state = sharding.replicate(state, mesh)
-    condition = health.Health()
-    restored = checkpoint.restore(manager, state, mend=True)
-    if restored is not None:
-        state, memory = restored
-        for name, stream in streams.items():
-            stream.set_state(memory[name])
-        condition = health.Health(**memory["health"])
+    state, condition = _first_state(config, manager, method, face_model, data, mesh)
+    if state.step:
         log.info("resuming %s at step %d", workdir, int(state.step))
     writer = MetricWriter(workdir, int(state.step))
-    appraiser = appraisal.Appraiser(splits, constants, method, config, mesh, workdir)
+    appraiser = appraisal.Appraiser(data.splits, constants, method, config, mesh, workdir)
 
     # --- loop ------------------------------------------------------------------------------------
     with (
@@ -223,7 +258,8 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
         # Steps whose numbers may still be on their way: reading them at once would make the device
         # wait for the host.
         pending: deque[health.Step] = deque()
-        seen = (splits.train, renderings)  # the records of a step, by whether it is of renderings
+        # The records of a step, by whether it is of coefficients alone.
+        seen = (data.splits.train, data.renderings or data.splits.train)
         for step in range(int(state.step), schedule.total):
             phase = phase_at(step, schedule)
             begins = phase.stage in ("pre-training", "joint") or 0 < step == schedule.renderings
@@ -236,17 +272,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                 step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
             )
             terms = sharding.replicate(terms, mesh)
-            if phase.stage == "renderings":
-                own, update = next(streams["renderings"]), update_on_renderings
-            else:
-                own = next(streams["batches"])
-                if "coefficients" in terms.weights:
-                    own = dataclasses.replace(own, renderings=next(streams["renderings"]))
-                update = (
-                    updates.update_autoencoder
-                    if phase.network == "autoencoder"
-                    else updates.update_segmenter
-                )
+            own, update = _draw(data.streams, phase, terms)
             if config.debug.nans:
                 update = repeatable(update)
             done = step + 1
@@ -272,8 +298,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                     named = seen[examined.phase.stage == "renderings"]
                     raise health.too_many_skipped(examined, named, condition, last)
             if logs:
-                read = jax.device_get(values)
-                numbers = {k: float(v) for k, v in read.items() if k != "finite"}
+                numbers = {k: float(v) for k, v in jax.device_get(values).items() if k != "finite"}
                 more = {"round": phase.round, "skipped": condition.skipped_in_all}
                 writer.write(done, f"train {phase.network}", {**numbers, **more})
                 bar.set_description(f"{phase.stage} {phase.network}")
@@ -284,7 +309,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                 appraiser.scores(state, phase.stage)
             if saves:
                 writer.sync()
-                places = {name: stream.get_state() for name, stream in streams.items()}
+                places = {name: stream.get_state() for name, stream in data.streams.items()}
                 memory = {**places, "health": condition._asdict()}
                 checkpoint.save(manager, state, memory)
             if stop:

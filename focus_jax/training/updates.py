@@ -182,6 +182,8 @@ def update_autoencoder(
             values["coefficients"] = renderings.coefficients_error(
                 code, face_model, batch.renderings
             )
+        elif "coefficients" in terms.weights:
+            values["coefficients"] = renderings.coefficients_error(face.code, face_model, batch)
         kept = 1.0 - losses.area(mask, face.rendering.coverage)
         seen = {"mask": kept, "spread": renderings.spread(face.code)}
         return weighed(terms.weights, values), (statistics, {**values, **seen})

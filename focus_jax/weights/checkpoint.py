@@ -24,14 +24,14 @@ Found = TypeVar("Found")
 OPERATION = ("debug", "distributed")
 
 
-def open_checkpoints(workdir: Path, *, keep: int = 2, clean: bool = False) -> ocp.CheckpointManager:
+def open_checkpoints(workdir: Path, *, clean: bool = False) -> ocp.CheckpointManager:
     """Manager of `workdir/checkpoints`, written atomically and in the background.
 
     With `clean` it removes what a killed run has half written: for the run itself, not for those
     who read its checkpoints meanwhile.
     """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, create=True, cleanup_tmp_directories=clean
+        max_to_keep=2, create=True, cleanup_tmp_directories=clean
     )
     return ocp.CheckpointManager(
         (workdir / "checkpoints").resolve(), options=options, item_names=("state", "data")
@@ -232,6 +232,11 @@ def alone_in(workdir: Path) -> Iterator[None]:
         yield
 
 
+def has_begun(workdir: Path) -> bool:
+    """Whether a run in `workdir` has saved a checkpoint."""
+    return any(child.name.isdecimal() for child in (workdir / "checkpoints").glob("*"))
+
+
 def claim_workdir(workdir: Path, config: Config) -> None:
     """Write the config into a new workdir; refuse one that was begun with another config.
 
@@ -240,8 +245,7 @@ def claim_workdir(workdir: Path, config: Config) -> None:
     """
     workdir.mkdir(parents=True, exist_ok=True)
     path, text = workdir / "config.json", config.to_json(sort_keys=True)
-    begun = any(child.name.isdecimal() for child in (workdir / "checkpoints").glob("*"))
-    if path.exists() and begun:
+    if path.exists() and has_begun(workdir):
         try:
             before = _flatten(json.loads(path.read_text()))
         except json.JSONDecodeError as error:

@@ -3,7 +3,8 @@
 An exported model is a folder of `config.json` and of plain arrays: `encoder.safetensors`,
 `segmenter.safetensors` and `albedo_mean.safetensors`; and `face_model.npz` where it was trained
 with a face model that nothing else brings. `focus-jax weights export` makes one of a
-run; its networks are also what `config.init` starts from.
+run; its networks are also what `config.init` starts from. `face_model.json` has the digest of the
+face model's file and, in a run, where it was.
 """
 
 import dataclasses
@@ -11,6 +12,8 @@ import functools
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +25,11 @@ from ml_collections import ConfigDict
 from focus_jax import forward, weights
 from focus_jax.face_models import BUILTIN, load_face_model
 from focus_jax.networks.encoder import make_encoder
-from focus_jax.networks.recognizer import encoder_features
+from focus_jax.networks.recognizer import direct_features, encoder_features
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.rendering.render import Drawing
 from focus_jax.system.files import user_path, write_whole
+from focus_jax.system.sharding import is_first
 from focus_jax.types import Config, FaceModel
 from focus_jax.weights.recognizer import load_recognizer
 
@@ -36,8 +40,9 @@ EXPORTED = ("encoder", "segmenter", "albedo_mean")  # fields of the state, a fil
 COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
 
 
-FACE_MODEL = "face_model.json"  # in a run's folder: where its face model was, and its digest
+FACE_MODEL = "face_model.json"  # in a model's folder: its face model's digest, and where it was
 OWN_FACE_MODEL = "face_model.npz"  # in an exported model's, where it has one of its own
+FORMER = SHIPPED / OWN_FACE_MODEL  # what "builtin" named before the built-in one of today
 
 
 class Trained(NamedTuple):
@@ -50,10 +55,25 @@ class Trained(NamedTuple):
 
 
 def remember_face_model(workdir: Path, name: str) -> None:
-    """Keep with a run where its face model lies, from wherever it is used, and its digest."""
+    """Keep with a run where its face model lies, from wherever it is used, and its digest.
+
+    A run that has begun keeps its face model: ValueError where `name` is another by now.
+    """
     where = name if name == "builtin" else os.path.abspath(user_path(name))
     about = {"path": where, "sha256": face_model_digest(where)}
-    write_whole(workdir / FACE_MODEL, json.dumps(about, indent=1) + "\n")
+    from focus_jax.weights import checkpoint  # orbax, which plain files do without
+
+    begun, known = checkpoint.has_begun(workdir), _remembered(workdir).get("sha256")
+    if begun and known and known != about["sha256"]:
+        raise ValueError(f"{_another(where, workdir)}; choose another --workdir")
+    # Without a digest, a run that has begun may be of another built-in face model.
+    if is_first() and (known or not begun or where != "builtin"):
+        write_whole(workdir / FACE_MODEL, json.dumps(about, indent=1) + "\n")
+
+
+def _remembered(folder: Path) -> dict[str, str]:
+    path = folder / FACE_MODEL
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def face_model_digest(name: str) -> str:
@@ -68,23 +88,39 @@ def face_model_digest(name: str) -> str:
 def _find_face_model(folder: Path, config: Config, given: str | None) -> tuple[FaceModel, str]:
     """A run's face model, and its file: the one `given`, or where it was, or as the config says.
 
-    ValueError where there is none, or the one that is given is another.
+    ValueError where there is none, or the one that is there is another.
     """
-    path, name = folder / FACE_MODEL, str(config.face_model.name)
-    about = json.loads(path.read_text()) if path.is_file() else {}
-    own = folder / OWN_FACE_MODEL
-    where = given or (str(own) if own.is_file() else about.get("path") or name)
-    if not given and where != "builtin" and not os.path.exists(where):
-        where = name
+    about, name = _remembered(folder), str(config.face_model.name)
+    places = (folder / OWN_FACE_MODEL, about.get("path", ""), folder / name)
+    where = given or next((str(place) for place in places if os.path.exists(place)), name)
+    if where != "builtin" and not user_path(where).exists():
+        raise ValueError(
+            f"the face model {where} does not exist; {folder} was trained with it: give "
+            "--face-model"
+        )
+    known = about.get("sha256")
+    # What lies where it lay in training is taken for the same: hashing takes a moment.
+    if known and (where == "builtin" or where != about.get("path")):
+        if where == "builtin" and known == face_model_digest(str(FORMER)):
+            raise ValueError(_changed(folder))
+        if face_model_digest(where) != known:
+            raise ValueError(_another(where, folder))
     try:
-        found = load_face_model(where, **config.face_model.modes)
+        return load_face_model(where, **config.face_model.modes), where
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}; {folder} was trained with it: give --face-model") from None
-    known = about.get("sha256")
-    if known and (given or where == "builtin") and face_model_digest(where) != known:
-        what = "the built-in face model is" if where == "builtin" else f"{where} is"
-        raise ValueError(f"{what} not the face model that {folder} was trained with")
-    return found, where
+
+
+def _another(where: str, folder: Path) -> str:
+    what = "the built-in face model is" if where == "builtin" else f"{where} is"
+    return f"{what} not the face model that {folder} was trained with"
+
+
+def _changed(folder: Path) -> str:
+    return (
+        f"the built-in face model has changed since {folder} was trained; the one that it was "
+        f"trained with is read by --face-model {FORMER}"
+    )
 
 
 def folder_of(name: str | Path) -> Path:
@@ -115,6 +151,9 @@ def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
             config.encoder.kind,
             forward.widths(face_model).outputs,
             detail=config.encoder.get("detail", False),
+            direct=direct_features(config.recognizer.kind)
+            if config.encoder.get("landmarks", False)
+            else 0,
             remat=compute["remat"],
         ),
         segmenter=Segmenter(
@@ -150,15 +189,29 @@ def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
     found, where = _find_face_model(workdir, config, face_model)
     networks = make_networks(config, found)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    if workdir == SHIPPED:  # fits its config, as a test says: tracing the networks takes a second
-        read = _read_exported(workdir, None)
-    else:
-        shapes = _shapes(networks, found, config, recognizer)
-        read = _read_exported(workdir, shapes) if exported else _read_checkpoint(workdir, shapes)
+    reader = _read_exported if exported else _read_checkpoint
+    try:
+        # The package's own fits its config, as a test says: tracing the networks takes a second.
+        shapes = None if workdir == SHIPPED else _shapes(networks, found, config, recognizer)
+        read = reader(workdir, shapes)
+    except ValueError:
+        if where == "builtin" and _is_former(workdir, reader):
+            raise ValueError(_changed(workdir)) from None
+        raise
     # All at once: jnp.asarray would compile a program for every shape.
     found, read = jax.device_put((found, read))
     found = dataclasses.replace(found, albedo_mean=read.pop("albedo_mean"))
     return Trained(config, networks, found, recognizer, read, where)
+
+
+def _is_former(workdir: Path, reader: Callable[[Path, dict[str, Any]], Any]) -> bool:
+    """Whether a model, that may have no digest, has the vertices of the former built-in face."""
+    shape = load_face_model(FORMER).albedo_mean.shape
+    try:
+        reader(workdir, {"albedo_mean": jax.ShapeDtypeStruct(shape, jnp.float32)})
+    except ValueError:
+        return False
+    return True
 
 
 def _read_checkpoint(workdir: Path, shapes: dict[str, Any]) -> dict[str, Any]:
@@ -199,23 +252,28 @@ def export(workdir: str | Path, folder: Path, face_model: str | None = None) -> 
     """Write the model of a run as a folder that `load_trained` reads; returns its bytes.
 
     Numbers are kept in half precision, which halves the file. Folders of this machine are left out
-    of the settings, and so is the face model, whose licence may forbid to hand it on: its digest
-    tells it. `face_model` is as in `load_trained`.
+    of the settings. So is the face model's file, whose licence may forbid to hand it on: its name
+    and digest tell it, and beside config.json it is found. One that an exported model already
+    has of its own goes along. `face_model` is as in `load_trained`.
     """
     trained = load_trained(workdir, face_model)
     config = trained.config.copy_and_resolve_references().unlock()
     for section, name in (
         ("data", "root"),
         ("data", "cache"),
+        ("data", "codes"),
         ("init", "encoder"),
         ("init", "segmenter"),
         ("init", "albedo_mean"),
     ):
         config[section][name] = ""
+    used, source = trained.face_model_file, folder_of(workdir)
+    config.face_model.name = Path(used).name
+    known = _remembered(source).get("sha256") or face_model_digest(used)
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder_of(workdir) / FACE_MODEL).is_file():  # its digest alone: the path is this machine's
-        about = json.loads((folder_of(workdir) / FACE_MODEL).read_text())
-        (folder / FACE_MODEL).write_text(json.dumps({"sha256": about["sha256"]}) + "\n")
+    if (source / OWN_FACE_MODEL).is_file():
+        shutil.copy(used, folder / OWN_FACE_MODEL)
+    (folder / FACE_MODEL).write_text(json.dumps({"sha256": known}) + "\n")
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     state = {**trained.variables, "albedo_mean": trained.face_model.albedo_mean}
     for name, arrays in _exported(state).items():
@@ -236,7 +294,9 @@ def _shapes(
             kind=config.recognizer.kind,
             detail=config.encoder.get("detail", False),
         )
-        features = jax.eval_shape(look, recognizer, image)
+        points = jax.ShapeDtypeStruct((1, 68, 2), jnp.float32)
+        landmarks = points if config.encoder.get("landmarks", False) else None
+        features = jax.eval_shape(look, recognizer, image, landmarks)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def init(module: Any, *inputs: Any) -> Any:

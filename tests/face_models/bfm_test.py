@@ -142,8 +142,8 @@ def test_the_authors_crop_is_used(path):
     ("key", "value", "message"),
     [
         ("points", np.array([10**6]), "'points' has an index outside"),
-        ("color_mean", np.arange(6), r"'color_mean' has the shape \(6,\) instead of \(7533,\)"),
-        ("exp_mean", np.arange(7533), "'exp_mean' does not list the three rows of each vertex"),
+        ("color_mean", np.arange(6), r"'color_mean' has the shape \(6,\) instead of \(28434,\)"),
+        ("exp_mean", np.arange(28434), "'exp_mean' does not list the three rows of each vertex"),
         ("cells", np.zeros((4, 5), int), r"'cells' has the shape \(4, 5\), not 3 x t"),
         ("exp_pcaBasis", None, "lacks the array 'exp_pcaBasis'"),
     ],
@@ -163,9 +163,9 @@ def test_what_is_wrong_with_the_authors_crop_is_named(path, key, value, message)
     ("key", "value", "message"),
     [
         ("color/model/pcaBasis", None, "it has no 'color/model/pcaBasis'"),
-        ("expression/model/mean", np.zeros(9), r"mean' has the shape \(9,\) instead of \(8778,\)"),
-        ("shape/model/pcaBasis", np.zeros((9, 6)), r"\(9, 6\) instead of \(8778, 6\)"),
-        ("shape/model/pcaBasis", np.zeros(9), r"\(9,\) instead of \(8778, 'k'\)"),
+        ("expression/model/mean", np.zeros(9), r"mean' has the shape \(9,\) instead of \(30540,\)"),
+        ("shape/model/pcaBasis", np.zeros((9, 6)), r"\(9, 6\) instead of \(30540, 6\)"),
+        ("shape/model/pcaBasis", np.zeros(9), r"\(9,\) instead of \(30540, 'k'\)"),
         ("shape/representer/points", np.zeros(9), r"points' has the shape \(9,\), not 3 x v"),
         ("shape/representer/cells", np.full((3, 5), 10**6), "'shape/representer/cells' has an ind"),
         ("shape/representer/cells", np.zeros((3, 0), int), r"the shape \(3, 0\), not 3 x t"),
@@ -173,8 +173,8 @@ def test_what_is_wrong_with_the_authors_crop_is_named(path, key, value, message)
         ("shape/model/pcaVariance", np.full(6, np.nan), "pcaVariance' holds values that are not f"),
         ("shape/model/pcaVariance", np.full(6, -1.0), "pcaVariance' holds negative variances"),
         ("color/model/pcaVariance", np.ones(3), r"the shape \(3,\), which does not fit"),
-        ("shape/model/mean", np.zeros(8778), "1 x 1 x 1 mm, which is no face"),
-        ("shape/model/pcaBasis", np.full((8778, 6), np.inf), "pcaBasis' holds values that are"),
+        ("shape/model/mean", np.zeros(30540), "1 x 1 x 1 mm, which is no face"),
+        ("shape/model/pcaBasis", np.full((30540, 6), np.inf), "pcaBasis' holds values that are"),
     ],
 )
 def test_what_is_wrong_is_named(path, key, value, message):
@@ -222,7 +222,7 @@ print(time.process_time() - start, peak, *model.identity_basis.shape, len(model.
 
 @pytest.mark.slow
 def test_at_full_size_it_loads_in_three_seconds_and_a_gigabyte_and_a_half(tmp_path):
-    mesh = head(1, 282, 0.5)
+    mesh = head(311, 0.5)
     missing = 53149 - len(mesh.vertices)
     assert 0 <= missing < 200
     pad = [np.tile(x[-1], (missing, 1)) for x in (mesh.vertices, mesh.colours)]

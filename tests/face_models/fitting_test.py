@@ -39,6 +39,8 @@ def test_a_similarity_is_found_back():
     np.testing.assert_allclose(fit.rotation, turn, atol=1e-9)
     np.testing.assert_allclose(fit(points), 2.5 * points @ turn + [1, 2, 3], atol=1e-9)
     np.testing.assert_allclose(fit.back(fit(points)), points, atol=1e-9)
+    mirrored = fitting.similarity(points, points * [-1, 1, 1])
+    assert np.linalg.det(mirrored.rotation) == pytest.approx(1)
 
 
 def test_another_person_is_met(other, builtin):

@@ -201,20 +201,20 @@ def test_an_albedo_without_coordinates_is_said_not_to_be_read(path, tmp_path):
     ("key", "value", "message"),
     [
         ("shapedirs", None, "is not FLAME: it lacks the key 'shapedirs'"),
-        ("weights", np.zeros((7, 5)), r"'weights' has the shape \(7, 5\) instead of \(2926, 5\)"),
-        ("posedirs", np.zeros((2926, 3, 35)), r"instead of \(2926, 3, 36\)"),
+        ("weights", np.zeros((7, 5)), r"'weights' has the shape \(7, 5\) instead of \(10180, 5\)"),
+        ("posedirs", np.zeros((10180, 3, 35)), r"instead of \(10180, 3, 36\)"),
         ("v_template", np.zeros((7, 2)), r"'v_template' has the shape \(7, 2\), not v x 3"),
         ("f", np.full((9, 3), 10**6), "'f' has an index outside"),
-        ("shapedirs", np.zeros((2926, 3, 300)), "without expression modes after the 300"),
-        ("J_regressor", np.full((5, 2926), np.nan), "'J_regressor' holds values that are not fin"),
+        ("shapedirs", np.zeros((10180, 3, 300)), "without expression modes after the 300"),
+        ("J_regressor", np.full((5, 10180), np.nan), "'J_regressor' holds values that are not fin"),
         ("kintree_table", np.full((2, 5), 4), "'kintree_table' hangs joint 1 on 4"),
         ("v_template", "text", "'v_template' is str, from which no array can be read"),
-        ("J_regressor", np.array(1.0), r"'J_regressor' has the shape \(\) instead of \(5, 2926\)"),
-        ("weights", np.ones(5), r"'weights' has the shape \(5,\) instead of \(2926, 5\)"),
+        ("J_regressor", np.array(1.0), r"'J_regressor' has the shape \(\) instead of \(5, 10180\)"),
+        ("weights", np.ones(5), r"'weights' has the shape \(5,\) instead of \(10180, 5\)"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, key, value, message):
-    arrays = flame_arrays() | {"shapedirs": np.zeros((2926, 3, 301), np.float32)} | {key: value}
+    arrays = flame_arrays() | {"shapedirs": np.zeros((10180, 3, 301), np.float32)} | {key: value}
     content = {k: v for k, v in arrays.items() if v is not None}
     (tmp_path / "flame.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(ValueError, match=message) as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from face_model_files import MODES, basis, head, write_ict
+from face_model_files import MODES, basis, head, ict_order, write_ict
 
 from focus_jax.face_models import crop, fitting, ict, load_face_model
 from focus_jax.types import REGIONS
@@ -32,20 +32,10 @@ def ict_arrays():
         return dict(file)
 
 
-def place_of_vertices():
-    """The number in the folder's files of each of the head's vertices."""
-    mesh = head()
-    free = np.setdiff1d(np.arange(int(ict.LANDMARKS.max()) + 1), ict.LANDMARKS)
-    others = np.setdiff1d(np.arange(len(mesh.vertices)), mesh.landmarks)
-    place = np.empty(len(mesh.vertices), int)
-    place[mesh.landmarks], place[others] = ict.LANDMARKS, free[: len(others)]
-    return place
-
-
 @pytest.mark.parametrize("inside", ["", "FaceXModel"])
 def test_the_folder_is_read_in_millimetres(folder, inside):
     model, mesh = load_face_model(folder / inside, mesh="full"), head()
-    order = np.argsort(place_of_vertices())
+    order = ict_order()
     moved = model.shape_mean - mesh.vertices[order]
     np.testing.assert_allclose(moved, np.tile(moved[:1], (len(moved), 1)), atol=1e-3)
     np.testing.assert_allclose(

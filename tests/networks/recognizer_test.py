@@ -153,6 +153,19 @@ def test_encoder_features(dlib_variables):
     assert (alike > 0.95).all()
 
 
+def test_features_with_landmarks_end_with_the_embedding_and_these(dlib_variables):
+    photos, places = smooth_picture(96), face_landmarks(64, 20, 12)[None]
+    look = jax.jit(functools.partial(recognizer.encoder_features, detail=True))
+    found = look(dlib_variables, photos, places)
+    count = recognizer.direct_features("dlib")
+    assert found.shape == (1, 7296 + 136) and count == 128 + 136
+    told = found[0, -136:].reshape(68, 2) / recognizer.PLACES_SCALE + 0.5
+    np.testing.assert_allclose(told * 96, places[0], atol=1e-3)
+    own = found[0, -count:-136]
+    expected = recognizer.embedding(dlib_variables, photos, places)[0]
+    np.testing.assert_allclose(own / jnp.linalg.norm(own), expected, atol=1e-4)
+
+
 def test_an_embedding_is_of_the_face_wherever_it_lies(dlib_variables):
     near, landmarks = smooth_picture(128), face_landmarks(64, 24, 24)[None]
     moved, other = jnp.roll(near, (9, -5), (1, 2)), smooth_picture(128, seed=1)

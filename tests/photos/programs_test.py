@@ -19,7 +19,7 @@ compiled, told = [], []
 monitoring.register_event_duration_secs_listener(
     lambda name, _, **about: name.endswith("backend_compile_duration") and compiled.append(about))
 
-def shown(points, triangles, *, size, times):
+def shown(points, triangles, spare=None, *, size, times):
     found = rasterize.rasterize(points, triangles, size, size)
     code = FaceCode(*[found.barycentric.sum() * times] * 5)
     return {"code": code, "found": found, "none": None}
@@ -30,9 +30,10 @@ points = np.repeat(points, width, 0)
 with programs.telling(told.append):
     first = shown(points, np.int32([[0, 1, 2]]), size=8, times=times)
     second = shown(points, np.int32([[0, 1, 2]]), size=8, times=times)
+spare = shown(points, np.int32([[0, 1, 2]]), np.float32(1), size=8, times=times)
 inside = jax.jit(lambda p: shown(p, np.int32([[0, 1, 2]]), size=8, times=times))(points)
 assert first["none"] is None and isinstance(first["code"], FaceCode)
-for other in (second, inside):
+for other in (second, spare, inside):
     np.testing.assert_array_equal(first["found"].triangle_id, other["found"].triangle_id)
 print(json.dumps({"light": float(first["code"].light), "told": told,
                   "seen": int((first["found"].triangle_id >= 0).sum())}))
@@ -64,7 +65,7 @@ def files(folder):
 def test_a_program_runs_in_another_process(kept):
     folder, first = kept
     assert first["told"] == ["compiling shown, once"] and first["seen"] > 20
-    assert len(files(folder)) == 1 and not list(folder.glob("tmp*"))
+    assert len(files(folder)) == 2 and not list(folder.glob("tmp*"))
     again = run(folder)
     assert again == {**first, "told": []}
 
@@ -74,7 +75,7 @@ def test_other_shapes_and_settings_are_other_programs(kept):
     wide, bright = run(folder, width=2), run(folder, times=2.0)
     assert wide["told"] and wide["seen"] == 2 * first["seen"]
     assert bright["told"] and bright["light"] == pytest.approx(2 * first["light"])
-    assert len(files(folder)) == 3
+    assert len(files(folder)) == 6
 
 
 def test_other_code_that_makes_the_same_program_compiles_nothing(kept, tmp_path):
@@ -82,7 +83,7 @@ def test_other_code_that_makes_the_same_program_compiles_nothing(kept, tmp_path)
     for path in folder.glob("*.made"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert run(tmp_path) == {**first, "told": []}
-    assert len(files(tmp_path)) == 1
+    assert len(files(tmp_path)) == 2
 
 
 def test_what_is_not_whole_is_made_anew(kept, tmp_path):

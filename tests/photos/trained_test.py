@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -17,7 +19,13 @@ from focus_jax.photos.trained import load_model, make_batch
 from focus_jax.training import misfit, train, updates
 from focus_jax.types import Batch
 from focus_jax.weights import checkpoint
-from focus_jax.weights.run import export, remember_face_model
+from focus_jax.weights.run import (
+    FORMER,
+    export,
+    face_model_digest,
+    load_trained,
+    remember_face_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,13 @@ def crops():
     return rng.integers(0, 256, (2, 48, 48, 3)).astype(np.uint8), rng.uniform(10, 38, (2, 68, 2))
 
 
+def edit(run, change):
+    """Change a run's config."""
+    config = json.loads((run / "config.json").read_text())
+    change(config)
+    (run / "config.json").write_text(json.dumps(config))
+
+
 def test_sizes_and_weights_are_those_of_the_run(model):
     assert (model.name, model.size, model.record_size) == ("em-photos-smoke", 32, 48)
     assert model.face_model.identity_basis.shape[-1] == 4 and len(model.weights) == 16
@@ -45,8 +60,8 @@ def test_sizes_and_weights_are_those_of_the_run(model):
 def test_batches_are_those_of_training(model, crops, monkeypatch):
     seen = []
 
-    def look(variables, images, *, kind, detail):
-        assert not detail
+    def look(variables, images, landmarks, *, kind, detail):
+        assert landmarks is None and not detail
         seen.append(images)
         return jnp.full((len(images), 4224), 0.1234567, jnp.float32)
 
@@ -108,11 +123,12 @@ def test_an_exported_model_is_the_run_without_its_optimizers(workdir, model, cro
         "albedo_mean.safetensors",
         "config.json",
         "encoder.safetensors",
+        "face_model.json",
         "segmenter.safetensors",
     ]
     text = (folder / "config.json").read_text()
     assert str(tmp_path.parent) not in text and str(workdir) not in text
-    assert '"root": ""' in text and '"cache": ""' in text
+    assert all(f'"{name}": ""' in text for name in ("root", "cache", "codes"))
     exported = load_model(str(folder))
     batch = make_batch(model, *crops)
     one, other = (inference.infer(m, batch) for m in (model, exported))
@@ -148,9 +164,7 @@ def test_a_run_finds_its_face_model_from_anywhere(workdir, tmp_path, monkeypatch
     home.mkdir()
     modes = {"identity": 4, "expression": 3, "albedo": 2}
     npz.write(home / "own.npz", load_face_model("builtin", **modes))
-    config = json.loads((run / "config.json").read_text())
-    config["face_model"]["name"] = "own.npz"
-    (run / "config.json").write_text(json.dumps(config))
+    edit(run, lambda config: config["face_model"].update(name="own.npz"))
     monkeypatch.chdir(home)
     remember_face_model(run, "own.npz")
     monkeypatch.chdir(tmp_path)
@@ -160,11 +174,71 @@ def test_a_run_finds_its_face_model_from_anywhere(workdir, tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"own\.npz .*was trained with it: give --face-model"):
         load_model(str(run))
     assert load_model(str(run), str(moved)).face_model_file == str(moved)
-    moved.rename(home / "own.npz")
-    export(run, tmp_path / "export")
-    about = json.loads((tmp_path / "export" / "face_model.json").read_text())
-    assert list(about) == ["sha256"]
-
     npz.write(moved, load_face_model("builtin", **{**modes, "albedo": 3}))
     with pytest.raises(ValueError, match=r"moved\.npz is not the face model that"):
         load_model(str(run), str(moved))
+
+
+def test_an_export_names_a_face_model_by_its_file_and_digest(workdir, tmp_path, capsys):
+    run, lent, out = tmp_path / "run", tmp_path / "lent" / "own.npz", tmp_path / "export"
+    shutil.copytree(workdir, run)
+    lent.parent.mkdir()
+    npz.write(lent, load_face_model("builtin", identity=4, expression=3, albedo=2))
+    edit(run, lambda config: config["face_model"].update(name=str(lent)))
+    remember_face_model(run, str(lent))
+    assert weights_main(["export", str(run), str(out)]) == 0
+    texts = [path.read_text() for path in out.glob("*.json")]
+    assert len(texts) == 2 and not any(str(tmp_path) in text for text in texts)
+    assert not list(out.glob("*.npz"))
+    with pytest.raises(ValueError, match=r"own\.npz does not exist; .*: give --face-model$"):
+        load_model(str(out))
+    assert load_model(str(out), str(lent)).face_model_file == str(lent)
+
+    other = tmp_path / "other.npz"
+    npz.write(other, load_face_model("builtin", identity=4, expression=3, albedo=3))
+    again = ["export", str(out), str(tmp_path / "again"), "--face-model"]
+    for wrong in (other, workdir / "config.json"):
+        capsys.readouterr()
+        assert weights_main([*again, str(wrong)]) == 1
+        said = f"error: {wrong} is not the face model that {out} was trained with\n"
+        assert capsys.readouterr().err == said
+    assert weights_main([*again, str(lent)]) == 0
+    assert load_model(str(tmp_path / "again"), str(lent)).face_model_file == str(lent)
+
+    beside = lent.rename(out / "own.npz")
+    assert load_model(str(out)).face_model_file == str(beside)
+    shutil.copy(other, beside)
+    with pytest.raises(ValueError, match=r"own\.npz is not the face model that"):
+        load_model(str(out))
+
+
+def test_a_face_model_of_an_exported_models_own_goes_along(tmp_path):
+    export("shipped", tmp_path)
+    assert load_model(str(tmp_path)).face_model_file == str(tmp_path / FORMER.name)
+
+
+def test_of_a_run_before_the_built_in_face_model_changed(tmp_path):
+    """Its config names `builtin`, which was the face model of the shipped weights."""
+    run = runs.untrained(tmp_path / "run", face_model=str(FORMER))
+    export(run, tmp_path / "export")
+    known = {"path": "builtin", "sha256": face_model_digest(str(FORMER))}
+    for folder, about in itertools.product((run, tmp_path / "export"), ({}, known)):
+        edit(folder, lambda config: config["face_model"].update(name="builtin"))
+        (folder / "face_model.json").write_text(json.dumps(about))
+        with pytest.raises(ValueError, match="the built-in face model has changed since") as caught:
+            load_trained(folder)
+        *_, option, path = str(caught.value).split()
+        assert option == "--face-model" and load_trained(folder, path).face_model_file == path
+    # Going on with another face model is refused, where that can be told, and spoils nothing.
+    for about in ({}, known):
+        (run / "face_model.json").write_text(json.dumps(about))
+        with pytest.raises(ValueError) if about else contextlib.nullcontext():
+            remember_face_model(run, "builtin")
+        assert json.loads((run / "face_model.json").read_text()) == about
+
+
+def test_a_damaged_run_is_not_taken_for_one_of_another_face_model(workdir, tmp_path):
+    shutil.copytree(workdir, tmp_path / "run")
+    edit(tmp_path / "run", lambda config: config["segmenter"].update(width=3))
+    with pytest.raises(ValueError, match="none of the checkpoints"):
+        load_model(str(tmp_path / "run"))

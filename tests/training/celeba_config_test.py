@@ -124,7 +124,7 @@ def test_first_steps_of_the_papers_text(config, tmp_path):
 def test_first_steps_at_full_size(photos, tmp_path, record_property, capsys):
     """The command itself: 3 steps of the initialisation, then one of each kind that follows."""
     model = tmp_path / "model2017-1_bfm_nomouth.h5"
-    mesh = head(subdivisions=2)
+    mesh = head(312, 0.5)
     assert len(mesh.vertices) >= 53_149  # as many as BFM 2017 without mouth has
     write_bfm(model, mesh, modes=(199, 100, 199))
     changes = {

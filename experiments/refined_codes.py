@@ -1,0 +1,109 @@
+"""Coefficients of photos by descent, for an encoder to learn from (`config.data.codes`).
+
+    python -m experiments.refined_codes MODEL DATA CODES.npz
+
+DATA is a data set in the layout of the README. MODEL's networks (a run, an export, "shipped") find
+the mask of each training photo; its face is then fitted from nothing, in all modes of the built-in
+face model, first by its landmarks, then by colours and likeness. Left out, and counted, are faces
+of which less than --kept of the rendering is seen, or whose landmarks are missed by more than
+--missed percent of the outer-eye distance. Batches that are done lie beside CODES.npz, and are not
+done again.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from focus_jax import forward
+from focus_jax.data.augment import crop
+from focus_jax.data.dense_landmarks import unknown
+from focus_jax.data.photos import photo_records
+from focus_jax.evaluation.photometric import landmark_error
+from focus_jax.face_models import load_face_model
+from focus_jax.photos.refine import freed, refine, start, write_freed
+from focus_jax.photos.trained import UNTRAINED, Model, load_model, make_batch
+from focus_jax.types import FaceModel
+
+BATCH = 16
+START = 20  # steps of rough colours
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("data", metavar="DATA", type=Path)
+    parser.add_argument("codes", metavar="CODES.npz", type=Path)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--kept", type=float, default=0.8)
+    parser.add_argument("--missed", type=float, default=5.0)
+    arguments = parser.parse_args(argv)
+    try:
+        model = load_model(arguments.model)
+        parts = arguments.codes.with_suffix("")
+        parts.mkdir(parents=True, exist_ok=True)
+        found = list(_fitted(model, arguments.data, parts, arguments.steps))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    names, codes, kept, missed = (np.concatenate(column) for column in zip(*found, strict=True))
+    good = (kept >= arguments.kept) & (missed <= arguments.missed)
+    np.savez(arguments.codes, filename=names[good], coefficients=codes[good])
+    print(f"{good.sum()} of {len(good)} photos have codes ({arguments.codes})")
+    return 0
+
+
+def _fitted(model: Model, data: Path, folder: Path, steps: int) -> Iterator[list[np.ndarray]]:
+    """Names, coefficients, seen share of the rendering and landmark error of each batch."""
+    face_model = jax.tree.map(jnp.asarray, load_face_model("builtin"))
+    records = list(photo_records(data, "train", model.record_size, fix_y_offset=model.fix_y_offset))
+    for begin in tqdm(range(0, len(records), BATCH), desc=f"{steps} steps", unit="batch"):
+        path = folder / f"{begin:06d}.npz"
+        if not path.is_file():
+            chosen = [crop(r, model.record_size) for r in records[begin : begin + BATCH]]
+            names = np.array([r["filename"] for r in chosen])
+            full = chosen + [chosen[-1]] * (BATCH - len(chosen))
+            numbers = [array[: len(chosen)] for array in _fit(model, face_model, full, steps)]
+            unfinished = path.with_suffix(".tmp.npz")
+            np.savez(unfinished, names, *numbers)
+            unfinished.rename(path)
+        with np.load(path) as file:
+            yield [file[name] for name in file.files]
+
+
+def _fit(
+    model: Model, face_model: FaceModel, records: list[dict[str, Any]], steps: int
+) -> list[np.ndarray]:
+    dense = np.stack([r.get("dense_landmarks", unknown()) for r in records])
+    pictures, landmarks = (np.stack([r[k] for r in records]) for k in ("image", "landmarks"))
+    batch = make_batch(model, pictures, landmarks, dense)
+    seen = forward.predict(model.variables, batch, model.face_model, networks=model.networks)
+    image, points, more = (
+        jnp.asarray(a) for a in (batch.image, batch.landmarks, batch.dense_landmarks)
+    )
+    widths, decoding = forward.widths(face_model), freed(UNTRAINED)
+    raw = start(image, points, face_model, START, decoding=UNTRAINED, dense=more)
+    raw = write_freed(forward.decode(raw, widths, UNTRAINED), decoding)
+    photo = image, points, seen.mask.round()
+    raw, _, _ = refine(
+        raw, *photo, face_model, model.recognizer, steps, decoding=decoding, dense=more
+    )
+    code = forward.decode(raw, widths, decoding)
+    face = forward.reconstruct(code, face_model, *image.shape[1:3])
+    coverage = face.rendering.coverage
+    kept = (seen.mask.round() * coverage).sum((1, 2, 3)) / coverage.sum((1, 2, 3))
+    codes = jnp.concatenate([code.identity, code.expression, code.albedo], axis=-1)
+    return [np.asarray(a) for a in (codes, kept, landmark_error(face.landmarks, points))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
