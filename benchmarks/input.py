@@ -23,7 +23,7 @@ from benchmarks import measure
 from configs import celeba_bfm2017, em
 from focus_jax.data.align import align_face
 from focus_jax.data.augment import MARGIN
-from focus_jax.data.photos import read_photo
+from focus_jax.data.decode import read_photo
 from focus_jax.data.pipeline import make_iterator
 from focus_jax.data.records import open_records, write_records
 from focus_jax.evaluation import report

@@ -27,9 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from focus_jax.data.decode import read_photo
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.landmarks import LandmarkRow, Source, read_landmarks
-from focus_jax.data.photos import CSV, read_photo
+from focus_jax.data.photos import CSV
 from focus_jax.data.synthetic import faces as synthetic
 from focus_jax.data.synthetic.backgrounds import background
 from focus_jax.evaluation.report import table

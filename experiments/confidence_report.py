@@ -27,7 +27,7 @@ from focus_jax.data.align import invert_transform, transform_points
 from focus_jax.data.detect import Source, landmark_source
 from focus_jax.data.faces import Face, Photo
 from focus_jax.evaluation.report import table
-from focus_jax.photos import confidence, process, results
+from focus_jax.photos import confidence, masks, process, results
 from focus_jax.photos.inference import Inference
 from focus_jax.photos.trained import Model, load_model
 
@@ -58,7 +58,7 @@ def fits(
     def take(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
         face, inference = faces[0]
         numbers = results.describe(photo.name, face, inference, model, image.shape)
-        back = invert_transform(results.fine_transform(face))
+        back = invert_transform(masks.fine_transform(face))
         fitted = transform_points(back, inference.landmarks)
         found.append(
             Fit(

@@ -21,9 +21,10 @@ import numpy as np
 
 from experiments.refinement import detected_there
 from experiments.shipped_report import Seen, look
+from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.faces import Face, Photo, read_faces
 from focus_jax.data.landmarks import read_landmarks
-from focus_jax.data.photos import CSV, UnreadablePhoto, read_photo
+from focus_jax.data.photos import CSV
 from focus_jax.evaluation.outlines import (
     SPLITS,
     Outlined,

@@ -20,11 +20,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from focus_jax.data.decode import UnreadablePhoto
 from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.faces import Face, Photo, read_faces
 from focus_jax.data.landmark_files import csv_source
 from focus_jax.data.landmarks import Detection, Source, read_landmarks
-from focus_jax.data.photos import CSV, UnreadablePhoto
+from focus_jax.data.photos import CSV
 from focus_jax.data.synthetic.faces import synthesize
 from focus_jax.evaluation.report import table
 from focus_jax.evaluation.shape import shape_error

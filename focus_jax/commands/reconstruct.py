@@ -13,7 +13,7 @@ from pathlib import Path
 from focus_jax.commands import arguments as common
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Found
-from focus_jax.photos import process
+from focus_jax.photos import process, results
 from focus_jax.photos.reconstruct import check_names, clear_all, reconstruct_files
 from focus_jax.photos.video_files import CODECS
 
@@ -28,6 +28,13 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
         help="steps of gradient descent on each face (default: 0, without a model 100)",
     )
     parser.add_argument(
+        "--write",
+        default=",".join(results.WRITTEN),
+        metavar="KIND,...",
+        help=f"what is written of a face, by default {','.join(results.WRITTEN)}: "
+        + "; ".join(f"{kind} ({files})" for kind, files in results.KINDS.items()),
+    )
+    parser.add_argument(
         "--video-codec",
         choices=tuple(CODECS),
         default="vp8",
@@ -38,6 +45,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
 
 
 def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summary:
+    write = results.kinds(arguments.write.split(","))
     check_names(found, out)
     model, steps = common.model_and_steps(arguments)
     if model.networks is None:
@@ -47,6 +55,7 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
             file=sys.stderr,
         )
     settings = process.settings(model, steps, arguments.landmarks)
+    settings["write"] = sorted(write)
     if process.claim_folder(out, settings, resume=arguments.resume, overwrite=arguments.overwrite):
         clear_all(out)
     return reconstruct_files(
@@ -58,4 +67,5 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         batch_size=arguments.batch_size,
         resume=arguments.resume,
         codec=arguments.video_codec,
+        write=write,
     )

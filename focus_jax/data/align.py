@@ -6,7 +6,7 @@ rotates; the encoder finds the roll. A face that is rolled further than encoders
 turned upright first.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ STANDARD = np.array(
 )
 RESCALE = 102.0  # scale of the standard face in a 224-pixel crop
 REFERENCE_SIZE = 224
+REACH = 2  # of the cubic kernel, in pixels of the smaller picture
 TURNED = np.radians(15.0)  # roll from which a face is turned upright; augmentation rolls by 10
 
 
@@ -165,8 +166,13 @@ def _release_crop(
 
 def _resample(photo: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
     """A crop `[size size 3]` float32 of a photo, by a map that scales and shifts."""
-    image = _resample_rows(photo, transform[1, 1], transform[1, 2], size)
-    image = _resample_rows(image.swapaxes(0, 1), transform[0, 0], transform[0, 2], size)
+    across = transform[0, 0], transform[0, 2], size
+    # Of a large photo few columns are looked at.
+    width, reach = photo.shape[1], REACH / min(transform[0, 0], 1.0) + 1
+    low, high = (np.array([0, size - 1]) - transform[0, 2]) / transform[0, 0] + [-reach, reach]
+    start, stop = (int(np.clip(x, 0, width)) for x in (np.floor(low), np.ceil(high) + 1))
+    image = _resample_rows(photo[:, start:stop], transform[1, 1], transform[1, 2], size)
+    image = _resample_rows(image.swapaxes(0, 1), *across, start=start, length=width)
     return image.swapaxes(0, 1)
 
 
@@ -188,22 +194,33 @@ def _resample_turned(photo: np.ndarray, transform: np.ndarray, size: int) -> np.
     return cv2.warpAffine(whole, turn, (size, size), flags=cv2.INTER_LINEAR)
 
 
-def _resample_rows(image: np.ndarray, factor: float, offset: float, size: int) -> np.ndarray:
+def _resample_rows(
+    image: np.ndarray,
+    factor: float,
+    offset: float,
+    size: int,
+    *,
+    start: int = 0,
+    length: int | None = None,
+) -> np.ndarray:
     """Rows `[size ...]` float32 at `factor * row + offset` of an image `[h ...]`; 0 outside it.
+
+    Of an image of `length` rows those from `start` on may be given, as far as they are needed.
 
     Bicubic (a = -1/2), with the kernel widened by the shrinkage so that nothing aliases, and
     renormalised where it leaves the image: PIL's `resize(..., BICUBIC)`, which the release uses.
     """
     out = np.zeros((size, *image.shape[1:]), np.float32)
     sharpness = min(factor, 1.0)
-    reach = 2 / sharpness
+    reach = REACH / sharpness
+    length = len(image) if length is None else length
     for row, centre in enumerate((np.arange(size) - offset) / factor):
-        if not -0.5 <= centre < len(image) - 0.5:
+        if not -0.5 <= centre < length - 0.5:
             continue
         first = max(0, int(np.ceil(centre - reach)))
-        last = min(len(image), int(np.floor(centre + reach)) + 1)
+        last = min(length, int(np.floor(centre + reach)) + 1)
         weights = _cubic((np.arange(first, last) - centre) * sharpness).astype(np.float32)
-        taps = image[first:last].astype(np.float32, copy=False)
+        taps = image[first - start : last - start].astype(np.float32, copy=False)
         out[row] = np.tensordot(weights / weights.sum(), taps, 1)
     return out
 
@@ -214,3 +231,23 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def shrink(record: dict[str, Any], size: int) -> dict[str, Any]:
+    """The record with its pictures at `size` pixels, landmarks with them."""
+    before = record["image"].shape[0]
+    if before == size:
+        return record
+
+    def resize(picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+
+    # Pixel centres are integers, so the image's edge lies half a pixel outside the first centre.
+    small = {**record, "image": resize(record["image"])}
+    for name in ("landmarks", "dense_landmarks"):
+        if record.get(name) is not None:
+            small[name] = ((record[name] + 0.5) * (size / before) - 0.5).astype(np.float32)
+    for name in ("clean", "mask", "pasted"):
+        if record.get(name) is not None:
+            small[name] = resize(record[name])
+    return small

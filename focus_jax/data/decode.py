@@ -30,6 +30,25 @@ _LEVELS = (255, 1023, 4095, 65535)
 _OVERSHOOT = 1.02
 
 
+class UnreadablePhoto(Exception):  # noqa: N818  (counted and listed, not raised to the user)
+    """A photo that is missing or cannot be decoded."""
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """The photo as uint8 RGB `[h w 3]`, turned upright by its EXIF tag: see `decode`.
+
+    Raises UnreadablePhoto with the reason.
+    """
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise UnreadablePhoto(f"{path.name} ({error.strerror})") from None
+    try:
+        return decode(encoded)
+    except ValueError as problem:
+        raise UnreadablePhoto(f"{path.name} ({problem})") from None
+
+
 def decode(encoded: bytes) -> np.ndarray:
     """The picture as uint8 RGB `[h w 3]`, upright; ValueError says what the file is instead.
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from focus_jax.data.align import align_face, transform_points
+from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.dense_landmarks import unknown
 from focus_jax.data.detect import Detection, Source
-from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.system import content
 from focus_jax.system.files import user_path
 

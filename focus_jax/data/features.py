@@ -8,11 +8,11 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 from tqdm import tqdm
 
+from focus_jax.data.align import shrink
 from focus_jax.data.augment import augment, crop
 from focus_jax.data.workers import spread
 from focus_jax.networks import recognizer
@@ -107,23 +107,3 @@ def _features(
 
 
 look = jax.jit(recognizer.encoder_features, static_argnames=("kind", "detail"))
-
-
-def shrink(record: Record, size: int) -> Record:
-    """The record with its pictures at `size` pixels, landmarks with them."""
-    before = record["image"].shape[0]
-    if before == size:
-        return record
-
-    def resize(picture: np.ndarray) -> np.ndarray:
-        return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-
-    # Pixel centres are integers, so the image's edge lies half a pixel outside the first centre.
-    small = {**record, "image": resize(record["image"])}
-    for name in ("landmarks", "dense_landmarks"):
-        if record.get(name) is not None:
-            small[name] = ((record[name] + 0.5) * (size / before) - 0.5).astype(np.float32)
-    for name in ("clean", "mask", "pasted"):
-        if record.get(name) is not None:
-            small[name] = resize(record[name])
-    return small

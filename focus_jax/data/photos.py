@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from focus_jax.data.align import align_face, transform_points
 from focus_jax.data.augment import MARGIN
-from focus_jax.data.decode import decode
+from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.dense_landmarks import read_dense, unknown
 from focus_jax.data.landmarks import LandmarkRow, check_inside, read_landmarks
 
@@ -27,25 +27,6 @@ log = logging.getLogger(__name__)
 
 CSV = {"train": "train_landmarks.csv", "validation": "val_landmarks.csv"}
 MAX_UNREADABLE = 0.05  # of the photos; more means a wrong folder rather than a bad photo
-
-
-class UnreadablePhoto(Exception):  # noqa: N818  (counted and listed, not raised to the user)
-    """A photo that is missing or cannot be decoded."""
-
-
-def read_photo(path: Path) -> np.ndarray:
-    """The photo as uint8 RGB `[h w 3]`, turned upright by its EXIF tag: see `decode.decode`.
-
-    Raises UnreadablePhoto with the reason.
-    """
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise UnreadablePhoto(f"{path.name} ({error.strerror})") from None
-    try:
-        return decode(encoded)
-    except ValueError as problem:
-        raise UnreadablePhoto(f"{path.name} ({problem})") from None
 
 
 def fingerprint(root: Path) -> str:

@@ -28,11 +28,12 @@ from focus_jax.data.align import (
     turn_needed,
 )
 from focus_jax.data.augment import MARGIN
+from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.dense_landmarks import unknown, write_dense
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Found, Photo, ahead
 from focus_jax.data.landmarks import POINTS, LandmarkRow, outside
-from focus_jax.data.photos import CSV, UnreadablePhoto, photo_records, read_photo
+from focus_jax.data.photos import CSV, photo_records
 from focus_jax.data.records import write_records
 
 CROP = 400  # pixels of a crop's longer side, at most

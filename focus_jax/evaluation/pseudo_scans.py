@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from focus_jax.data.photos import read_photo
+from focus_jax.data.decode import read_photo
 from focus_jax.evaluation.scan_pictures import ABOVE, FACING, Scan, light_of, pose_of, sample
 from focus_jax.evaluation.scans import SEVEN
 from focus_jax.face_models import ict, lender, npz

@@ -162,7 +162,7 @@ def _read(
 
 def _picture_of(visual: Any, texture: Path | None) -> np.ndarray | None:
     if texture is not None:
-        from focus_jax.data.photos import read_photo
+        from focus_jax.data.decode import read_photo
 
         return read_photo(texture)
     material = getattr(visual, "material", None)

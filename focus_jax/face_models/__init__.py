@@ -8,14 +8,15 @@ subtract.
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from focus_jax.face_models import bfm, bfm2009, companions, flame, ict, npz
-from focus_jax.face_models.meshes import Mesh, check_mesh
+from focus_jax.face_models import npz
 from focus_jax.system import content
 from focus_jax.types import REGIONS, FaceModel
 
+Mesh = Literal["cropped", "full"]
 BUILTIN = Path(__file__).parent / "builtin.npz"
 
 
@@ -42,6 +43,11 @@ def load_face_model(
     if not str(name_or_path):
         raise ValueError("no face model is named (config.face_model.name); give builtin or a file")
     path = Path(name_or_path).expanduser()
+    if npz.recognizes(path):
+        return _first_modes(npz.from_arrays(npz.read_arrays(path), path), modes)
+    # Here, since half a second of imports is more than a model of one's own takes to load.
+    from focus_jax.face_models import bfm, bfm2009, flame, ict
+
     if folder := ict.folder_of(path):
         return ict.from_folder(folder, lender(), modes=modes, mesh=mesh)
     if path.is_dir():
@@ -63,10 +69,18 @@ def describe_companions(name_or_path: str | Path) -> str:
     path = Path(name_or_path).expanduser()
     if name_or_path == "builtin" or not path.is_file():
         return ""
+    from focus_jax.face_models import bfm, bfm2009, companions, flame
+
     for reader in (bfm, bfm2009, flame):
         if reader.recognizes(path):
             return companions.describe(reader.companions(path), path.parent)
     return ""
+
+
+def check_mesh(mesh: str) -> None:
+    """ValueError for what is no `Mesh`."""
+    if mesh not in ("cropped", "full"):
+        raise ValueError(f"mesh must be 'cropped' or 'full', not {mesh!r}")
 
 
 def _check_content(path: Path) -> None:

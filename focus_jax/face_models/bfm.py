@@ -13,9 +13,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int
 
-from focus_jax.face_models import fitting, meshes, npz, pickles
+from focus_jax.face_models import Mesh, check_mesh, fitting, meshes, npz, pickles
 from focus_jax.face_models.companions import Companion, first_of
-from focus_jax.face_models.meshes import Mesh
 from focus_jax.types import FaceModel
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ def read(
     found on it; region and uv are those of the built-in model's nearest points. Raises ValueError
     naming the key that is missing or does not fit.
     """
-    meshes.check_mesh(mesh)
+    check_mesh(mesh)
     try:
         with h5py.File(path) as file:
             points = _array(file, path, "shape/representer/points")

@@ -22,10 +22,9 @@ import numpy as np
 import scipy.io
 from jaxtyping import Float, Int
 
-from focus_jax.face_models import fitting, meshes, npz
+from focus_jax.face_models import Mesh, check_mesh, fitting, meshes, npz
 from focus_jax.face_models.bfm import LICENCE
 from focus_jax.face_models.companions import Companion, together
-from focus_jax.face_models.meshes import Mesh
 from focus_jax.types import FaceModel
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ def read(
     Region and uv are those of the built-in model's nearest points. Raises ValueError naming the
     key or file that is missing or does not fit.
     """
-    meshes.check_mesh(mesh)
+    check_mesh(mesh)
     names = _names(path)
     if "meanshape" in names:
         parts, crop = _read_merged(path, modes), False

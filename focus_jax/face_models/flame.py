@@ -22,9 +22,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from focus_jax.face_models import fitting, flame_albedo, meshes, npz, pickles
+from focus_jax.face_models import Mesh, check_mesh, fitting, flame_albedo, meshes, npz, pickles
 from focus_jax.face_models.companions import Companion, first_of
-from focus_jax.face_models.meshes import Landmarks, Mesh
+from focus_jax.face_models.meshes import Landmarks
 from focus_jax.face_models.skinning import SkinnedModel, posed
 from focus_jax.system.damage import DAMAGED
 from focus_jax.types import FaceModel
@@ -73,7 +73,7 @@ def read(
     In millimetres, placed as the built-in model. `read_head` has the joints. Raises ValueError
     naming the file and the key that does not fit.
     """
-    meshes.check_mesh(mesh)
+    check_mesh(mesh)
     head = read_head(path)
     mean, triangles = np.asarray(head.template, np.float64), np.asarray(head.triangles)
     placed, landmarks = _landmarks(path, mean, triangles, builtin)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from focus_jax.face_models import fitting, meshes, npz
-from focus_jax.face_models.meshes import Mesh
+from focus_jax.face_models import Mesh, check_mesh, fitting, meshes, npz
 from focus_jax.types import FaceModel
 
 NEUTRAL = "generic_neutral_mesh"
@@ -58,7 +57,7 @@ def from_arrays(
     Albedo, its modes and the regions are those of the built-in model's nearest points. ValueError
     names the first key that does not fit.
     """
-    meshes.check_mesh(mesh)
+    check_mesh(mesh)
     _check(arrays, path)
     triangles = arrays["triangles"].astype(np.int64)
     if mesh == "cropped":
@@ -124,7 +123,7 @@ def from_folder(
     folder: Path, builtin: FaceModel, *, modes: tuple[int, int, int], mesh: Mesh = "cropped"
 ) -> FaceModel:
     """`from_arrays` for the `FaceXModel` folder; reads the identities that are kept."""
-    meshes.check_mesh(mesh)
+    check_mesh(mesh)
     neutral = folder / f"{NEUTRAL}.obj"
     triangles, uv, count = _read_topology(neutral)
     index = np.arange(count)

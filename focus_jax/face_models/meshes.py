@@ -1,17 +1,16 @@
 """From the mesh of a file to the mesh that is used: checks, landmarks, crop, place."""
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
-from focus_jax.face_models import fitting
+from focus_jax.face_models import Mesh, fitting
 from focus_jax.face_models.crop import eyeballs, face_patch
 from focus_jax.types import FaceModel
 
-Mesh = Literal["cropped", "full"]
 Landmarks = tuple[Int[np.ndarray, "68 3"], Float[np.ndarray, "68 3"]]
 FIVE = ([36, 39], [42, 45], [30], [48], [54])  # eyes, tip of the nose, corners of the mouth
 
@@ -114,11 +113,6 @@ def outward(
     a, b, c = (mean[triangles[:, k]] - mean.mean(axis=0) for k in range(3))
     volume = np.einsum("tc,tc->", a, np.cross(b - a, c - a))
     return triangles if volume >= 0 else triangles[:, ::-1]
-
-
-def check_mesh(mesh: str) -> None:
-    if mesh not in ("cropped", "full"):
-        raise ValueError(f"mesh must be 'cropped' or 'full', not {mesh!r}")
 
 
 def check_size(mean: Float[np.ndarray, "n 3"], path: Path) -> None:

@@ -46,6 +46,16 @@ class _MisfitError(Exception):
     pass
 
 
+def recognizes(path: Path) -> bool:
+    """Whether a file is an npz with all that a face model of this format has."""
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return False
+    try:
+        return set(SHAPES) <= set(names(path))
+    except ValueError:
+        return False  # damaged, which `read_arrays` says
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz. ValueError, in one sentence, for files that are missing or broken."""
     if not path.is_file():

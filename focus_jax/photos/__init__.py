@@ -1,7 +1,8 @@
 """What users run on photos: from files to faces, masks, meshes and pages.
 
 Imports everything below it, and nothing of `training`. Read `reconstruct` and `segment`, then
-`process` (many photos through one model), `trained` (the model), `inference`, `refine`, and what is
-written: `results`, `export`, `texture`, `head`, `page`; `video` follows one person. `first_faces`,
-`measure_people` and `measure_scans` hold a model against the truth of `evaluation`.
+`process` (many photos through one model), `trained` (the model), `inference` with `programs` (what
+was compiled once), `refine`, and what is written: `masks`, `results`, `export`, `mesh_files`,
+`texture`, `head`, `page`; `video` follows one person. `first_faces`, `measure_people` and
+`measure_scans` hold a model against the truth of `evaluation`.
 """

@@ -11,20 +11,22 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import trimesh
 from jaxtyping import Bool, Float, Int
 
 from focus_jax.data.detect import DEFAULT, Detection, landmark_source
 from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import export, process, results, trained
-from focus_jax.photos.inference import Inference
-from focus_jax.photos.segment import joined_masks
+from focus_jax.photos.inference import Inference, infer_masks
+from focus_jax.photos.masks import joined_masks, photo_masks
 from focus_jax.photos.trained import Model, load_model
 from focus_jax.system.command import keep_programs
 from focus_jax.types import FaceCode
+
+if TYPE_CHECKING:
+    import trimesh
 
 PhotoLike = str | os.PathLike[str] | np.ndarray
 Pairs = list[tuple[Face, Inference]]
@@ -52,18 +54,21 @@ class FittedFace:
     _image: np.ndarray
     _face: Face
     _inference: Inference
-    _shared: Callable[[], results.Shared]
+    _shared: Callable[[frozenset[str]], results.Shared]
 
     def __repr__(self) -> str:
         hidden = self.numbers["occlusion"]["total"]
         return f"FittedFace({self.name!r}, number={self.number}, hidden={hidden:.0%})"
 
-    def mesh(self, *, neutral: bool = False) -> trimesh.Trimesh:
+    def mesh(self, *, neutral: bool = False) -> "trimesh.Trimesh":
         """The face as a mesh whose vertices have the photo's colours, millimetres, y up.
 
         As the photo shows it, turned as its pose says; or without expression and pose.
         """
-        _, colours = results.skin(self._image, self.numbers, self._inference, self._shared())
+        import trimesh
+
+        shared = self._shared(frozenset({"ply"}))  # colours of vertices, without a texture
+        _, colours = results.skin(self._image, self.numbers, self._inference, shared)
         vertices = self.neutral
         if not neutral:
             rotation = np.array(self.numbers["camera"]["R"], np.float32)
@@ -71,13 +76,19 @@ class FittedFace:
         rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
         return trimesh.Trimesh(vertices, self.triangles, vertex_colors=rgb, process=False)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        write: Sequence[str] = ("mask", "meshes", "pictures"),
+    ) -> Path:
         """Write what `focus-jax reconstruct` writes of a face: FOLDER/NAME/NUMBER, returned.
 
-        OSError where that fails.
+        `write` is as its `--write`; face.json always. OSError where that fails, ValueError for a
+        kind of file that there is not.
         """
         where = Path(folder) / self.name / str(self.number)
-        shared = self._shared()
+        shared = self._shared(frozenset(write))
         results.write_face(where, self.name, self._image, self._face, self._inference, shared)
         return where
 
@@ -102,7 +113,7 @@ def reconstruct(
     """
     given, found = _several(photos), []
     loaded = model if isinstance(model, Model) else load_model(os.fspath(model))
-    shared = functools.cache(lambda: results.share(loaded))
+    shared = functools.cache(lambda write: results.share(loaded, write))
 
     def take(number: int, image: np.ndarray, pairs: Pairs) -> None:
         name = given[number].name
@@ -119,10 +130,10 @@ def _fitted(
     face: Face,
     found: Inference,
     loaded: Model,
-    shared: Callable[[], results.Shared],
+    shared: Callable[[frozenset[str]], results.Shared],
 ) -> FittedFace:
     numbers = results.describe(name, face, found, loaded, image.shape)
-    seen, hidden = results.photo_masks(face, found, image.shape)
+    seen, hidden = photo_masks(face, found, image.shape)
     vertices, neutral = results.shapes(found, loaded)
     return FittedFace(
         photo,
@@ -164,11 +175,12 @@ def segment(
 
     def take(number: int, image: np.ndarray, pairs: Pairs) -> None:
         if per_face:
-            masks[number] = [results.photo_masks(*pair, image.shape)[0] > 0 for pair in pairs]
+            masks[number] = [photo_masks(*pair, image.shape)[0] > 0 for pair in pairs]
         else:
             masks[number] = joined_masks(image, pairs)[0] > 0
 
-    options = {"refine": refine, "landmarks": landmarks, "batch_size": batch_size}
+    options: dict[str, Any] = {"refine": refine, "landmarks": landmarks, "batch_size": batch_size}
+    options["look"] = infer_masks
     for number, size in _process(given, loaded, take, **options).items():
         masks[number] = [] if per_face else np.zeros(size, bool)
     return masks
@@ -207,6 +219,7 @@ def _process(
     refine: int | None,
     landmarks: str,
     batch_size: int,
+    look: process.Look | None = None,
 ) -> dict[int, tuple[int, ...]]:
     """Give each photo with faces to `take`; sizes of the others that can be read. ValueError."""
     if (refine or 0) < 0 or batch_size < 1:
@@ -229,6 +242,7 @@ def _process(
         steps=refine,
         batch_size=batch_size,
         progress=False,
+        look=look,
     ).skipped
     problems, empty = [], {}
     for text in skipped:

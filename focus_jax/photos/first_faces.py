@@ -9,7 +9,7 @@ from jaxtyping import Float
 from focus_jax.data.align import invert_transform, transform_points
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Photo
-from focus_jax.photos import process, results
+from focus_jax.photos import masks, process, results
 from focus_jax.photos.inference import Inference
 from focus_jax.photos.trained import Model
 
@@ -42,7 +42,7 @@ def first_faces(
 
 
 def _seen(face: Face, inference: Inference, model: Model) -> Seen:
-    back = invert_transform(results.fine_transform(face))
+    back = invert_transform(masks.fine_transform(face))
     return Seen(
         face.detection.landmarks,
         face.detection.mesh,

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from focus_jax import forward
 from focus_jax.face_models import load_face_model
-from focus_jax.photos import export, texture
+from focus_jax.photos import export, mesh_files, texture
 from focus_jax.photos.inference import Inference
 from focus_jax.photos.trained import Model
 from focus_jax.rendering import camera, geometry, morphable, shading
@@ -88,5 +88,6 @@ def write_head(
     painted = paint(head, found, colours)
     shapes = {"head": export.posed(fitted, rotation), "head_neutral": neutral}
     for name, vertices in shapes.items():
-        content = export.ply(vertices, model.triangles, painted)
+        normals = mesh_files.vertex_normals(vertices, model.triangles)
+        content = mesh_files.ply(vertices, normals, model.triangles, painted)
         (folder / f"{name}.ply").write_bytes(content)

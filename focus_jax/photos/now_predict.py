@@ -13,9 +13,9 @@ import trimesh
 from tqdm import tqdm
 
 from focus_jax.data.align import Aligned, align_face
+from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.landmarks import check_inside, read_landmarks
-from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.evaluation.scans import SEVEN
 from focus_jax.face_models import misfit
 from focus_jax.photos.inference import find_codes

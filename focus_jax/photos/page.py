@@ -1,12 +1,15 @@
 """One page for a whole run: pictures and an interactive 3D view of every face, without a server.
 
-The viewer is the three.js that trimesh ships, inlined once. Each mesh waits in a script beside the
-face's files (`fitted.glb.js`), which a page opened from disk may load, unlike other files.
+The viewer is the three.js that trimesh ships, inlined once. What all faces have in common,
+triangles and texture coordinates, is in the page's own `topology.js`; the vertices and a small
+texture of each wait in a script beside the face's files (`view.js`), since a page that is opened
+from disk may load scripts and no other files.
 """
 
+import base64
 import functools
 import html
-import io
+import importlib.util
 import json
 import os
 import zipfile
@@ -15,11 +18,58 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from trimesh import resources
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from focus_jax.photos.export import Atlas
+from focus_jax.photos.mesh_files import encode_jpeg
+
+_LINKED = (
+    *("overlay.jpg", "mask.png", "fitted.glb", "neutral.glb", "fitted.obj", "neutral.obj"),
+    *("fitted.ply", "face.json"),
+)
 
 
-def write_page(out: Path) -> int:
-    """Write `out`/index.html about all faces found under `out`; returns their number."""
+VIEW, TOPOLOGY = "view.js", "topology.js"
+SIDE = 448  # pixels of the texture in the view
+LEVELS = 32767  # of a coordinate, between the least and the largest of a face: a few micrometres
+
+
+def view(vertices: Float[np.ndarray, "v 3"], texture: UInt8[np.ndarray, "s s 3"]) -> str:
+    """The script of a face's vertices and texture, which the page loads when it is looked at."""
+    low, high = vertices.min(0), vertices.max(0)
+    scale = float((high - low).max()) / LEVELS
+    places = np.rint((vertices - low) / scale).astype("<i2")
+    small = cv2.resize(texture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    data = {
+        "places": _base64(places),
+        "low": low.astype(float).round(4).tolist(),
+        "scale": scale,
+        "texture": "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(small)).decode(),
+    }
+    return f"showFace({json.dumps(data)});\n"
+
+
+def _topology(atlas: Atlas) -> str:
+    data = {
+        "vertex": _base64(atlas.vertex.astype("<u4")),
+        "index": _base64(atlas.triangles.astype("<u4")),
+        "uv": _base64(atlas.uv.astype("<f4")),
+    }
+    return f"const topology = {json.dumps(data)};\n"
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def write_page(out: Path, atlas: Atlas) -> int:
+    """Write `out`/index.html about all faces found under `out`; returns their number.
+
+    `atlas` is that of their face model.
+    """
+    (out / TOPOLOGY).write_text(_topology(atlas))
     part = out / "index.html.part"
     count = 0
     with part.open("w", encoding="utf-8") as file:
@@ -27,7 +77,8 @@ def write_page(out: Path) -> int:
         for numbers, folder in sorted(faces(out), key=lambda f: -f[0]["occlusion"]["total"]):
             file.write(_card(numbers, folder.relative_to(out).as_posix()))
             count += 1
-        file.write(f"</main>\n<script>{viewer_library()}</script>\n<script>{_SCRIPT}</script>\n")
+        file.write(f"</main>\n<script>{viewer_library()}</script>\n")
+        file.write(f'<script src="{TOPOLOGY}"></script>\n<script>{_SCRIPT}</script>\n')
         file.write("</body></html>\n")
     part.replace(out / "index.html")
     return count
@@ -40,7 +91,8 @@ def faces(out: Path) -> Iterator[tuple[dict[str, Any], Path]]:
         shown = {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence")}
         shown["flags"] = numbers.get("flags", [])
         overlays = sorted(path.parent.parent.glob("overlay.*"))
-        shown["beside"] = [f"../{video.name}" for video in overlays]
+        shown["files"] = [name for name in _LINKED if (path.parent / name).is_file()]
+        shown["files"] += [f"../{video.name}" for video in overlays]
         yield shown, path.parent
 
 
@@ -54,20 +106,9 @@ def _card(numbers: dict[str, Any], folder: str) -> str:
     photo = os.fsencode(numbers["photo"]).decode("utf-8", "replace")
     name = html.escape(f"{photo}, face {numbers['face']}")
     flags = "".join(f"; <strong>{html.escape(flag)}</strong>" for flag in numbers["flags"])
-    links = " ".join(
-        f'<a href="{place}/{file}">{file}</a>'
-        for file in (
-            "overlay.jpg",
-            "mask.png",
-            "fitted.glb",
-            "fitted.obj",
-            "neutral.obj",
-            "face.json",
-            *numbers["beside"],
-        )
-    )
+    links = " ".join(f'<a href="{place}/{file}">{file}</a>' for file in numbers["files"])
     return f"""<article data-name="{name}" data-occlusion="{occlusion["total"]:.4f}"
- data-confidence="{numbers["confidence"]:.4f}" data-mesh="{place}/fitted.glb.js">
+ data-confidence="{numbers["confidence"]:.4f}" data-view="{place}/{VIEW}">
 <h2>{name}</h2>
 <img src="{place}/strip.jpg" alt="photo, overlay, rendering, mask, occlusion" loading="lazy">
 <div class="view"><button>3D</button></div>
@@ -79,15 +120,20 @@ def _card(numbers: dict[str, Any], folder: str) -> str:
 
 @functools.cache
 def viewer_library() -> str:
-    """three.js with its glTF loader and controls, out of trimesh's own viewer.
+    """three.js with its controls, out of trimesh's own viewer.
 
     Raises ValueError when the installed trimesh has another viewer than this one knows.
     """
-    with zipfile.ZipFile(io.BytesIO(resources.get_bytes("templates/viewer.zip"))) as archive:
+    found = importlib.util.find_spec("trimesh")  # imported it would take half a second
+    places = found.submodule_search_locations if found else None
+    viewer = Path(places[0]) / "resources" / "templates" / "viewer.zip" if places else Path()
+    if not viewer.is_file():
+        raise ValueError("the page needs the viewer of trimesh; install trimesh 4.6 to 5")
+    with zipfile.ZipFile(viewer) as archive:
         template = archive.read("viewer.html.template").decode()
     begin, end = template.find("<script>"), template.find("var camera,controls,scene,renderer")
     library = template[begin + len("<script>") : end]
-    if begin < 0 or end < 0 or "THREE.GLTFLoader=" not in library:
+    if begin < 0 or end < 0 or "THREE.TrackballControls=" not in library:
         raise ValueError("the viewer of this trimesh is unknown; install trimesh 4.6 to 5")
     return library
 
@@ -138,7 +184,7 @@ function begin() {
   renderer.outputEncoding = THREE.sRGBEncoding;
   scene = new THREE.Scene();
   scene.background = new THREE.Color(0xe8e8e6);
-  camera = new THREE.PerspectiveCamera(25, 224 / 228, 0.01, 100);
+  camera = new THREE.PerspectiveCamera(25, 224 / 228);
   controls = new THREE.TrackballControls(camera, renderer.domElement);
   controls.rotateSpeed = 4;
   (function draw() {
@@ -153,27 +199,46 @@ function open3d(card) {
   controls.handleResize();
   if (mesh) scene.remove(mesh);
   const script = document.createElement("script");
-  script.src = card.dataset.mesh;
+  script.src = card.dataset.view;
   script.onload = () => script.remove();
   document.body.append(script);
 }
-function showFace(data) {
-  const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
-  new THREE.GLTFLoader().parse(bytes.buffer, "", gltf => {
-    if (mesh) scene.remove(mesh);
-    mesh = gltf.scene;
+function numbers(text, kind) {
+  return new kind(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
+}
+const vertex = numbers(topology.vertex, Uint32Array);
+const index = new THREE.BufferAttribute(numbers(topology.index, Uint32Array), 1);
+const uv = new THREE.BufferAttribute(numbers(topology.uv, Float32Array), 2);
+function showFace(face) {
+  const levels = numbers(face.places, Int16Array);
+  const places = new Float32Array(3 * vertex.length);
+  vertex.forEach((v, i) => {
+    for (let k = 0; k < 3; k++) places[3 * i + k] = face.low[k] + face.scale * levels[3 * v + k];
+  });
+  const image = new Image();
+  image.onload = () => {
+    if (mesh) { scene.remove(mesh); mesh.geometry.dispose(); mesh.material.map.dispose(); }
+    const texture = new THREE.Texture(image);
+    texture.encoding = THREE.sRGBEncoding;
+    texture.needsUpdate = true;
+    const geometry = new THREE.BufferGeometry();
+    geometry.setAttribute("position", new THREE.BufferAttribute(places, 3));
+    geometry.setAttribute("uv", uv);
+    geometry.setIndex(index);
     // The texture holds the photo's light already.
-    mesh.traverse(part => {
-      if (part.isMesh) part.material = new THREE.MeshBasicMaterial({map: part.material.map});
-    });
+    mesh = new THREE.Mesh(geometry, new THREE.MeshBasicMaterial({map: texture}));
     const ball = new THREE.Box3().setFromObject(mesh).getBoundingSphere(new THREE.Sphere());
     scene.add(mesh);
     controls.reset();
     controls.target.copy(ball.center);
     camera.position.copy(ball.center).add(new THREE.Vector3(0, 0, 4.6 * ball.radius));
     camera.up.set(0, 1, 0);
+    camera.near = 0.01 * ball.radius;  // whatever the unit
+    camera.far = 1000 * ball.radius;
+    camera.updateProjectionMatrix();
     document.body.dataset.shown = "yes";
-  });
+  };
+  image.src = face.texture;
 }
 cards.forEach(card => { card.querySelector("button").onclick = () => open3d(card); });
 if (cards.length) open3d(cards[0]);

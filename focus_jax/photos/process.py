@@ -7,6 +7,7 @@ behind them; each queue is short, so memory does not grow with the number of pho
 import errno
 import functools
 import json
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,15 +18,16 @@ from typing import Any, NamedTuple
 
 import cv2
 import jax
-import loky
 import numpy as np
 from tqdm import tqdm
 
+from focus_jax.data.decode import UnreadablePhoto
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Photo, ahead, read_faces
-from focus_jax.data.photos import UnreadablePhoto
-from focus_jax.photos.inference import Inference, infer
+from focus_jax.photos import programs
+from focus_jax.photos.inference import infer
 from focus_jax.photos.trained import Model, make_batch
+from focus_jax.types import Batch
 
 AHEAD = 2  # photos that are read before they are needed, beside one a thread
 READERS = 16  # threads at most: each holds a photo, and a network never asks for more
@@ -36,7 +38,8 @@ FAILURES = (ValueError, RuntimeError, MemoryError, cv2.error)
 OF_ONE = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES)
 
 # Called with a photo, its pixels, and each face with what was inferred of it; any thread.
-Write = Callable[[Photo, np.ndarray, list[tuple[Face, Inference]]], None]
+Write = Callable[[Photo, np.ndarray, list[tuple[Face, Any]]], None]
+Look = Callable[[Model, Batch, int], Any]
 
 
 class Summary(NamedTuple):
@@ -78,7 +81,7 @@ class Waiting(NamedTuple):
     photo: Photo
     image: np.ndarray
     faces: list[Face]
-    found: list[Inference]
+    found: list[Any]
 
 
 def process(
@@ -91,8 +94,11 @@ def process(
     batch_size: int = 8,
     progress: bool = True,
     done: Callable[[Photo], bool] = lambda photo: False,
+    look: Look | None = None,
 ) -> Summary:
     """Find, infer and write all faces of `photos`; those for which `done` is true are passed over.
+
+    `look` is what is inferred of a batch, `infer` unless told otherwise.
 
     A photo that fails is skipped and counted; `progress` shows a bar and says so. OSError when
     results cannot be written.
@@ -105,11 +111,12 @@ def process(
     read = functools.partial(read_faces, source=source, **crops)
     waiting: deque[Waiting] = deque()
     written: deque[tuple[Photo, int, Future[None]]] = deque()
-    readers = min(loky.cpu_count(), READERS)
+    readers = min(_cores(), READERS)
     with (
         ThreadPoolExecutor(readers, "read") as reader,
         ThreadPoolExecutor(2, "write") as writer,
         tqdm(total=len(todo), unit="photo", disable=not (todo and progress)) as bar,
+        programs.telling(bar.set_postfix_str),
     ):
 
         def skip(text: str) -> None:
@@ -122,9 +129,9 @@ def process(
             nonlocal faces
             while _count(waiting) >= least and waiting:
                 if not faces:
-                    bar.set_postfix_str("first faces, compiling")
+                    bar.set_postfix_str("reading programs")
                 before = _count(waiting)
-                _infer(waiting, model, steps, batch_size)
+                _infer(waiting, model, look or infer, steps, batch_size)
                 faces += before - _count(waiting)
                 for photo, image, pairs in _complete(waiting):
                     future = writer.submit(write, photo, image, pairs)
@@ -161,7 +168,7 @@ def process(
 
 def _complete(
     waiting: deque[Waiting],
-) -> Iterator[tuple[Photo, np.ndarray, list[tuple[Face, Inference]]]]:
+) -> Iterator[tuple[Photo, np.ndarray, list[tuple[Face, Any]]]]:
     """Take out the first photos, up to one with faces that are not inferred yet."""
     while waiting and len(waiting[0].found) == len(waiting[0].faces):
         photo, image, faces, found = waiting.popleft()
@@ -197,6 +204,10 @@ def sentence(problem: Exception) -> str:
     return " ".join(text.split()).replace("(", "[").replace(")", "]")
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _count(waiting: deque[Waiting]) -> int:
     return sum(len(w.faces) - len(w.found) for w in waiting)
 
@@ -213,7 +224,7 @@ def _result(photo: Photo, future: Future) -> tuple[np.ndarray, list[Face]] | str
     return (image, faces) if faces else f"{photo.name} (no face found)"
 
 
-def _infer(waiting: deque[Waiting], model: Model, steps: int, batch_size: int) -> None:
+def _infer(waiting: deque[Waiting], model: Model, look: Look, steps: int, batch_size: int) -> None:
     """Infer the next batch of faces of the waiting photos, into their `found`."""
     chosen: list[tuple[Waiting, Face]] = []
     for place in waiting:
@@ -229,7 +240,7 @@ def _infer(waiting: deque[Waiting], model: Model, steps: int, batch_size: int) -
             for k in ("crop", "landmarks", "dense_landmarks")
         ),
     )
-    found = jax.device_get(infer(model, batch, steps))
+    found = jax.device_get(look(model, batch, steps))
     for i, (place, _) in enumerate(chosen):
         place.found.append(jax.tree.map(lambda x, i=i: np.asarray(x)[i], found))
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,19 @@ def reconstruct_files(
     batch_size: int = 8,
     resume: bool = False,
     codec: str = "vp8",
+    write: Iterable[str] = results.WRITTEN,
 ) -> process.Summary:
     """Write OUT/NAME/NUMBER/ for every face of the photos, OUT/NAME/ of each video, and the page.
 
-    `steps` are those of refinement, `codec` is of videos. With `resume` files that are done are
-    passed over; what was there of others is replaced. A file that fails is skipped and counted.
-    OSError where results cannot be written.
+    `steps` are those of refinement, `codec` is of videos, `write` of `results.KINDS`. With `resume`
+    files that are done are passed over; what was there of others is replaced. A file that fails is
+    skipped and counted. ValueError for what cannot be written, OSError where results cannot be.
     """
-    shared = results.share(model)
+    shared = results.share(model, write)
     counts: Counter[str] = Counter()
     stale = {p.name for p in found.photos + found.videos if not _done(out, p, resume)}
 
-    def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
+    def write_photo(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
         folder = out / photo.name
         results.clear(folder)
         stale.discard(photo.name)
@@ -83,7 +85,7 @@ def reconstruct_files(
         found.photos,
         model,
         source,
-        write,
+        write_photo,
         steps=steps,
         batch_size=batch_size,
         done=lambda photo: photo.name not in stale,
@@ -118,7 +120,8 @@ def reconstruct_files(
     for name in stale:  # had a face once, and has none now
         results.clear(out / name)
     before = summary.before + len(found.videos) - len(todo)
-    page.write_page(out)
+    if "page" in shared.write and shared.surface is not None:
+        page.write_page(out, shared.surface.atlas)
     return summary._replace(
         skipped=found.problems + skipped,
         before=before,

@@ -1,8 +1,8 @@
 """What is written about a face: numbers, masks, pictures, meshes. README lists the files."""
 
-import base64
 import json
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,16 +11,16 @@ import cv2
 import jax
 import numpy as np
 
-from focus_jax.data.align import compose, invert_transform, transform_points
+from focus_jax.data.align import invert_transform, transform_points
 from focus_jax.data.face_landmarker import BLENDSHAPES
 from focus_jax.data.faces import Face
 from focus_jax.data.landmarks import Detection
 from focus_jax.face_models import misfit
-from focus_jax.photos import confidence, export, texture
+from focus_jax.photos import confidence, export, masks, mesh_files, page, texture
 from focus_jax.photos.head import Head, whole_head, write_head
 from focus_jax.photos.inference import FINE, Inference
 from focus_jax.photos.trained import Model
-from focus_jax.rendering import camera, morphable, pictures
+from focus_jax.rendering import camera, pictures
 from focus_jax.types import REGIONS
 
 VERSION = 1  # of face.json
@@ -33,72 +33,53 @@ PARTS = {
     "forehead": ("forehead",),
 }
 STRIP = 224  # pixels of each picture in the strip
+# What can be asked for beside face.json, and the files.
+KINDS = {
+    "numbers": "face.json, which is always written",
+    "mask": "mask.png, occlusion.png, and both in the crop",
+    "meshes": "fitted.glb and neutral.glb, each with its texture; head.ply where there is a head",
+    "obj": "fitted.obj, neutral.obj and texture.png, without loss",
+    "ply": "fitted.ply and neutral.ply, with vertex colours",
+    "pictures": "overlay.jpg, the photo with the rendering in it, and strip.jpg",
+    "page": "index.html, and what it shows: strip.jpg and view.js",
+}
+WRITTEN = ("numbers", "mask", "meshes", "page")  # unless told otherwise
+QUALITY = 85  # of pictures as JPEG
 
 
 class Shared(NamedTuple):
     """What the faces of one model have in common, made once."""
 
     model: Model
+    write: frozenset[str]  # of `KINDS`
     triangles: np.ndarray
-    atlas: export.Atlas
-    texels: texture.Texels
+    surface: mesh_files.Surface | None  # None without textures, and so is the next
+    texels: texture.Texels | None
     head: Head | None
 
 
-def share(model: Model) -> Shared:
-    """Atlas and texels of a model's face, and the head that belongs to it."""
-    face_model = jax.device_get(model.face_model)
-    atlas = export.make_atlas(face_model)
-    texels = texture.make_texels(atlas)
-    return Shared(model, np.asarray(face_model.triangles), atlas, texels, whole_head(model))
+def kinds(names: Iterable[str]) -> frozenset[str]:
+    """Of `KINDS`; ValueError for a name that is none of them, or for none at all."""
+    wanted = frozenset(names)
+    if wrong := sorted(wanted - KINDS.keys()):
+        raise ValueError(f"there is no {wrong[0]!r} to write; there are {', '.join(KINDS)}")
+    if not wanted:
+        raise ValueError(f"nothing is to be written; there are {', '.join(KINDS)}")
+    return wanted
 
 
-def fine_transform(face: Face) -> np.ndarray:
-    """Photo pixels to pixels of the fine crop, `[2 3]`. Both crops show the same."""
-    factor = FINE / len(face.crop)
-    shift = (factor - 1) / 2  # pixel centres are integers
-    return compose(np.array([[factor, 0, shift], [0, factor, shift]]), face.transform)
+def share(model: Model, write: Iterable[str] = WRITTEN) -> Shared:
+    """Atlas and texels of a model's face, and the head that belongs to it, where they are needed.
 
-
-# --- masks ---------------------------------------------------------------------------------------
-
-
-def paste(picture: np.ndarray, to_photo: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture of the fine crop, uint8 `[f f ...]`, in a photo of that size; 0 around it."""
-    canvas = np.zeros((height, width, *picture.shape[2:]), np.uint8)
-    low, high = _window(to_photo, height, width)
-    if (high <= low).any():
-        return canvas
-    moved = np.array(to_photo)
-    moved[:, 2] -= low
-    size = (int(high[0] - low[0]), int(high[1] - low[1]))
-    piece = cv2.warpAffine(picture, moved, size, flags=cv2.INTER_LINEAR)
-    canvas[low[1] : high[1], low[0] : high[0]] = piece
-    return canvas
-
-
-def _window(to_photo: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a photo (x, y; from, to) that the fine crop shows."""
-    corners = transform_points(
-        to_photo, np.array([[-1.0, -1], [FINE, FINE], [-1, FINE], [FINE, -1]])
-    )
-    size = np.array([width, height])
-    low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int) + 1
-    return np.clip(low, 0, size), np.clip(high, 0, size)
-
-
-def photo_masks(face: Face, found: Inference, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Face and occlusion at the photo's size: uint8 `[h w]`, 255 where the face is seen, or hidden.
-
-    `found` is one face's. Both are parts of the rendered face.
+    ValueError for what cannot be written (`kinds`), or laid flat (`export.make_atlas`).
     """
-    to_photo = invert_transform(fine_transform(face))
-    covered, seen = (
-        paste(np.rint(x[..., 0] * 255).astype(np.uint8), to_photo, *shape[:2]) >= 128
-        for x in (found.coverage, found.mask)
-    )
-    seen &= covered
-    return tuple(np.where(m, 255, 0).astype(np.uint8) for m in (seen, covered & ~seen))
+    face_model, wanted = jax.device_get(model.face_model), kinds(write)
+    surface = texels = None
+    if wanted & {"meshes", "obj", "page"}:
+        atlas = export.make_atlas(face_model)
+        surface, texels = mesh_files.make_surface(atlas), texture.make_texels(atlas)
+    head = whole_head(model) if "meshes" in wanted else None
+    return Shared(model, wanted, np.asarray(face_model.triangles), surface, texels, head)
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -107,10 +88,15 @@ def photo_masks(face: Face, found: Inference, shape: tuple[int, ...]) -> tuple[n
 def occlusion(found: Inference) -> tuple[float, dict[str, float | None]]:
     """Hidden share of the rendered face, and of its parts; None for a part that is not in view."""
     covered, hidden = found.coverage[..., 0] > 0, found.mask[..., 0] < 0.5
+    region = found.region.ravel() + 1  # 0 is outside the face
+    whole, lost = (
+        np.bincount(r, minlength=len(REGIONS) + 1)[1:] for r in (region, region[hidden.ravel()])
+    )
     parts: dict[str, float | None] = {}
     for name, regions in PARTS.items():
-        here = np.isin(found.region, [REGIONS.index(r) for r in regions])
-        parts[name] = float((here & hidden).sum() / here.sum()) if here.any() else None
+        numbers = [REGIONS.index(r) for r in regions]
+        here = whole[numbers].sum()
+        parts[name] = float(lost[numbers].sum() / here) if here else None
     return float((covered & hidden).sum() / max(covered.sum(), 1)), parts
 
 
@@ -118,12 +104,15 @@ def describe(
     photo_name: str, face: Face, found: Inference, model: Model, shape: tuple[int, ...]
 ) -> dict[str, Any]:
     """The numbers of a face, ready for JSON. Lengths in the face model's units, radians."""
-    fine = fine_transform(face)
+    fine = masks.fine_transform(face)
     back = invert_transform(fine)
     matrix, turn = photo_camera(back)
     total, parts = occlusion(found)
     detected = transform_points(fine, face.detection.landmarks)
-    mean = np.asarray(morphable.landmarks(model.face_model, model.face_model.shape_mean))
+    face_model = model.face_model
+    # In NumPy: outside of a program each of JAX's operations would be one of its own.
+    corners = np.asarray(face_model.shape_mean)[np.asarray(face_model.landmark_vertices)]
+    mean = (corners * np.asarray(face_model.landmark_weights)[..., None]).sum(1)
     turned = confidence.turn(found.rotation, mean, face.detection.landmarks)
     encoded = None if found.encoded is None else np.asarray(found.encoded)
     agreement = None if encoded is None else confidence.landmark_error(encoded, detected)
@@ -201,7 +190,10 @@ def photo_camera(to_photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.hypot(*to_photo[:, 0])
     turn = np.eye(3)
     turn[:2, :2] = to_photo[:, :2] / scale
-    matrix = np.asarray(camera.intrinsics(FINE, FINE), np.float64)
+    # As `camera.intrinsics`, which outside of a program is one of its own.
+    focal, middle = camera.FOCAL * FINE / 2, (FINE - 1) / 2
+    rows = [[focal, 0, middle], [0, focal, middle], [0, 0, 1]]
+    matrix = np.array(rows, np.float32).astype(np.float64)
     centre = to_photo @ np.array([*matrix[:2, 2], 1.0])
     matrix[:2, :2] *= scale
     matrix[:2, 2] = centre
@@ -227,33 +219,67 @@ def _refinement(found: Inference) -> dict[str, list[float]] | None:
 def write_face(
     folder: Path, photo_name: str, photo: np.ndarray, face: Face, found: Inference, shared: Shared
 ) -> dict[str, Any]:
-    """All files of a face; `found` is that face's. Returns the numbers. OSError for full disks."""
+    """The files of a face that `shared` says; `found` is that face's. Returns the numbers.
+
+    OSError for full disks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = describe(photo_name, face, found, shared.model, photo.shape)
     to_photo = np.array(numbers["crop"]["inverse"])
-    _write_masks(folder, face, found, photo)
-    _write_pictures(folder, photo, to_photo, found)
-
-    picture, colours = skin(photo, numbers, found, shared)
-    fitted, neutral = shapes(found, shared.model)
-    rotation = np.array(numbers["camera"]["R"], np.float32)
-    meshes = {"fitted": export.posed(fitted, rotation), "neutral": neutral}
-    units = shared.model.face_model.units
-    export.write_meshes(
-        folder, meshes, shared.atlas, picture, colours, shared.triangles, units=units
-    )
-    if shared.head is not None:
-        write_head(folder, shared.head, found, colours, rotation)
-    glb = base64.b64encode((folder / "fitted.glb").read_bytes()).decode()
-    (folder / "fitted.glb.js").write_text(f'showFace("{glb}");\n')  # for index.html, see page.py
+    if "mask" in shared.write:
+        _write_masks(folder, face, found, photo)
+    if "pictures" in shared.write:
+        picture = overlay_photo(photo, to_photo, found)
+        pictures.write_image(folder / "overlay.jpg", picture, quality=QUALITY)
+    if shared.write & {"pictures", "page"}:
+        strip = _strip(photo, to_photo, found)
+        pictures.write_image(folder / "strip.jpg", strip, quality=QUALITY)
+    if shared.write & {"meshes", "obj", "ply", "page"}:
+        _write_meshes(folder, photo, numbers, found, shared)
     write_text(folder / "face.json", json.dumps(numbers) + "\n")
     return numbers
 
 
+def _write_meshes(
+    folder: Path, photo: np.ndarray, numbers: dict[str, Any], found: Inference, shared: Shared
+) -> None:
+    picture, colours = skin(photo, numbers, found, shared)
+    fitted, neutral = shapes(found, shared.model)
+    rotation = np.array(numbers["camera"]["R"], np.float32)
+    fitted = export.posed(fitted, rotation)
+    surface, units = shared.surface, shared.model.face_model.units
+    if picture is not None and surface is not None:
+        if "page" in shared.write:
+            (folder / page.VIEW).write_text(page.view(fitted, picture))
+        if "meshes" in shared.write:
+            jpeg = mesh_files.encode_jpeg(picture)
+        if "obj" in shared.write:
+            (folder / "texture.png").write_bytes(mesh_files.encode_png(picture))
+            (folder / "material.mtl").write_text(mesh_files.MATERIAL)
+    for name, vertices in (("fitted", fitted), ("neutral", neutral)):
+        if not shared.write & {"meshes", "obj", "ply"}:
+            break
+        path = folder / name
+        normals = mesh_files.vertex_normals(vertices, shared.triangles)
+        if surface is not None and "meshes" in shared.write:
+            content = mesh_files.glb(vertices, normals, surface, jpeg, units=units, name=name)
+            path.with_suffix(".glb").write_bytes(content)
+        if surface is not None and "obj" in shared.write:
+            path.with_suffix(".obj").write_text(mesh_files.obj(vertices, normals, surface))
+        if "ply" in shared.write:
+            content = mesh_files.ply(vertices, normals, shared.triangles, colours)
+            path.with_suffix(".ply").write_bytes(content)
+    if shared.head is not None:
+        write_head(folder, shared.head, found, colours, rotation)
+
+
 def skin(
     photo: np.ndarray, numbers: dict[str, Any], found: Inference, shared: Shared
-) -> tuple[np.ndarray, np.ndarray]:
-    """Texture uint8 `[s s 3]` over the atlas, and colours `[v 3]` of the vertices in [0, 1]."""
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Texture uint8 `[s s 3]` over the atlas, and colours `[v 3]` of the vertices in [0, 1].
+
+    None for the texture where `shared` has no texels.
+    """
     to_photo = np.array(numbers["crop"]["inverse"])
     view = texture.View(
         photo, to_photo, found.screen, found.facing, found.depth, found.mask[..., 0]
@@ -270,22 +296,19 @@ def shapes(found: Inference, model: Model) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_masks(folder: Path, face: Face, found: Inference, photo: np.ndarray) -> None:
-    seen, hidden = photo_masks(face, found, photo.shape)
-    write_image(folder / "mask.png", seen)
-    write_image(folder / "occlusion.png", hidden)
+    seen, hidden = masks.photo_masks(face, found, photo.shape)
+    pictures.write_image(folder / "mask.png", seen)
+    pictures.write_image(folder / "occlusion.png", hidden)
     inside = found.mask[..., 0] >= 0.5
-    write_image(folder / "mask_crop.png", inside.astype(np.uint8) * 255)
+    pictures.write_image(folder / "mask_crop.png", inside.astype(np.uint8) * 255)
     covered = (found.coverage[..., 0] > 0) & ~inside
-    write_image(folder / "occlusion_crop.png", covered.astype(np.uint8) * 255)
+    pictures.write_image(folder / "occlusion_crop.png", covered.astype(np.uint8) * 255)
 
 
-def _write_pictures(
-    folder: Path, photo: np.ndarray, to_photo: np.ndarray, found: Inference
-) -> None:
-    picture = overlay_photo(photo, to_photo, found)
-    write_image(folder / "overlay.jpg", picture)
+def _strip(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> np.ndarray:
+    """Photo, overlay, rendering, mask and what is hidden, side by side."""
     # OpenCV warps no picture of more than 32,767 pixels a side: the face's part of it.
-    low, high = _window(to_photo, *photo.shape[:2])
+    low, high = masks.window(to_photo, *photo.shape[:2])
     moved = np.array(to_photo)
     moved[:, 2] -= low
     crop = np.zeros((FINE, FINE, 3), np.uint8)
@@ -293,41 +316,38 @@ def _write_pictures(
         piece = photo[low[1] : high[1], low[0] : high[0]]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         crop = cv2.warpAffine(piece, moved, (FINE, FINE), flags=flags)
-    crop = crop / np.float32(255)
-    over = pictures.overlay(crop, found.image, found.coverage)
-    hidden = found.coverage * (found.mask < 0.5)
-    tinted = np.where(hidden > 0, 0.35 * crop + 0.65 * np.array([0.9, 0.1, 0.5]), crop)
-    strip = pictures.grid(
-        [crop[None], over[None], found.image[None], found.mask[None], tinted[None]], side=STRIP
+    hidden = (found.coverage * (found.mask < 0.5)).astype(np.float32)
+    # Made small before they are laid over each other: four times fewer pixels.
+    shown = [crop / np.float32(255), found.image, found.coverage, found.mask, hidden]
+    crop, image, coverage, mask, hidden = (
+        cv2.resize(np.ascontiguousarray(x), (STRIP, STRIP), interpolation=cv2.INTER_AREA).reshape(
+            STRIP, STRIP, -1
+        )
+        for x in shown
     )
-    write_image(folder / "strip.jpg", strip)
+    over = pictures.overlay(crop, image, coverage)
+    tinted = crop + 0.65 * hidden * (np.float32([0.9, 0.1, 0.5]) - crop)
+    return pictures.grid([x[None] for x in (crop, over, image, mask, tinted)], side=STRIP)
 
 
 def overlay_photo(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> np.ndarray:
     """The rendered face drawn into the photo, uint8 `[h w 3]`."""
     height, width = photo.shape[:2]
-    low, high = _window(to_photo, height, width)
+    low, high = masks.window(to_photo, height, width)
     picture = photo.copy()
     if (high <= low).any():
         return picture
     moved = np.array(to_photo)
     moved[:, 2] -= low
     drawn = np.concatenate([np.clip(found.image, 0, 1) * found.coverage, found.coverage], -1)
+    drawn[..., :3] *= 255
     size = (int(high[0] - low[0]), int(high[1] - low[1]))
     drawn = cv2.warpAffine(drawn.astype(np.float32), moved, size, flags=cv2.INTER_LINEAR)
     piece = picture[low[1] : high[1], low[0] : high[0]]
-    piece[:] = np.rint(piece * (1 - drawn[..., 3:]) + drawn[..., :3] * 255).clip(0, 255)
+    mixed = piece * (1 - drawn[..., 3:])
+    mixed += drawn[..., :3]
+    piece[:] = cv2.convertScaleAbs(mixed)  # rounds and clips
     return picture
-
-
-def write_image(path: Path, picture: np.ndarray) -> None:
-    """An RGB or grey uint8 picture, in the format that the name says; OSError when it fails."""
-    turned = picture[..., ::-1] if picture.ndim == 3 else picture
-    # imwrite says nothing of a full disk; encoding first and writing after does.
-    done, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(turned))
-    if not done:
-        raise ValueError(f"{path.name} cannot be a picture of {picture.shape[1::-1]} pixels")
-    path.write_bytes(encoded.tobytes())
 
 
 def clear(folder: Path) -> None:

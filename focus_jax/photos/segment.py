@@ -12,9 +12,10 @@ import numpy as np
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Found, Photo
 from focus_jax.photos import process
-from focus_jax.photos.inference import Inference
-from focus_jax.photos.results import photo_masks, write_image
+from focus_jax.photos.inference import Masks, infer_masks
+from focus_jax.photos.masks import joined_masks
 from focus_jax.photos.trained import Model
+from focus_jax.rendering.pictures import write_image
 from focus_jax.system.files import bare
 
 RECORD = "masks.jsonl"  # in the folder of results: a line a photo that is done, with its files
@@ -78,22 +79,6 @@ def _remove(out: Path, files: Iterable[str]) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def joined_masks(
-    image: np.ndarray, faces: list[tuple[Face, Inference]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where any face of a photo is seen, and where one is hidden: uint8 `[h w]`, 0 or 255."""
-    seen, hidden = (np.zeros(image.shape[:2], np.uint8) for _ in range(2))
-    for face, inference in faces:
-        # A running maximum: of many faces in a large photo only these masks are held.
-        for total, mask in zip(
-            (seen, hidden), photo_masks(face, inference, image.shape), strict=True
-        ):
-            np.maximum(total, mask, out=total)
-    # Seen by one face is seen, though another's outline may cover the same place.
-    hidden[seen > 0] = 0
-    return seen, hidden
-
-
 def segment_files(
     found: Found,
     out: Path,
@@ -115,7 +100,7 @@ def segment_files(
     lock = threading.Lock()
     written: set[str] = set()
 
-    def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
+    def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Masks]]) -> None:
         masks = joined_masks(image, faces)
         for name, mask in zip(names[photo.name], masks, strict=False):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +125,7 @@ def segment_files(
         steps=steps,
         batch_size=batch_size,
         done=lambda photo: photo.name in passed,
+        look=infer_masks,
     )
     for photo in found.photos:  # had a face once, and has none now, or another name
         if photo.name not in passed:

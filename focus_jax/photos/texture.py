@@ -9,34 +9,33 @@ import functools
 from typing import Any, NamedTuple
 
 import cv2
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from scipy.sparse.linalg import splu
 
 from focus_jax.photos.export import Atlas
+from focus_jax.photos.programs import program
 from focus_jax.rendering import rasterize
 
 SIZE = 1024  # pixels of the texture's side
 GRAZING, FRONTAL = 0.15, 0.45  # cosine to the camera below which the photo counts nothing, and all
 PULL = 5e-3  # towards the mean difference; it also decides where nothing else does
+ROW = 1024  # pixels of charts in a row, of those that are handled as a picture
 DEPTH_TOLERANCE = 4.0  # millimetres; a surface further behind the nearest one is hidden
 
 
 class Texels(NamedTuple):
-    """Where on the surface each pixel of the texture lies; those between the charts, too."""
+    """Where on the surface the pixels of a texture lie, those in a chart; the others show these."""
 
-    triangle: Int[np.ndarray, "s s"]
-    barycentric: Float[np.ndarray, "s s 3"]
+    places: sp.csr_matrix  # [n v] float32: barycentric weights in the face model's vertices
+    shown: Int[np.ndarray, "s s"]  # which of the n each pixel shows, the nearest between charts
 
-    def interpolate(self, values: Float[np.ndarray, "v c"], triangles: np.ndarray) -> np.ndarray:
-        """Values of the vertices at each pixel, `[s s c]` float32."""
-        corners = triangles[self.triangle]
-        return sum(  # type: ignore[return-value]
-            self.barycentric[..., k, None] * values[corners[..., k]].astype(np.float32)
-            for k in range(3)
-        )
+    def picture(self, colours: UInt8[np.ndarray, "n 4"]) -> UInt8[np.ndarray, "s s 3"]:
+        """The texture of the n pixels' colours; four bytes each, which are moved as one number."""
+        whole = colours.view(np.uint32)[:, 0][self.shown]
+        four = whole.view(np.uint8).reshape(*self.shown.shape, 4)
+        return cv2.cvtColor(four, cv2.COLOR_RGBA2RGB)
 
 
 def make_texels(atlas: Atlas, size: int = SIZE) -> Texels:
@@ -48,19 +47,29 @@ def make_texels(atlas: Atlas, size: int = SIZE) -> Texels:
     order = np.where((area > 0)[:, None], [0, 2, 1], [0, 1, 2])
     triangles = np.take_along_axis(atlas.triangles, order, 1).astype(np.int32)
     screen = np.concatenate([flat, np.ones((len(flat), 1))], -1).astype(np.float32)
-    found = rasterize.rasterize(jnp.asarray(screen)[None], jnp.asarray(triangles), size, size)
-    triangle = np.array(found.triangle_id[0])
+    found = _rasterize(screen[None], triangles, height=size, width=size)
+    triangle = np.array(found.triangle_id)[0]
     barycentric = np.zeros((size, size, 3), np.float32)
-    np.put_along_axis(barycentric, order[triangle], np.asarray(found.barycentric[0]), -1)
+    np.put_along_axis(barycentric, order[triangle], np.asarray(found.barycentric)[0], -1)
     empty = (triangle < 0).astype(np.uint8)
     labels: Any = np.asarray(
         cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
     )
     rows, columns = np.nonzero(empty == 0)
-    nearest = np.zeros(labels.max() + 1, np.int64)
-    nearest[labels[rows, columns]] = rows * size + columns
-    source = nearest[labels]
-    return Texels(triangle.ravel()[source], barycentric.reshape(-1, 3)[source])
+    nearest = np.zeros(labels.max() + 1, np.int32)
+    nearest[labels[rows, columns]] = np.arange(len(rows))
+    # The last is there again and again, up to whole rows of `_sample`.
+    more = -len(rows) % ROW
+    rows, columns = (np.pad(x, (0, more), mode="edge") for x in (rows, columns))
+    corners = atlas.vertex[atlas.triangles[triangle[rows, columns]]].astype(np.int32)
+    # A row for a pixel, its corners in the triangle's order, in which they are added up.
+    ends = np.arange(len(rows) + 1, dtype=np.int32) * 3
+    weights = barycentric[rows, columns].ravel()
+    shape = (len(rows), int(atlas.vertex.max()) + 1)
+    return Texels(sp.csr_matrix((weights, corners.ravel(), ends), shape), nearest[labels])
+
+
+_rasterize = program(rasterize.rasterize, static=("height", "width"))
 
 
 class View(NamedTuple):
@@ -78,24 +87,31 @@ def paint(
     view: View,
     shaded: Float[np.ndarray, "v 3"],
     triangles: Int[np.ndarray, "t 3"],
-    texels: Texels,
-) -> tuple[np.ndarray, Float[np.ndarray, "v 3"]]:
-    """Texture uint8 `[s s 3]` and colours of the vertices in [0, 1].
+    texels: Texels | None,
+) -> tuple[UInt8[np.ndarray, "s s 3"] | None, Float[np.ndarray, "v 3"]]:
+    """Texture over the `texels`, None without any, and colours of the vertices in [0, 1].
 
     `shaded` are the model's colours of the vertices in the light of the photo.
     """
     trust = _trust_map(view.mask, view.depth)
     photo, to_photo = _at_scale(view.photo, view.to_photo, SIZE)
     seen, weight = _sample(photo, to_photo, view, trust, view.screen, view.facing)
+    seen = seen / np.float32(255)
     difference = extend(seen - shaded, weight > 0.5, triangles)
     model = np.clip(shaded + difference, 0, 1)
-    colours = weight[:, None] * seen + (1 - weight[:, None]) * model
+    colours = (weight[:, None] * seen + (1 - weight[:, None]) * model).astype(np.float32)
+    if texels is None:
+        return None, colours
 
-    surface = np.concatenate([view.screen, view.facing[:, None], model], -1)
-    at = texels.interpolate(surface, triangles)
-    seen, weight = _sample(photo, to_photo, view, trust, at[..., :3], at[..., 3])
-    texture = weight[..., None] * seen + (1 - weight[..., None]) * at[..., 4:]
-    return np.rint(np.clip(texture, 0, 1) * 255).astype(np.uint8), colours.astype(np.float32)
+    places: Any = texels.places
+    surface = np.concatenate([view.screen, view.facing[:, None], 255 * model], -1, dtype=np.float32)
+    at = places @ surface[: places.shape[1]]
+    seen, weight = _sample(photo, to_photo, view, trust, at[:, :3], at[:, 3])
+    # OpenCV rounds and mixes bytes, far faster than NumPy does the same with fractions.
+    rows, model = (-1, ROW, 3), cv2.convertScaleAbs(np.ascontiguousarray(at[:, 4:]))
+    weight = weight.reshape(-1, ROW)
+    painted = cv2.blendLinear(seen.reshape(rows), model.reshape(rows), weight, 1 - weight)
+    return texels.picture(cv2.cvtColor(painted, cv2.COLOR_RGB2RGBA).reshape(-1, 4)), colours
 
 
 def _trust_map(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
@@ -132,14 +148,12 @@ def _at_scale(photo: np.ndarray, to_photo: np.ndarray, side: int) -> tuple[np.nd
 
 
 def _sample(photo, to_photo, view: View, trust, places, facing) -> tuple[np.ndarray, np.ndarray]:
-    """Colours `[... 3]` of the photo at places `[... 3]` of the fine crop, and how they count."""
-    shape = places.shape[:-1]
-    x, y, depth = (
-        np.ascontiguousarray(places[..., k], np.float32).reshape(-1, 1) for k in range(3)
-    )
+    """Bytes `[n 3]` of the photo at places `[n 3]` of the fine crop, and how they count."""
     # remap wants no side of more than 32767; a column of texels is folded.
-    n = -(-len(x) // 1024) * 1024
-    x, y = (np.pad(v[:, 0], (0, n - len(v)), mode="edge").reshape(-1, 1024) for v in (x, y))
+    count = len(places)
+    padded = np.zeros((-(-count // ROW) * ROW, 3), np.float32) if count % ROW else places
+    padded[:count] = places
+    x, y, depth = (np.ascontiguousarray(padded[:, k]).reshape(-1, ROW) for k in range(3))
     px, py = (
         (to_photo[k, 0] * x + to_photo[k, 1] * y + to_photo[k, 2]).astype(np.float32)
         for k in range(2)
@@ -149,10 +163,9 @@ def _sample(photo, to_photo, view: View, trust, places, facing) -> tuple[np.ndar
     inside = (px > -0.5) & (px < width - 0.5) & (py > -0.5) & (py < height - 0.5)
     counts = cv2.remap(trust, x, y, cv2.INTER_LINEAR) * inside
     near = cv2.remap(view.depth, x, y, cv2.INTER_NEAREST)
-    colours, counts, near = (v.reshape(n, -1)[: len(depth)] for v in (colours, counts, near))
-    front = (near > 0) & (depth < near + DEPTH_TOLERANCE)
-    ramp = np.clip((facing.reshape(-1, 1) - GRAZING) / (FRONTAL - GRAZING), 0, 1)
-    return colours.reshape(*shape, 3) / np.float32(255), (counts * front * ramp).reshape(shape)
+    counts *= (near > 0) & (depth < near + DEPTH_TOLERANCE)
+    ramp = np.clip((np.asarray(facing, np.float32) - GRAZING) / (FRONTAL - GRAZING), 0, 1)
+    return colours.reshape(-1, 3)[:count], counts.ravel()[:count] * ramp
 
 
 def extend(

@@ -4,13 +4,12 @@ import hashlib
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from focus_jax import forward
-from focus_jax.data.features import shrink
+from focus_jax.data.align import shrink
 from focus_jax.face_models import load_face_model, misfit
-from focus_jax.photos import white_balance
+from focus_jax.photos import programs, white_balance
 from focus_jax.types import Batch, FaceModel
 from focus_jax.weights import recognizer
 from focus_jax.weights.run import crop_size, folder_of, load_trained
@@ -119,7 +118,7 @@ def make_batch(
         points = np.asarray(landmarks, np.float32) if direct else None
         kind = model.networks.recognizer
         features = _look(model.recognizer, images, points, kind=kind, detail=detail)
-        features = features.astype(jnp.float16).astype(jnp.float32)  # as cached for training
+        features = np.asarray(features).astype(np.float16).astype(np.float32)  # as in training
     return Batch(
         image=np.stack([s["image"] for s in small]).astype(np.float32) / np.float32(255),
         landmarks=np.stack([s["landmarks"] for s in small]).astype(np.float32),
@@ -130,4 +129,4 @@ def make_batch(
     )
 
 
-_look = jax.jit(recognizer.encoder_features, static_argnames=("kind", "detail"))
+_look = programs.program(recognizer.encoder_features, static=("kind", "detail"))

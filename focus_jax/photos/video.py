@@ -20,7 +20,7 @@ from focus_jax.data.faces import Face, align_faces
 from focus_jax.data.landmark_files import FileSource
 from focus_jax.data.landmarks import Detection, Source
 from focus_jax.networks import recognizer
-from focus_jax.photos import results, tracking
+from focus_jax.photos import masks, results, tracking
 from focus_jax.photos.inference import Inference, find_codes, show
 from focus_jax.photos.tracking import SMOOTH_CODES, Seen, Track, bridge, over_time
 from focus_jax.photos.trained import Model, make_batch
@@ -254,7 +254,7 @@ def _draw(
                 if number == track.frames[place]:
                     break
                 video.write(frame)  # without the face, as it is
-            to_photo = invert_transform(results.fine_transform(face))
+            to_photo = invert_transform(masks.fine_transform(face))
             video.write(results.overlay_photo(picture, to_photo, one))
             if best is None or numbers["confidence"] > best[0]:
                 best = numbers["confidence"], picture, face, one

@@ -43,3 +43,17 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     # imwrite says nothing of a full disk.
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
     path.write_bytes(encoded.tobytes())
+
+
+def write_image(path: Path, picture: np.ndarray, *, quality: int | None = None) -> None:
+    """An RGB or grey uint8 picture, in the format that the name says; OSError when it fails.
+
+    `quality` is JPEG's, 95 unless told otherwise.
+    """
+    turned = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    # imwrite says nothing of a full disk; encoding first and writing after does.
+    done, encoded = cv2.imencode(path.suffix, turned, options)
+    if not done:
+        raise ValueError(f"{path.name} cannot be a picture of {picture.shape[1::-1]} pixels")
+    path.write_bytes(encoded.tobytes())

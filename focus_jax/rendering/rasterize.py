@@ -211,6 +211,14 @@ def _has_warp() -> bool:
     return True
 
 
+def expect_programs() -> None:
+    """To be called before a program runs that another process compiled."""
+    if _has_warp():
+        from focus_jax.rendering import rasterize_warp
+
+        rasterize_warp.expect_programs()
+
+
 # --- Gradients ---------------------------------------------------------------------------------
 
 

@@ -13,12 +13,15 @@ import functools
 import itertools
 import os
 import pathlib
+import threading
 
 import jax
 import jax.numpy as jnp
 import warp as wp
 
 from focus_jax.rendering import rasterize_kernels as kernels
+
+_NUMBERING = threading.Lock()
 
 # --- Launches ------------------------------------------------------------------------------------
 
@@ -196,7 +199,18 @@ def _callable(steps, outputs: int):
     # Warp loads the module that a function belongs to before calling it, and launches kernels of
     # it: the kernels' module, not this one, whose compilation to nothing would take a second.
     steps.__module__ = kernels.__name__
-    return wp.jax_callable(steps, num_outputs=outputs)
+    made = wp.jax_callable(steps, num_outputs=outputs)
+
+    def call(*arguments, output_dims):
+        # Warp numbers its calls as they are traced, and finds what is not an array by the number,
+        # which a compiled program holds. Here it is that one integer itself, so that the program
+        # runs in any process.
+        perspective = arguments[-1]
+        with _NUMBERING:
+            made.call_id = perspective
+            return made(*arguments, output_dims=output_dims)
+
+    return call
 
 
 # Built once: each construction registers a new call with XLA.
@@ -259,6 +273,23 @@ def backward(
     dims["scratch"] = (screen.shape[0], triangles.shape[0], 3, attributes.shape[2] + 3)
     call = _ordered_backward_call(*arguments, order, starts, int(perspective), output_dims=dims)
     return call[1], call[2]
+
+
+@functools.cache
+def expect_programs() -> None:
+    """Let programs run here whose calls, without gradients, another process traced."""
+    shape, size = jax.ShapeDtypeStruct, (1, 1)
+    one = shape((1, 3, 3), jnp.float32)
+    triangles, pixels = (shape(s, jnp.int32) for s in ((1, 3), (1, *size)))
+
+    def trace(screen, triangles, attributes, pixels):
+        for perspective in (False, True):
+            index_map(screen, triangles, *size, perspective)
+            image(screen, triangles, attributes, *size, perspective)
+            interpolate(screen, triangles, attributes, pixels, perspective)
+            barycentric(screen, triangles, pixels, perspective)
+
+    jax.eval_shape(trace, one, triangles, one, pixels)
 
 
 def main() -> None:

@@ -31,7 +31,6 @@ from focus_jax.rendering.render import Drawing
 from focus_jax.system.files import user_path, write_whole
 from focus_jax.system.sharding import is_first
 from focus_jax.types import Config, FaceModel
-from focus_jax.weights import checkpoint
 from focus_jax.weights.recognizer import load_recognizer
 
 # The model that comes with the package; its MODEL_CARD.md says what it can do.
@@ -62,6 +61,8 @@ def remember_face_model(workdir: Path, name: str) -> None:
     """
     where = name if name == "builtin" else os.path.abspath(user_path(name))
     about = {"path": where, "sha256": face_model_digest(where)}
+    from focus_jax.weights import checkpoint  # orbax, which plain files do without
+
     begun, known = checkpoint.has_begun(workdir), _remembered(workdir).get("sha256")
     if begun and known and known != about["sha256"]:
         raise ValueError(f"{_another(where, workdir)}; choose another --workdir")
@@ -188,9 +189,10 @@ def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
     found, where = _find_face_model(workdir, config, face_model)
     networks = make_networks(config, found)
     recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    shapes = _shapes(networks, found, config, recognizer)
     reader = _read_exported if exported else _read_checkpoint
     try:
+        # The package's own fits its config, as a test says: tracing the networks takes a second.
+        shapes = None if workdir == SHIPPED else _shapes(networks, found, config, recognizer)
         read = reader(workdir, shapes)
     except ValueError:
         if where == "builtin" and _is_former(workdir, reader):
@@ -213,6 +215,8 @@ def _is_former(workdir: Path, reader: Callable[[Path, dict[str, Any]], Any]) -> 
 
 
 def _read_checkpoint(workdir: Path, shapes: dict[str, Any]) -> dict[str, Any]:
+    from focus_jax.weights import checkpoint  # orbax, which plain files do without
+
     manager = checkpoint.open_checkpoints(workdir)
     try:
         restored = checkpoint.restore_part(manager, shapes)
@@ -223,13 +227,19 @@ def _read_checkpoint(workdir: Path, shapes: dict[str, Any]) -> dict[str, Any]:
     return restored
 
 
-def _read_exported(folder: Path, shapes: dict[str, Any]) -> dict[str, Any]:
-    read = {
-        name: weights.load_like(
-            folder / f"{name}.safetensors", like, what=f"the {name} of {folder}/config.json"
-        )
-        for name, like in _exported(shapes).items()
-    }
+def _read_exported(folder: Path, shapes: dict[str, Any] | None) -> dict[str, Any]:
+    """The model's arrays in single precision; ValueError where they are not of the `shapes`."""
+    paths = {name: folder / f"{name}.safetensors" for name in EXPORTED}
+    if shapes is None:
+        read = {
+            name: jax.tree.map(lambda x: x.astype(np.float32), weights.load(path))
+            for name, path in paths.items()
+        }
+    else:
+        read = {
+            name: weights.load_like(paths[name], like, what=f"the {name} of {folder}/config.json")
+            for name, like in _exported(shapes).items()
+        }
     return {**read, "albedo_mean": read["albedo_mean"]["mean"]}
 
 

@@ -19,6 +19,8 @@ from focus_jax.photos import inference, process, results
 from focus_jax.photos import trained as trained_module
 from focus_jax.rendering import camera, morphable
 
+ALL = ["--write", ",".join(results.KINDS)]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
@@ -60,7 +62,7 @@ def ran(photos, written, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "write_face", lambda *a: written.update({a[1]: a}) or write(*a))
         status = reconstruct.main(
-            [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none"]
+            [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none", *ALL]
         )
     return out, status
 
@@ -80,6 +82,28 @@ def test_every_face_has_its_files(ran):
     assert meshes | masks | {"texture.png", "material.mtl", "overlay.jpg", "strip.jpg"} <= names
     # The built-in model's face is all that it has.
     assert not any(name.startswith("head") for name in names)
+
+
+FILES = {
+    "numbers": set(),
+    "mask": {"mask.png", "occlusion.png", "mask_crop.png", "occlusion_crop.png"},
+    "meshes": {"fitted.glb", "neutral.glb"},
+    "obj": {"fitted.obj", "neutral.obj", "material.mtl", "texture.png"},
+    "ply": {"fitted.ply", "neutral.ply"},
+    "pictures": {"overlay.jpg", "strip.jpg"},
+    "page": {"view.js", "strip.jpg"},
+}
+
+
+@pytest.mark.parametrize("kinds", [*([kind] for kind in results.KINDS), results.WRITTEN])
+def test_what_is_asked_for_is_written_and_nothing_else(written, tmp_path, ran, kinds):
+    _, name, image, face, found, shared = written["one.png"]
+    asked = results.share(shared.model, kinds)
+    results.write_face(tmp_path, name, image, face, found, asked)
+    expected = {"face.json"}.union(*(FILES[kind] for kind in kinds))
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    for path in tmp_path.iterdir():  # whatever else is written
+        assert path.read_bytes() == (ran[0] / "one.png" / "0" / path.name).read_bytes(), path.name
 
 
 def test_what_was_skipped_is_listed_with_the_reason(ran):
@@ -188,7 +212,8 @@ def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
     done = []
     write = results.write_face
     monkeypatch.setattr(results, "write_face", lambda *a: done.append(a[1]) or write(*a))
-    arguments = [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none", "--resume"]
+    arguments = [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none", *ALL]
+    arguments += ["--resume"]
     assert reconstruct.main([*arguments, "--strict"]) == 1
     assert done == ["one.png"]
     line = capsys.readouterr().out.strip().splitlines()[-1]
@@ -201,6 +226,7 @@ def test_results_of_other_settings_are_not_mixed_in(ran, photos, tmp_path, capsy
     out = tmp_path / "out"
     shutil.copytree(ran[0], out)
     arguments = [str(photos / "one.png"), "--out", str(out), "--batch-size", "2", "--model", "none"]
+    arguments += ALL
     others = [*arguments, "--refine", "4"]
     assert reconstruct.main(others) == 1
     assert "refine (was 10, now 4)" in capsys.readouterr().err
@@ -256,6 +282,8 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
         (["PHOTOS", "--landmarks", "retina"], "landmarks come from"),
         (["PHOTOS", "--batch-size", "0"], "at least 1"),
         (["PHOTOS", "--refine", "-1"], "0 or more"),
+        (["PHOTOS", "--write", "masks,mesh"], "there is no 'mesh' to write; there are numbers, "),
+        (["PHOTOS", "--write", ""], "there is no '' to write; there are numbers"),
         (["PHOTOS", "--face-model", "EMPTY/no.npz"], "does not exist"),
     ],
 )

@@ -168,3 +168,14 @@ def test_what_cannot_be_aligned():
         align_face(photo, np.full((68, 2), np.nan))
     with pytest.raises(ValueError, match=r"\[h w 3\], not an array of \(50, 50\)"):
         align_face(photo[..., 0], FACE)
+
+
+@pytest.mark.parametrize("shift", [-900.0, -300.0, 0.0, 40.0])
+@pytest.mark.parametrize("factor", [0.2, 0.9, 1.7])
+def test_columns_that_a_crop_does_not_show_change_nothing(factor, shift):
+    photo = np.random.default_rng(0).integers(0, 256, (60, 900, 3), np.uint8)
+    transform = np.array([[factor, 0, shift], [0, factor, 3.3]])
+    whole = align._resample_rows(photo, factor, 3.3, 48)
+    whole = align._resample_rows(whole.swapaxes(0, 1), factor, shift, 48).swapaxes(0, 1)
+    found = align._resample(photo, transform, 48)
+    np.testing.assert_allclose(found, whole, atol=1e-4)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from focus_jax.data import mesh_landmarks
+from focus_jax.data.align import shrink
 from focus_jax.data.augment import augment, crop
 from focus_jax.data.dense_landmarks import read_dense, unknown, write_dense
-from focus_jax.data.features import shrink
 from focus_jax.data.pipeline import to_batch
 
 

@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
+from focus_jax.data.decode import UnreadablePhoto
 from focus_jax.data.detect import Detection
 from focus_jax.data.faces import Photo, ahead, find_photos, read_faces
-from focus_jax.data.photos import UnreadablePhoto
 
 
 def touch(path):

@@ -12,7 +12,8 @@ from PIL import Image
 
 from focus_jax.data import records as records_module
 from focus_jax.data.augment import crop
-from focus_jax.data.photos import UnreadablePhoto, fingerprint, photo_records, read_photo
+from focus_jax.data.decode import UnreadablePhoto, read_photo
+from focus_jax.data.photos import fingerprint, photo_records
 from focus_jax.data.records import open_records, write_records
 
 

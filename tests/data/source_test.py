@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from focus_jax.data import source
-from focus_jax.data.features import recognized, shrink
+from focus_jax.data.align import shrink
+from focus_jax.data.features import recognized
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model

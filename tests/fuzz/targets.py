@@ -17,8 +17,8 @@ import torch_files
 from hypothesis import strategies as st
 
 from focus_jax import weights
+from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.landmarks import POINTS, read_landmarks
-from focus_jax.data.photos import UnreadablePhoto, read_photo
 from focus_jax.face_models import flame, load_face_model
 from focus_jax.face_models.npz import write
 from focus_jax.training import misfit, settings

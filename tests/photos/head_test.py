@@ -107,7 +107,7 @@ def test_the_authors_crop_belongs_to_the_head(model, tmp_path):
 
 def test_a_face_is_written_with_its_head(model, found, tmp_path, monkeypatch):
     """Of all that is written of a face, the head: the rest is in reconstruct_test.py."""
-    shared = results.share(model)
+    shared = results.share(model, ["meshes", "ply"])
     count = len(model.face_model.shape_mean)
     given = types.SimpleNamespace(
         code=found.code,
@@ -125,8 +125,6 @@ def test_a_face_is_written_with_its_head(model, found, tmp_path, monkeypatch):
         "camera": {"R": found.rotation.tolist()},
     }
     monkeypatch.setattr(results, "describe", lambda *_: about)
-    for name in ("_write_masks", "_write_pictures"):
-        monkeypatch.setattr(results, name, lambda *_: None)
     texture = np.zeros((8, 8, 3), np.uint8)
     monkeypatch.setattr(results.texture, "paint", lambda *_: (texture, given.colours))
     photo = np.zeros((9, 9, 3), np.uint8)

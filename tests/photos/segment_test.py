@@ -59,7 +59,7 @@ def test_seen_by_one_face_is_seen_and_two_masks_are_held(monkeypatch):
         seen[face * 10 : face * 10 + 10], hidden[face * 10 + 5 : face * 10 + 25] = 255, 255
         return seen, hidden
 
-    monkeypatch.setattr(segment, "photo_masks", masks)
+    monkeypatch.setattr("focus_jax.photos.masks.photo_masks", masks)
     tracemalloc.start()
     seen, hidden = joined_masks(image, [(k, None) for k in range(30)])
     most = tracemalloc.get_traced_memory()[1]
@@ -81,13 +81,13 @@ def run(tmp_path, monkeypatch):
     points[[36, 39, 42, 45]] = [(40, 30), (48, 30), (62, 30), (70, 30)]
     points[[30, 48, 54]] = [(55, 45), (46, 58), (64, 58)]
     monkeypatch.setattr(process, "make_batch", lambda model, crops, *points: crops[:, 24, 24, 0])
-    monkeypatch.setattr(process, "infer", lambda model, batch, steps: {"shade": batch})
+    monkeypatch.setattr(segment, "infer_masks", lambda model, batch, steps: {"shade": batch})
 
     def masks(face, inference, shape):
         shade = np.full(shape[:2], int(inference["shade"]), np.uint8)
         return shade, np.zeros_like(shade)
 
-    monkeypatch.setattr(segment, "photo_masks", masks)
+    monkeypatch.setattr("focus_jax.photos.masks.photo_masks", masks)
 
     def start(shades, *, faces=None, resume=False):
         folder, out = tmp_path / "photos", tmp_path / "out"

@@ -137,3 +137,17 @@ def test_photos_are_chosen_by_source_and_split(tmp_path, capsys):
     (photos / "train_landmarks.csv").write_text(rows[2])
     assert shipped_photos.main([*given, str(tmp_path / "none")]) == 1
     assert "photos holds no photo to train on" in capsys.readouterr().err
+
+
+def test_the_weights_are_those_of_the_config():
+    """Which `load_trained` takes for granted."""
+    from focus_jax.weights import run
+
+    trained = run.load_trained("shipped")
+    about = trained.networks, trained.face_model, trained.config, trained.recognizer
+    shapes = run._shapes(*about)
+    for name in ("encoder", "segmenter"):
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), shapes[name]) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), trained.variables[name]
+        )
+    assert trained.face_model.albedo_mean.shape == shapes["albedo_mean"].shape

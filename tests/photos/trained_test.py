@@ -12,7 +12,7 @@ import runs
 from ml_collections import ConfigDict
 
 from focus_jax.commands.weights import main as weights_main
-from focus_jax.data.features import shrink
+from focus_jax.data.align import shrink
 from focus_jax.face_models import load_face_model, npz
 from focus_jax.photos import inference, trained
 from focus_jax.photos.trained import load_model, make_batch
@@ -95,6 +95,13 @@ def test_faces_and_masks_are_those_of_training(workdir, model, crops):
     mask, coverage = inference._mask(model, code, jnp.asarray(batch.image))
     np.testing.assert_allclose(mask, expected.mask, atol=1e-5)
     np.testing.assert_array_equal(coverage, expected.face.rendering.coverage)
+
+
+def test_masks_alone_are_the_same_masks(model, crops):
+    batch = make_batch(model, *crops)
+    whole, alone = (look(model, batch) for look in (inference.infer, inference.infer_masks))
+    np.testing.assert_array_equal(alone.coverage, whole.coverage)
+    np.testing.assert_array_equal(alone.mask, whole.mask)
 
 
 def test_a_misfit_prior_beside_the_run_is_its_own(workdir, model, tmp_path):
