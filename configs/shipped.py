@@ -66,7 +66,6 @@ def get_config(arguments: str = "") -> ConfigDict:
 
 def _segmenter(c: ConfigDict) -> None:
     """The segmenter alone, before the shipped model's faces."""
-    c.face_model.name = str(SHIPPED / "face_model.npz")
     for name in EXPORTED:
         c.init[name] = str(SHIPPED / f"{name}.safetensors")
     c.correct_albedo = ()

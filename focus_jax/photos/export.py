@@ -10,10 +10,8 @@ from jaxtyping import Float, Int
 
 from focus_jax.face_models import BUILTIN
 from focus_jax.types import FaceModel
-from focus_jax.weights.run import SHIPPED
 
 BUILTIN_ATLAS = BUILTIN.with_name("builtin_atlas.npz")
-SHIPPED_ATLAS = SHIPPED / "atlas.npz"  # of `SHIPPED / "face_model.npz"`
 
 
 class Atlas(NamedTuple):
@@ -28,14 +26,13 @@ def make_atlas(face_model: FaceModel) -> Atlas:
     """The face model's surface laid flat, without overlaps.
 
     The model's own texture coordinates are one a vertex, so that triangles across their cuts are
-    smeared over the whole texture; here such vertices are doubled. The built-in model and the one
-    of the shipped weights bring their atlas along (`third_party/build_builtin_atlas.py`); others
-    are laid flat by xatlas. ValueError where that is not installed.
+    smeared over the whole texture; here such vertices are doubled. The built-in model brings its
+    atlas along (`third_party/build_builtin_atlas.py`); others are laid flat by xatlas.
+    ValueError where that is not installed.
     """
-    for path in (BUILTIN_ATLAS, SHIPPED_ATLAS):
-        atlas = _stored_atlas(path)
-        if np.array_equal(atlas.vertex[atlas.triangles], face_model.triangles):
-            return atlas
+    atlas = _stored_atlas(BUILTIN_ATLAS)
+    if np.array_equal(atlas.vertex[atlas.triangles], face_model.triangles):
+        return atlas
     if importlib.util.find_spec("xatlas") is None:
         raise ValueError(
             f"the texture of {face_model.name or 'this face model'} needs xatlas: "

@@ -42,7 +42,8 @@ COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
 
 FACE_MODEL = "face_model.json"  # in a model's folder: its face model's digest, and where it was
 OWN_FACE_MODEL = "face_model.npz"  # in an exported model's, where it has one of its own
-FORMER = SHIPPED / OWN_FACE_MODEL  # what "builtin" named before the built-in one of today
+# What "builtin" named before the built-in one of today: its file's digest, and its vertices.
+FORMER = "976d2977c2be53e91523cc9a84a152cfd002513c0a9f385900109180085622cc", 3442
 
 
 class Trained(NamedTuple):
@@ -101,7 +102,7 @@ def _find_face_model(folder: Path, config: Config, given: str | None) -> tuple[F
     known = about.get("sha256")
     # What lies where it lay in training is taken for the same: hashing takes a moment.
     if known and (where == "builtin" or where != about.get("path")):
-        if where == "builtin" and known == face_model_digest(str(FORMER)):
+        if where == "builtin" and known == FORMER[0]:
             raise ValueError(_changed(folder))
         if face_model_digest(where) != known:
             raise ValueError(_another(where, folder))
@@ -118,8 +119,8 @@ def _another(where: str, folder: Path) -> str:
 
 def _changed(folder: Path) -> str:
     return (
-        f"the built-in face model has changed since {folder} was trained; the one that it was "
-        f"trained with is read by --face-model {FORMER}"
+        f"the built-in face model has changed since {folder} was trained; give --face-model the "
+        "one of then, focus_jax/face_models/builtin.npz of the version that trained it"
     )
 
 
@@ -206,9 +207,9 @@ def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
 
 def _is_former(workdir: Path, reader: Callable[[Path, dict[str, Any]], Any]) -> bool:
     """Whether a model, that may have no digest, has the vertices of the former built-in face."""
-    shape = load_face_model(FORMER).albedo_mean.shape
+    mean = jax.ShapeDtypeStruct((FORMER[1], 3), jnp.float32)
     try:
-        reader(workdir, {"albedo_mean": jax.ShapeDtypeStruct(shape, jnp.float32)})
+        reader(workdir, {"albedo_mean": mean})
     except ValueError:
         return False
     return True

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 
+import face_model_files
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +20,8 @@ from focus_jax.photos.trained import load_model, make_batch
 from focus_jax.training import misfit, train, updates
 from focus_jax.types import Batch
 from focus_jax.weights import checkpoint
+from focus_jax.weights import run as run_module
 from focus_jax.weights.run import (
-    FORMER,
     export,
     face_model_digest,
     load_trained,
@@ -213,22 +214,32 @@ def test_an_export_names_a_face_model_by_its_file_and_digest(workdir, tmp_path, 
 
 
 def test_a_face_model_of_an_exported_models_own_goes_along(tmp_path):
-    export("shipped", tmp_path)
-    assert load_model(str(tmp_path)).face_model_file == str(tmp_path / FORMER.name)
+    former = tmp_path / "former.npz"
+    face_model_files.write_bfm(former)
+    export(runs.untrained(tmp_path / "run", face_model=str(former)), tmp_path / "one")
+    own = shutil.copy(former, tmp_path / "one" / "face_model.npz")
+    assert load_model(str(tmp_path / "one")).face_model_file == str(own)
+    export(tmp_path / "one", tmp_path / "two")
+    assert load_model(str(tmp_path / "two")).face_model_file == str(tmp_path / "two" / own.name)
 
 
-def test_of_a_run_before_the_built_in_face_model_changed(tmp_path):
-    """Its config names `builtin`, which was the face model of the shipped weights."""
-    run = runs.untrained(tmp_path / "run", face_model=str(FORMER))
+def test_of_a_run_before_the_built_in_face_model_changed(tmp_path, monkeypatch):
+    """Its config names `builtin`, which was another one."""
+    former = tmp_path / "former.npz"
+    face_model_files.write_bfm(former)
+    run = runs.untrained(tmp_path / "run", face_model=str(former))
     export(run, tmp_path / "export")
-    known = {"path": "builtin", "sha256": face_model_digest(str(FORMER))}
+    vertices = len(load_face_model(str(former)).shape_mean)
+    monkeypatch.setattr(run_module, "FORMER", (face_model_digest(str(former)), vertices))
+    known = {"path": "builtin", "sha256": face_model_digest(str(former))}
     for folder, about in itertools.product((run, tmp_path / "export"), ({}, known)):
         edit(folder, lambda config: config["face_model"].update(name="builtin"))
         (folder / "face_model.json").write_text(json.dumps(about))
         with pytest.raises(ValueError, match="the built-in face model has changed since") as caught:
             load_trained(folder)
-        *_, option, path = str(caught.value).split()
-        assert option == "--face-model" and load_trained(folder, path).face_model_file == path
+        assert "give --face-model the one of then" in str(caught.value)
+        path = str(former)
+        assert load_trained(folder, path).face_model_file == path
     # Going on with another face model is refused, where that can be told, and spoils nothing.
     for about in ({}, known):
         (run / "face_model.json").write_text(json.dumps(about))
