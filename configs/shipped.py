@@ -7,9 +7,8 @@
         --config.data.codes=CODES.npz
     focus-jax weights export runs/shipped focus_jax/weights/shipped
 
-`focus_jax/weights/shipped/MODEL_CARD.md` says what came of it. With the argument `segmenter` the
-shipped model's segmenter goes on learning, from the occluders as they are drawn now; its encoder
-stays. `smoke` is short.
+`focus_jax/weights/shipped/MODEL_CARD.md` says what came of it. With the argument `further` both
+networks of the shipped model go on learning. `smoke` is short.
 """
 
 from ml_collections import ConfigDict
@@ -21,9 +20,9 @@ from focus_jax.weights.run import EXPORTED, SHIPPED
 def get_config(arguments: str = "") -> ConfigDict:
     """The settings."""
     chosen = set(filter(None, arguments.split(",")))
-    if unknown := chosen - {"segmenter", "smoke"}:
+    if unknown := chosen - {"further", "smoke"}:
         raise ValueError(
-            "configs/shipped.py knows the arguments segmenter and smoke, "
+            "configs/shipped.py knows the arguments further and smoke, "
             f"not {', '.join(sorted(unknown))}"
         )
     smoke = "smoke" in chosen
@@ -59,18 +58,18 @@ def get_config(arguments: str = "") -> ConfigDict:
         c.schedule.update(warmup=600, initialisation=100, pretraining=0, joint=1100)
         c.rates.initialisation.update(rate=1e-3, decay=0.7, every=300)
         c.rates.autoencoder.update(rate=5e-4, decay=0.8)
-    if "segmenter" in chosen:
-        _segmenter(c)
+    if "further" in chosen:
+        _further(c)
     return c
 
 
-def _segmenter(c: ConfigDict) -> None:
-    """The segmenter alone, before the shipped model's faces."""
+def _further(c: ConfigDict) -> None:
+    """From the networks that come along: colours above all, and the masks that go with them."""
     for name in EXPORTED:
         c.init[name] = str(SHIPPED / f"{name}.safetensors")
-    c.correct_albedo = ()
     steps = min(c.schedule.joint, 700)
-    c.schedule.update(warmup=0, initialisation=0, pretraining=0, joint=steps)
-    c.schedule.update(period=steps, segmenter_steps=steps)
-    c.rates.segmenter.update(every=100, decay=0.75)
-    c.data.paste, c.data.versions = 0.7, 2
+    c.schedule.update(renderings=0, warmup=0, initialisation=0, joint=steps)
+    c.schedule.update(period=550, segmenter_steps=150)
+    c.losses.photometric, c.losses.coefficients = 2.0, 0.2
+    c.rates.autoencoder.update(rate=3e-4, decay=0.8, every=150)
+    c.rates.segmenter.update(rate=5e-4, decay=0.7, every=100)

@@ -1,6 +1,6 @@
 """An exported model whose segmenter lies between its own and that of a run that went on from it.
 
-    python -m focus_jax.main --config=configs/shipped.py:segmenter --config.data.root=FOLDER \\
+    python -m focus_jax.main --config=configs/shipped.py:further --config.data.root=DATA \\
         --workdir=RUN
     python -m experiments.average_segmenters shipped RUN OUT --share 0.6 --bias 0.3
 
