@@ -282,7 +282,7 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
         (["PHOTOS", "--landmarks", "retina"], "landmarks come from"),
         (["PHOTOS", "--batch-size", "0"], "at least 1"),
         (["PHOTOS", "--refine", "-1"], "0 or more"),
-        (["PHOTOS", "--write", "masks,mesh"], "there is no 'mesh' to write; there are numbers, "),
+        (["PHOTOS", "--write", "mask,mesh"], "there is no 'mesh' to write; there are numbers, "),
         (["PHOTOS", "--write", ""], "there is no '' to write; there are numbers"),
         (["PHOTOS", "--face-model", "EMPTY/no.npz"], "does not exist"),
     ],

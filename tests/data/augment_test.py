@@ -124,7 +124,7 @@ def test_the_margin_is_what_moves_in():
 def test_truth_that_a_mirror_falsifies_is_left_out():
     record = {**dots(), "neutral": 0, "pose": 0, "features": 0, "occluder": 3, "filename": "a"}
     moved = augment(record, np.random.default_rng(0), SIZE)
-    assert set(moved) == {"image", "landmarks", "mask", "occluder", "filename"}
+    assert set(moved) == {"image", "landmarks", "mask", "mirrored", "occluder", "filename"}
 
 
 def test_crop_cuts_the_margin_off_exactly():
