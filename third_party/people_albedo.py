@@ -1,7 +1,7 @@
 """Derive the face model's albedo from photographs of people.
 
-    python third_party/people_albedo.py MODEL.npz MESH.npz ../shared/frl \\
-        ../shared/people/skins/textures albedo.npz
+    python third_party/people_albedo.py MODEL.npz MESH.npz FRL \\
+        SKINS albedo.npz
 
 MODEL.npz is a face model on MakeHuman's mesh (its albedo is not read), MESH.npz what the face
 model's build knows of its vertices: `base` (positions on the base mesh, symmetric), `axis`,
