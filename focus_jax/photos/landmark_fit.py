@@ -59,12 +59,15 @@ def fit_landmarks(
         damped = jnp.full(6, math.sqrt(DAMPING)) * z[shaped:]
         return jnp.concatenate([apart.ravel(), z[:shaped], damped])
 
-    def one(found, weights):
+    def one(found_at, weights):
         def improve(z, free):
-            slope = jax.jacfwd(residuals)(z, found, weights) * free
-            rest = residuals(z, found, weights)
+            slope = jax.jacfwd(residuals)(z, found_at, weights) * free
+            rest = residuals(z, found_at, weights)
             matrix = slope.T @ slope + 1e-6 * jnp.eye(len(z))
-            return z - free * jnp.linalg.solve(matrix, slope.T @ rest)
+            found = z - free * jnp.linalg.solve(matrix, slope.T @ rest)
+            # Landmarks of no face may lead anywhere, behind the camera too: not on, then.
+            after = jnp.sum(residuals(found, found_at, weights) ** 2)
+            return jnp.where(after <= 1.01 * jnp.sum(rest**2), found, z)
 
         z = jnp.zeros(shaped + 6)
         pose = (jnp.arange(shaped + 6) >= shaped).astype(z.dtype)

@@ -67,6 +67,18 @@ def test_unknown_dense_landmarks_count_for_nothing(truth, face_model):
         np.testing.assert_allclose(a, b, atol=1e-3)
 
 
+@pytest.mark.parametrize("given", ["one place", "mirrored", "far away"])
+def test_landmarks_of_no_face_give_finite_codes(truth, face_model, given):
+    points = {
+        "one place": jnp.full_like(truth[1], SIZE / 2),
+        "mirrored": SIZE - truth[1],
+        "far away": truth[1] + 1e4,
+    }[given]
+    found = fit((truth[0], points, truth[2]), face_model, None)
+    assert np.isfinite(np.concatenate([np.ravel(x) for x in jax.tree.leaves(found)])).all()
+    assert (found.pose[:, 5] > -camera.DISTANCE).all()  # not behind the camera
+
+
 def test_landmarks_that_agree_with_no_face_give_a_likely_one(truth, face_model):
     noise = jax.random.normal(jax.random.key(0), truth[1].shape) * 0.03 * SIZE
     found = fit((truth[0], truth[1] + noise, truth[2]), face_model, None)
