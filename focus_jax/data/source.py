@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
 from focus_jax.system import caches
 from focus_jax.types import Config
+
+log = logging.getLogger(__name__)
 
 Records = Sequence[dict[str, Any]]
 VERSION = 8  # of the records' content; raise it when the code that makes them changes
@@ -58,7 +61,7 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
             raise ValueError("config.data.codes goes with config.encoder.kind recognizer alone")
         return splits
 
-    coded = _coder(config)
+    coded = _coder(config, splits.train)
     return Splits(
         coded(_with_features(config, recognizer, "train", splits.train, data.versions)),
         _with_features(config, recognizer, "validation", splits.validation, 0),
@@ -66,16 +69,26 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
     )
 
 
-def _coder(config: Config) -> Callable[[Records], Records]:
-    """What gives training records their coefficients, if the config names a file of them."""
+def _coder(config: Config, faces: Records) -> Callable[[Records], Records]:
+    """What gives training records their coefficients, if the config names a file of them.
+
+    ValueError if it has those of none of the training's `faces`.
+    """
     data = config.data
     if not data.get("codes", ""):
         return lambda records: records
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
     codes = read_codes(Path(data.codes).expanduser(), face_model)
+    count = sum(face["filename"] in codes for face in faces if "filename" in face)
+    if not count:
+        raise ValueError(
+            f"{data.codes} names none of the training photos of {data.root}; make the codes of "
+            "that folder's (experiments.refined_codes)"
+        )
+    log.info("%d of %d training faces have codes in %s", count, len(faces), data.codes)
     if data.name == "photos" and data.get("synthetic", 0):
-        faces = _faces(config, "train", data.synthetic, occluded=0.5, noise=True)
-        known = {face["filename"]: face["coefficients"] for face in faces}
+        drawn = _faces(config, "train", data.synthetic, occluded=0.5, noise=True)
+        known = {face["filename"]: face["coefficients"] for face in drawn}
         # They have all modes of the face model; of a run that keeps fewer nothing is known.
         if len(next(iter(known.values()))) == sum(config.face_model.modes.values()):
             codes |= known

@@ -102,3 +102,15 @@ def test_features_of_another_recognizer_or_other_places_are_made_anew(monkeypatc
         assert len(set(names)) == 1
         assert len(set(found)) == (3 if names[0].endswith("features") else 1), names[0]
     assert any(name.endswith("features") for name, _ in keys)
+
+
+def test_codes_of_other_photos_are_refused(tmp_path):
+    config, path = load_config("em", "photos,smoke"), tmp_path / "codes.npz"
+    config.data.codes = str(path)
+    count = sum(config.face_model.modes.values())
+    np.savez(path, filename=["a.jpg"], coefficients=np.ones((1, count), np.float32))
+    faces = [{"filename": "a.jpg"}, {"filename": "b.jpg"}]
+    known, unknown = source._coder(config, faces)(faces)
+    assert (known["coefficients"] == 1).all() and np.isnan(unknown["coefficients"]).all()
+    with pytest.raises(ValueError, match=r"codes\.npz names none of the training photos"):
+        source._coder(config, faces[1:])
