@@ -6,7 +6,7 @@
 
 `FOLDER` holds photos with `train_landmarks.csv` and `val_landmarks.csv`. Arguments combine:
 `configs/em.py:photos,smoke`. With `renderings` the encoder first learns from faces of the face
-model whose coefficients are known, see README.md. Times are for two CPU cores.
+model whose coefficients are known, see docs/how_it_works.md. Times are for two CPU cores.
 """
 
 from collections.abc import Iterator

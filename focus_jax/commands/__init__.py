@@ -30,10 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if words else 2
     word, *rest = words
     if word == "--version":
-        from importlib.metadata import version
+        from focus_jax.commands.versions import main as versions
 
-        print(version("focus_jax"))
-        return 0
+        return versions()
     if word not in COMMANDS:
         print(f"error: focus-jax has no {word!r}; it has {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
@@ -54,7 +53,7 @@ def contents() -> str:
             "",
             *lines,
             "",
-            "focus-jax COMMAND --help says more.",
+            "focus-jax COMMAND --help says more; focus-jax --version what it runs on.",
         ]
     )
 

@@ -45,7 +45,14 @@ def quiet() -> None:
     # Names of files need not be UTF-8, and are written as they are.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # "no TPU", where none is
+    bridge = logging.getLogger("jax._src.xla_bridge")
+    bridge.setLevel(logging.WARNING)  # "no TPU", where none is
+    bridge.addFilter(_not_of_gpus)
+
+
+def _not_of_gpus(record: logging.LogRecord) -> bool:
+    """Not JAX's line on a GPU that it cannot use: `devices.check` says what to do about it."""
+    return "CUDA-enabled" not in record.getMessage()
 
 
 def parse_flags(argv: list[str]) -> list[str]:

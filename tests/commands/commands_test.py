@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
+import jax
+import jaxlib
 import pytest
 from PIL import Image
 
 from focus_jax import commands
+from focus_jax.photos.trained import load_model
 
 
 def test_help_is_a_table_of_contents(capsys):
@@ -14,6 +18,16 @@ def test_help_is_a_table_of_contents(capsys):
     said = capsys.readouterr().out
     for word in commands.COMMANDS:
         assert f"  {word} " in said
+
+
+def test_its_version_says_what_it_runs_on(capsys):
+    assert commands.main(["--version"]) == 0
+    first, packages, _, backend, model = capsys.readouterr().out.splitlines()
+    assert first == f"focus_jax {version('focus_jax')}"
+    assert f"jax {jax.__version__}, jaxlib {jaxlib.__version__}" in packages
+    assert backend == f"backend cpu: {len(jax.devices())} x cpu"
+    shipped = load_model("shipped")
+    assert shipped.weights in model and shipped.name in model
 
 
 @pytest.mark.parametrize("word", [w for w in commands.COMMANDS if w not in ("train", "misfit")])

@@ -21,6 +21,52 @@ def test_a_device_that_is_not_there_is_said_in_a_sentence(monkeypatch, problem):
         devices.check()
 
 
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """A machine with an NVIDIA GPU whose driver is of the version that is given."""
+    for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(devices, "GPU_FILES", (str(tmp_path / "nvidia[0-9]*"),))
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "version")
+
+    def with_driver(text):
+        devices.DRIVER.write_text(text)
+
+    return with_driver
+
+
+@pytest.mark.parametrize(
+    ("driver", "extra"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19", "cuda12"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Re", "cuda13"),
+        ("something else", "cuda13"),
+    ],
+)
+def test_a_gpu_that_jax_cannot_use_is_told_of_once(gpu, caplog, driver, extra):
+    gpu(driver)
+    devices.check()
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert f'pip install "jax[{extra}]"' in said and f"make em EXTRA={extra}" in said
+
+
+@pytest.mark.parametrize("name", ["JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES"])
+def test_who_asked_for_the_cpu_is_told_nothing(gpu, monkeypatch, name):
+    gpu("580.1")
+    monkeypatch.setenv(name, "cpu")
+    assert devices.unused_gpu() is None
+
+
+def test_without_a_gpu_nothing_is_told(gpu, monkeypatch, tmp_path):
+    gpu("580.1")
+    monkeypatch.setattr(devices, "GPU_FILES", (str(tmp_path / "no*"),))
+    assert devices.unused_gpu() is None
+    monkeypatch.setattr(devices, "GPU_FILES", (str(tmp_path / "nvidia*"),))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert devices.unused_gpu() is None
+
+
 def run(*command, **environment):
     changed = {**os.environ, **environment}
     return subprocess.run(
