@@ -32,8 +32,8 @@ lint: $(VENV)/.ready
 # The site, from nothing, with the notebook run; what it warns of is an error.
 docs: $(VENV)/.ready-docs
 	rm -rf docs/_build docs/_api
-	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build
-	$(VENV)/bin/python docs/links.py docs/_build README.md CONTRIBUTING.md
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(VENV)/bin/python docs/links.py docs/_build/html README.md CONTRIBUTING.md
 
 # The code blocks of these pages, as they stand.
 blocks: $(VENV)/.ready

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from focus_jax import weights
+from focus_jax.weights import hub
 from focus_jax.weights.run import folder_of, load_trained
 
 
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     weights.save(arguments.out / "segmenter.safetensors", found)
+    hub.write_sums(arguments.out)
     print(f"{arguments.out}: {arguments.share:g} of the segmenter of {arguments.run}")
     return 0
 

@@ -3,7 +3,7 @@
     python -m experiments.face_model_fit builtin PHOTOS --clean experiments/clean_validation.txt
     python -m experiments.face_model_fit builtin FRL --people
 
-PHOTOS is a data set in the layout of the README, of whose val_landmarks.csv the photos that
+PHOTOS is a data set in the layout of docs/training.md, of whose val_landmarks.csv the photos that
 `--clean` names are fitted. With `--people` the folder is that of the Face Research Lab London Set
 and the Young Adult White Faces, with split.csv: the test people are fitted by dlib's landmarks and
 judged by the points that were placed by hand, a row for each ethnicity.

@@ -3,14 +3,13 @@
     python -m experiments.outlined_report MODEL PHOTOS --out DIR [--part choose] [--refine 60]
 
 MODEL is the folder of a training run or of an exported model, or `shipped`; PHOTOS a data set in
-the layout of the README, whose val_landmarks.csv and train_landmarks.csv say where faces are. The
-outlines are experiments/occluded_photos.json; `--part` takes one part of its split. `--cast` asks
-what the masks lose in another light: the crops as they would be in that, and how much of the face's
-hidden share changes by it. DIR gets
-report.md, one table over the kinds, and worst.png: the photos on which the mask is furthest below
-calling everything face, each with the rendering, the mask and the truth (black occluder, grey
-background). It shows photos and stays out of any repository unless the photos may be shown.
-"""
+the layout of docs/training.md, whose val_landmarks.csv and train_landmarks.csv say where faces are.
+The outlines are experiments/occluded_photos.json; `--part` takes one part of its split. `--cast`
+asks what the masks lose in another light: the crops as they would be in that, and how much of the
+face's hidden share changes by it. DIR gets report.md, one table over the kinds, and worst.png: the
+photos on which the mask is furthest below calling everything face, each with the rendering, the
+mask and the truth (black occluder, grey background). It shows photos and stays out of any
+repository unless the photos may be shown."""
 
 import argparse
 import sys

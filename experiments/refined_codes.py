@@ -2,12 +2,12 @@
 
     python -m experiments.refined_codes MODEL DATA CODES.npz
 
-DATA is a data set in the layout of the README. MODEL's networks (a run, an export, "shipped") find
-the mask of each training photo; its face is then fitted from nothing, in all modes of the built-in
-face model, first by its landmarks, then by colours and likeness. Left out, and counted, are faces
-of which less than --kept of the rendering is seen, or whose landmarks are missed by more than
---missed percent of the outer-eye distance. Batches that are done lie beside CODES.npz, and are not
-done again.
+DATA is a data set in the layout of docs/training.md. MODEL's networks (a run, an export, "shipped")
+find the mask of each training photo; its face is then fitted from nothing, in all modes of the
+built-in face model, first by its landmarks, then by colours and likeness. Left out, and counted,
+are faces of which less than --kept of the rendering is seen, or whose landmarks are missed by more
+than --missed percent of the outer-eye distance. Batches that are done lie beside CODES.npz, and are
+not done again.
 """
 
 import argparse

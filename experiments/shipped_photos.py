@@ -3,7 +3,7 @@
     python -m experiments.shipped_photos PHOTOS PEOPLE PORTRAITS FOLDER
     focus-jax prepare FOLDER DATA
 
-PHOTOS is a data set in the layout of the README whose file names begin with their source
+PHOTOS is a data set in the layout of docs/training.md whose file names begin with their source
 (`fairface_0001.jpg`), of whose train_landmarks.csv the permitted rows are taken; its
 `val_landmarks.csv` is for the report only. PEOPLE is the Face Research Lab London Set with the
 Young Adult White Faces, as `focus_jax.evaluation.people` reads them: their training people, neutral

@@ -48,7 +48,8 @@ def of_photos(program: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         help="shipped (the default), the model of this package; the folder of a training run or of "
-        "an exported model; or none, which fits each face by gradient descent",
+        "an exported model; hf://OWNER/NAME[@REVISION] of a hub; or none, which fits each face by "
+        "gradient descent",
     )
     add_face_model(parser)
     add_landmarks(parser)

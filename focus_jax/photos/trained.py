@@ -49,10 +49,11 @@ class Model(NamedTuple):
 def load_model(path: str, face_model: str | None = None) -> Model:
     """The model in the folder of a training run or an export (see `weights.run`).
 
-    "shipped" is the one of this package, "none" one without networks, whose face model `face_model`
-    names ("builtin" unless told); of a trained one it is where its own face model has moved to. A
-    misfit.npz in the folder is the model's misfit prior. ValueError, in one sentence, for a folder
-    that holds no finished checkpoint.
+    "hf://OWNER/NAME@REVISION" is an export on a hub (`weights.hub`), "shipped" is the one of this
+    package, "none" one without networks, whose face model `face_model` names ("builtin" unless
+    told); of a trained one it is where its own face model has moved to. A misfit.npz in the folder
+    is the model's misfit prior. ValueError, in one sentence, for a folder that holds no finished
+    checkpoint.
     """
     if path == "none":
         return Model(

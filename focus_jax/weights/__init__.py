@@ -1,8 +1,8 @@
 """Weights of others, read into ours; ours kept as plain files; those of a run, read for use.
 
 Imports everything up to `forward`. Read this module (variables as a plain file), `run` (a trained
-model), `checkpoint` (the state of a training), `recognizer`, then `torch` with its readers
-`torch_file` and `onnx`, and `dlib`.
+model), `hub` (others', fetched), `checkpoint` (the state of a training), `recognizer`, then `torch`
+with its readers `torch_file` and `onnx`, and `dlib`.
 """
 
 import os

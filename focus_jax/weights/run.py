@@ -4,7 +4,7 @@ An exported model is a folder of `config.json` and of plain arrays: `encoder.saf
 `segmenter.safetensors` and `albedo_mean.safetensors`; and `face_model.npz` where it was trained
 with a face model that nothing else brings. `focus-jax weights export` makes one of a
 run; its networks are also what `config.init` starts from. `face_model.json` has the digest of the
-face model's file and, in a run, where it was.
+face model's file and, in a run, where it was. `hub` says what else an exported folder has.
 """
 
 import dataclasses
@@ -31,6 +31,7 @@ from focus_jax.rendering.render import Drawing
 from focus_jax.system.files import user_path, write_whole
 from focus_jax.system.sharding import is_first
 from focus_jax.types import Config, FaceModel
+from focus_jax.weights import hub
 from focus_jax.weights.recognizer import load_recognizer
 
 # The model that comes with the package; its MODEL_CARD.md says what it can do.
@@ -125,7 +126,12 @@ def _changed(folder: Path) -> str:
 
 
 def folder_of(name: str | Path) -> Path:
-    """The folder of a model: "shipped" is the one that comes with the package."""
+    """The folder of a model: "shipped" is the one that comes with the package.
+
+    What begins with "hf://" is fetched: ValueError, or ImportError, where it cannot be.
+    """
+    if hub.is_address(name):
+        return hub.fetch(str(name))
     return SHIPPED if str(name) == "shipped" else Path(name).expanduser()
 
 
@@ -173,10 +179,10 @@ def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
 
 
 def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
-    """An exported model, the newest checkpoint of a run, or "shipped".
+    """An exported model, also of a hub, the newest checkpoint of a run, or "shipped".
 
     `face_model` is the file of its face model, where that has moved. ValueError, in one
-    sentence, for a folder that holds neither.
+    sentence, for a folder that holds neither, or files that its checksums do not tell of.
     """
     workdir = folder_of(folder)
     path = workdir / "config.json"
@@ -186,6 +192,7 @@ def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
             f"{workdir} is not a trained model; give the folder of a training run (it holds "
             "config.json and checkpoints) or of an exported model (config.json and .safetensors)"
         )
+    hub.check_sums(workdir)
     config: Config = ConfigDict(_tuples(json.loads(path.read_text())))
     found, where = _find_face_model(workdir, config, face_model)
     networks = make_networks(config, found)
@@ -280,6 +287,8 @@ def export(workdir: str | Path, folder: Path, face_model: str | None = None) -> 
     for name, arrays in _exported(state).items():
         half = jax.tree.map(lambda x: np.asarray(x, np.float16), arrays)
         weights.save(folder / f"{name}.safetensors", half)
+    hub.write_card(folder, str(config.name))
+    hub.write_sums(folder)
     return sum((folder / f"{name}.safetensors").stat().st_size for name in EXPORTED)
 
 

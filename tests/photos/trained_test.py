@@ -121,6 +121,8 @@ def test_an_exported_model_is_the_run_without_its_optimizers(workdir, model, cro
     folder = tmp_path / "model"
     assert weights_main(["export", str(workdir), str(folder)]) == 0
     assert sorted(p.name for p in folder.iterdir()) == [
+        "README.md",
+        "SHA256SUMS",
         "albedo_mean.safetensors",
         "config.json",
         "encoder.safetensors",
@@ -145,6 +147,9 @@ def test_a_damaged_export_is_refused(workdir, tmp_path, capsys):
     assert weights_main(["export", str(workdir), str(tmp_path / "model")]) == 0
     path = tmp_path / "model" / "segmenter.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"segmenter\.safetensors is not .*SHA256SUMS"):
+        load_model(str(path.parent))
+    (path.parent / "SHA256SUMS").unlink()
     with pytest.raises(ValueError, match="is not a safetensors file"):
         load_model(str(path.parent))
 

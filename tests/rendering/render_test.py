@@ -1,4 +1,5 @@
 import functools
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,8 @@ def test_sharded_pictures_need_no_communication(backend):
         return jnp.sum(rendering.image * weights), rendering.image
 
     # The emitters that users have, and not those of conftest.py, whose rounding varies more.
-    loss = jax.jit(loss, compiler_options={"xla_cpu_use_fusion_emitters": True})
+    older = version("jaxlib").startswith("0.10.")  # of which conftest.py chooses others
+    loss = jax.jit(loss, compiler_options={"xla_cpu_use_fusion_emitters": True} if older else None)
     weights = jnp.ones((4, 1, 1, 1))
     (_, image), gradients = loss(*inputs, weights)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

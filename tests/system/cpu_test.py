@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -60,9 +61,10 @@ print(told, f.lower(jnp.zeros((32, 3000, 3))).compile().as_text())
 
 
 def test_xla_is_told_to_compile_sums_itself():
-    told, program = compiled_program("--xla_cpu_use_fusion_emitters=true")
-    if not told:
+    if not version("jaxlib").startswith("0.10."):
         pytest.skip("another jaxlib, whose flags are not known")
+    told, program = compiled_program("--xla_cpu_use_fusion_emitters=true")
+    assert told
     assert "ynn" not in program
 
 
