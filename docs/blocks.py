@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import skimage.data
-import skimage.io
+from PIL import Image
 
 FENCE = re.compile(
     r"(?:<!-- not run: (?P<reason>[^>]+) -->\n\n)?"
@@ -83,7 +83,7 @@ def main(pages: Sequence[str]) -> int:
         # Commands and pages share what they compile, as they do on a machine of one's own.
         os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{folder}/.programs"
         for name in ("photo.jpg", "one.jpg", "two.jpg"):
-            skimage.io.imsave(name, skimage.data.astronaut(), quality=95)
+            Image.fromarray(skimage.data.astronaut()).save(name, quality=95)
         for page, text in texts.items():
             names: dict[str, Any] = {"__name__": page}
             for block in blocks(text):

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-import reference  # noqa: E402
+import api  # noqa: E402
 
 project, author = "focus_jax", "The focus_jax authors"
 (release,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
@@ -24,10 +24,10 @@ html_show_sourcelink = False
 # Pages are Markdown, as GitHub shows it; a link to a heading is its words.
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
-nb_execution_mode = "off"  # the notebook runs whenever the site is built
+nb_execution_mode = "force"  # the notebook runs whenever the site is built
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1200  # a cell, on a busy machine
 nb_merge_streams = True
 
 # The reference, made of the sources.
-reference.write(Path(__file__).parent / "_api")
+api.write(Path(__file__).parent / "_api")

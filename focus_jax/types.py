@@ -15,6 +15,10 @@ Images are float32 in [0, 1], RGB, channels last; pixel centres lie at integer c
 are those of the face model, millimetres unless its `units` say otherwise.
 """
 
+# Strict but for what Flax and Optax leave untyped:
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportMissingTypeStubs=false
+
 from typing import Any, NamedTuple
 
 import jax
@@ -108,8 +112,8 @@ class TrainState:
     """Everything a run must remember, for both networks; one checkpoint holds it whole."""
 
     step: Int[Array, ""]
-    encoder: dict  # Flax variables: params, batch_stats
-    segmenter: dict
+    encoder: dict[str, Any]  # Flax variables: params, batch_stats
+    segmenter: dict[str, Any]
     encoder_optimizer: optax.OptState
     segmenter_optimizer: optax.OptState
     albedo_mean: Float[Array, "v 3"]  # the face model's, or corrected (`mean_albedo`)
