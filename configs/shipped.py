@@ -69,8 +69,6 @@ def _further(c: ConfigDict) -> None:
     for name in EXPORTED:
         c.init[name] = str(SHIPPED / f"{name}.safetensors")
     smoke = c.schedule.joint < 100
-    c.data.synthetic = 4 if smoke else 2500
-    c.data.versions = 6
     c.schedule.update(renderings=4 if smoke else 2400, warmup=0, initialisation=0)
     if not smoke:
         c.schedule.update(joint=2100, period=700, segmenter_steps=200)
