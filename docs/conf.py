@@ -20,6 +20,8 @@ suppress_warnings = ["ref.python"]  # a name of two modules, in annotations
 html_theme = "furo"
 html_title = f"focus_jax {release}"
 html_show_sourcelink = False
+html_static_path, html_css_files = ["_static"], ["wide.css"]
+toc_object_entries_show_parents = "hide"
 
 # Pages are Markdown, as GitHub shows it; a link to a heading is its words.
 myst_heading_anchors = 3
@@ -28,6 +30,7 @@ nb_execution_mode = "force"  # the notebook runs whenever the site is built
 nb_execution_raise_on_error = True
 nb_execution_timeout = 1200  # a cell, on a busy machine
 nb_merge_streams = True
+nb_output_stderr = "remove"  # Warp's line on a machine without a GPU
 
 # The reference, made of the sources.
 api.write(Path(__file__).parent / "_api")

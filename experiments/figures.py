@@ -102,7 +102,7 @@ def portraits(model: Model, batch: Batch) -> np.ndarray:
 
 
 def stages(model: Model, batch: Batch) -> np.ndarray:
-    """A row a photo, a column a stage, with their names above."""
+    """A column a stage, their names above, a row a photo; half of the stages, then the rest."""
     code = inference.find_codes(model, batch).code
     found = inference.show(model, batch, code)
     size = batch.image.shape[1]
@@ -126,9 +126,16 @@ def stages(model: Model, batch: Batch) -> np.ndarray:
         "light": on_paper(*draw(model, code, colours=grey)),
         "rendering": on_paper(shown, coverage),
         "over the photo": pictures.overlay(photo, shown, coverage),
+        "turned": on_paper(*draw(model, code, pose=code.pose.at[:, 1].add(TURN))),
         "Eq. 10": resized(np.asarray(robust), 224),
         "mask": resized(np.asarray(found.mask), 224),
     }
+    names = list(columns)
+    halves = (names[: len(names) // 2], names[len(names) // 2 :])
+    return np.concatenate([_titled({name: columns[name] for name in half}) for half in halves])
+
+
+def _titled(columns: dict[str, np.ndarray]) -> np.ndarray:
     body = pictures.grid(list(columns.values()), side=SIDE)
     width = body.shape[1] // len(columns)
     titles = Image.new("RGB", (body.shape[1], 24), "white")
