@@ -83,6 +83,12 @@ def test_links_of_the_repositorys_pages_lead_somewhere(tmp_path):
     assert [line.split(": ")[1] for line in links.broken(tmp_path / "b.html")] == ["gone.png"]
 
 
+def test_every_page_is_in_the_table_of_contents():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^([a-z_0-9/]+)$", index, re.MULTILINE))
+    assert {path.stem for path in ROOT.glob("docs/*.md")} - {"index"} <= listed
+
+
 def test_the_reference_has_every_public_name(tmp_path):
     api.write(tmp_path)
     pages = "\n".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.md"))
