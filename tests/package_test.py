@@ -34,6 +34,16 @@ def test_looking_at_photos_loads_nothing_of_training():
     assert done.stdout.strip() == "[]"
 
 
+def test_what_only_unix_has_is_not_needed_to_import():
+    code = (
+        "import os, sys; os.__dict__.pop('sched_getaffinity', None); del os.getuid\n"
+        "sys.modules.update(dict.fromkeys(['fcntl', 'resource', 'pwd', 'grp', 'termios']))\n"
+        "import focus_jax.main, focus_jax.photos.api, focus_jax.commands.reconstruct"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", dir(focus_jax))
 def test_every_public_name_is_there(name):
     assert getattr(focus_jax, name) is not None

@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import fcntl
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from focus_jax.data.records import IN_MEMORY, open_records, size_of, write_records
+from focus_jax.system import files
 
 log = logging.getLogger(__name__)
 
@@ -136,5 +136,8 @@ def _alone(folder: Path) -> Iterator[None]:
     """One process at a time: runs of a sweep, or the processes of one run, share their cache."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(folder.name + ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it when the process dies
+        try:
+            files.lock(file)  # the system lets go of it when the process dies
+        except OSError:  # a file system or a system without locks
+            log.warning("%s cannot be locked; start one run at a time with it", folder)
         yield

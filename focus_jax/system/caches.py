@@ -54,6 +54,8 @@ def _problem(wanted: str | Path) -> str | None:
 @functools.cache
 def _temporary() -> Path:
     """A folder that nobody else can write: programs are run from it."""
+    if not hasattr(os, "getuid"):  # Windows
+        return Path(tempfile.mkdtemp(prefix="focus_jax-"))
     place = Path(tempfile.gettempdir()) / f"focus_jax-{os.getuid()}"
     try:
         place.mkdir(mode=0o700, exist_ok=True)

@@ -1,7 +1,6 @@
 """One orbax checkpoint holds the state of both networks and the place in the data."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import jax
 import orbax.checkpoint as ocp
 
+from focus_jax.system import files
 from focus_jax.system.files import write_whole
 from focus_jax.system.sharding import is_first, wait_for_all
 from focus_jax.types import Config, TrainState
@@ -222,12 +222,12 @@ def alone_in(workdir: Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(file, wait=False)
         except BlockingIOError:
             raise ValueError(
                 f"another run is working in {workdir}; wait for its end, or give another --workdir"
             ) from None
-        except OSError:  # a file system without locks
+        except OSError:  # a file system or a system without locks
             log.warning("%s cannot be locked; start one run at a time in it", workdir)
         yield
 
