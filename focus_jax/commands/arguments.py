@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
     except OSError as error:
         print(f"error: {process.explain(error, out)}", file=sys.stderr)
         return 1
-    except ValueError as error:
+    except (ValueError, ImportError) as error:  # the latter of an extra that is not installed
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(summary.line())

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from focus_jax import commands
 from focus_jax.weights import hub
 from focus_jax.weights.run import load_trained
 
@@ -69,10 +70,14 @@ def test_what_is_no_address_is_said(address):
         load_trained(address)
 
 
-def test_without_the_client_a_sentence_says_what_to_install(monkeypatch):
+def test_without_the_client_a_sentence_says_what_to_install(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"pip install .focus_jax\[hub\]"):
         load_trained("hf://owner/absent")
+    (tmp_path / "a.png").write_bytes(b"a photo")
+    words = ["segment", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
+    assert commands.main([*words, "--model", "hf://owner/absent"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: hf://owner/absent needs")
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
