@@ -48,7 +48,7 @@ def _section(module: str) -> Iterator[str]:
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    yield f"## focus_jax.{module}\n"
+    yield f"## {module}\n"
     yield f"{ast.get_docstring(tree) or ''}\n"
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_":
