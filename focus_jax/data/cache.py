@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from focus_jax.data.records import IN_MEMORY, open_records, size_of, write_records
-from focus_jax.system import files
+from focus_jax.system import locks
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def _alone(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(folder.name + ".lock").open("w") as file:
         try:
-            files.lock(file)  # the system lets go of it when the process dies
+            locks.lock(file)  # the system lets go of it when the process dies
         except OSError:  # a file system or a system without locks
             log.warning("%s cannot be locked; start one run at a time with it", folder)
         yield

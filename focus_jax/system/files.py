@@ -3,12 +3,6 @@
 import os
 import re
 from pathlib import Path
-from typing import IO
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
 
 # A suffix has a letter: what is behind the last dot of `frame.000001` is not one.
 _SUFFIX = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{1,5}$")
@@ -40,14 +34,3 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
-
-
-def lock(file: IO[str], *, wait: bool = True) -> None:
-    """Hold an open file for this process alone, until it is closed or the process dies.
-
-    BlockingIOError where another holds it and this one shall not `wait`; OSError where files
-    cannot be locked.
-    """
-    if fcntl is None:
-        raise OSError("this system does not lock files so")
-    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

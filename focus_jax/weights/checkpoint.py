@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import jax
 import orbax.checkpoint as ocp
 
-from focus_jax.system import files
+from focus_jax.system import locks
 from focus_jax.system.files import write_whole
 from focus_jax.system.sharding import is_first, wait_for_all
 from focus_jax.types import Config, TrainState
@@ -222,7 +222,7 @@ def alone_in(workdir: Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "lock").open("w") as file:
         try:
-            files.lock(file, wait=False)
+            locks.lock(file, wait=False)
         except BlockingIOError:
             raise ValueError(
                 f"another run is working in {workdir}; wait for its end, or give another --workdir"

@@ -2,23 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from focus_jax.system import files
 from focus_jax.system.files import bare, user_path, with_end
-
-
-def test_a_lock_is_held_until_its_file_is_closed(tmp_path):
-    with (tmp_path / "lock").open("w") as one, (tmp_path / "lock").open("w") as other:
-        files.lock(one, wait=False)
-        with pytest.raises(BlockingIOError):
-            files.lock(other, wait=False)
-        one.close()
-        files.lock(other, wait=False)
-
-
-def test_a_system_without_locks_is_an_os_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "fcntl", None)
-    with (tmp_path / "lock").open("w") as file, pytest.raises(OSError, match="does not lock"):
-        files.lock(file)
 
 
 @pytest.mark.parametrize(
