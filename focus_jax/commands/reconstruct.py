@@ -35,6 +35,14 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
         + "; ".join(f"{kind} ({files})" for kind, files in results.KINDS.items()),
     )
     parser.add_argument(
+        "--export",
+        default="",
+        metavar="KIND,...",
+        help="written beside what --write says: "
+        + "; ".join(f"{kind} ({results.KINDS[kind]})" for kind in results.EXPORTS)
+        + "; flame=FILE (flame.npz: the face in FLAME's parameters, of which FILE is your own)",
+    )
+    parser.add_argument(
         "--video-codec",
         choices=tuple(CODECS),
         default="vp8",
@@ -45,7 +53,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
 
 
 def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summary:
-    write = results.kinds(arguments.write.split(","))
+    exported, heads = results.exports(arguments.export)
+    write = results.kinds([*arguments.write.split(","), *exported])
     check_names(found, out)
     model, steps = common.model_and_steps(arguments)
     if model.networks is None:
@@ -55,7 +64,7 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
             file=sys.stderr,
         )
     settings = process.settings(model, steps, arguments.landmarks)
-    settings["write"] = sorted(write)
+    settings["write"] = sorted(write) + sorted(f"{kind}={path}" for kind, path in heads.items())
     if process.claim_folder(out, settings, resume=arguments.resume, overwrite=arguments.overwrite):
         clear_all(out)
     return reconstruct_files(
@@ -68,4 +77,5 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         resume=arguments.resume,
         codec=arguments.video_codec,
         write=write,
+        heads=heads,
     )

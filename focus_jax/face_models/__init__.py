@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int
 
 from focus_jax.face_models import npz
 from focus_jax.system import content
@@ -107,14 +108,20 @@ def _builtin() -> FaceModel:
 
 def lender() -> FaceModel:
     """What of the built-in face others borrow from: what is seen of it with the mouth closed."""
-    model = _builtin()
+    return closed(_builtin())[0]
+
+
+def closed(model: FaceModel) -> tuple[FaceModel, Int[np.ndarray, "k"]]:
+    """A face model without the inside of the mouth, and which of its vertices are left."""
     inside = np.isin(model.region, [REGIONS.index(name) for name in ("teeth", "gums", "mouth")])
-    triangles = model.triangles[~inside[model.triangles].any(axis=1)]
-    kept = np.unique(np.concatenate([triangles.ravel(), model.landmark_vertices.ravel()]))
+    triangles = np.asarray(model.triangles)[~inside[np.asarray(model.triangles)].any(axis=1)]
+    corners = np.asarray(model.landmark_vertices)
+    kept = np.unique(np.concatenate([triangles.ravel(), corners.ravel()]))
     fields = ("shape_mean", "identity_basis", "expression_basis", "albedo_mean", "albedo_basis")
-    return dataclasses.replace(
+    outer = dataclasses.replace(
         model,
-        **{name: getattr(model, name)[kept] for name in (*fields, "region", "uv")},
+        **{name: np.asarray(getattr(model, name))[kept] for name in (*fields, "region", "uv")},
         triangles=np.searchsorted(kept, triangles),
-        landmark_vertices=np.searchsorted(kept, model.landmark_vertices),
+        landmark_vertices=np.searchsorted(kept, corners),
     )
+    return outer, kept

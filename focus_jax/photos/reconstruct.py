@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +59,16 @@ def reconstruct_files(
     resume: bool = False,
     codec: str = "vp8",
     write: Iterable[str] = results.WRITTEN,
+    heads: Mapping[str, Path] | None = None,
 ) -> process.Summary:
     """Write OUT/NAME/NUMBER/ for every face of the photos, OUT/NAME/ of each video, and the page.
 
-    `steps` are those of refinement, `codec` is of videos, `write` of `results.KINDS`. With `resume`
-    files that are done are passed over; what was there of others is replaced. A file that fails is
-    skipped and counted. ValueError for what cannot be written, OSError where results cannot be.
+    `steps` are those of refinement, `codec` is of videos, `write` of `results.KINDS`, `heads` as
+    for `results.share`. With `resume` files that are done are passed over; what was there of others
+    is replaced. A file that fails is skipped and counted. ValueError for what cannot be written,
+    OSError where results cannot be.
     """
-    shared = results.share(model, write)
+    shared = results.share(model, write, heads)
     counts: Counter[str] = Counter()
     stale = {p.name for p in found.photos + found.videos if not _done(out, p, resume)}
 

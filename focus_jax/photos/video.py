@@ -24,7 +24,7 @@ from focus_jax.photos import masks, results, tracking
 from focus_jax.photos.inference import Inference, find_codes, show
 from focus_jax.photos.tracking import SMOOTH_CODES, Seen, Track, bridge, over_time
 from focus_jax.photos.trained import Model, make_batch
-from focus_jax.photos.video_files import Count, Writer, count_frames, frames
+from focus_jax.photos.video_files import Count, Writer, count_frames, frame_rate, frames
 from focus_jax.types import FaceCode
 
 # A frame without a face costs several times what one with a face does, and whoever comes stays.
@@ -220,8 +220,12 @@ def reconstruct_video(
         (folder / "track.jsonl").open("w") as lines,
         Writer(folder / "overlay", codec, path) as video,
     ):
-        best = _draw(path, name, shared, track, codes, encoded, clip, batch_size, lines, video)
-    results.write_face(folder / "0", name, *best, shared)
+        cameras, best = _draw(
+            path, name, shared, track, codes, encoded, clip, batch_size, lines, video
+        )
+    numbers = results.write_face(folder / "0", name, *best, shared)
+    shown, moving = (best[0], numbers, best[2], shared), np.asarray(codes.expression)
+    results.write_track(folder, *shown, moving, cameras, track.frames, frame_rate(path))
     return clip
 
 
@@ -236,9 +240,9 @@ def _draw(
     batch_size: int,
     lines: Any,
     video: Writer,
-) -> tuple[np.ndarray, Face, Inference]:
-    """Draw every frame and write its numbers; returns the frame that is most to be trusted."""
-    model = shared.model
+) -> tuple[list[dict[str, Any]], tuple[np.ndarray, Face, Inference]]:
+    """Draw every frame and write its numbers; returns all cameras and the best frame."""
+    model, cameras = shared.model, []
     best: tuple[float, np.ndarray, Face, Inference] | None = None
     stream = iter(tqdm(frames(path), desc="drawing", unit="frame", total=clip.frames.read))
     for places, pictures, faces, batch in _batches(path, track, model, batch_size):
@@ -249,6 +253,7 @@ def _draw(
                 encoded=encoded[place]
             )
             numbers = results.describe(name, face, one, model, picture.shape)
+            cameras.append(numbers["camera"])
             lines.write(json.dumps({"frame": int(track.frames[place]), **numbers}) + "\n")
             for number, frame in stream:
                 if number == track.frames[place]:
@@ -261,4 +266,4 @@ def _draw(
     for _, frame in stream:
         video.write(frame)
     assert best is not None  # a track is never empty
-    return best[1:]
+    return cameras, best[1:]

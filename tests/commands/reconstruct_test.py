@@ -15,7 +15,7 @@ import trimesh
 from focus_jax.commands import arguments as common
 from focus_jax.commands import reconstruct, segment
 from focus_jax.face_models import load_face_model
-from focus_jax.photos import inference, process, results
+from focus_jax.photos import inference, maps, process, results
 from focus_jax.photos import trained as trained_module
 from focus_jax.rendering import camera, morphable
 
@@ -92,6 +92,8 @@ FILES = {
     "ply": {"fitted.ply", "neutral.ply"},
     "pictures": {"overlay.jpg", "strip.jpg"},
     "page": {"view.js", "strip.jpg"},
+    "arkit": {"arkit.json", "arkit.csv", "arkit.glb"},
+    "maps": {f"{name}.png" for name in (*maps.SCALES, "normals")},
 }
 
 
