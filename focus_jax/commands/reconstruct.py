@@ -40,7 +40,14 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
         metavar="KIND,...",
         help="written beside what --write says: "
         + "; ".join(f"{kind} ({results.KINDS[kind]})" for kind in results.EXPORTS)
-        + "; flame=FILE (flame.npz: the face in FLAME's parameters, of which FILE is your own)",
+        + "; flame=FILE or gnm=FILE (flame.npz, gnm.npz: the face in the parameters of that head, "
+        "of which FILE is your own)",
+    )
+    parser.add_argument(
+        "--same-person",
+        action="store_true",
+        help="the photos of a folder, or those that are named, are one person's: one identity and "
+        "albedo, and DIR/person.glb with the texture of all",
     )
     parser.add_argument(
         "--video-codec",
@@ -56,6 +63,8 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
     exported, heads = results.exports(arguments.export)
     write = results.kinds([*arguments.write.split(","), *exported])
     check_names(found, out)
+    if arguments.same_person and found.videos:
+        raise ValueError("--same-person is of photos; of a video one person is followed anyway")
     model, steps = common.model_and_steps(arguments)
     if model.networks is None:
         print(
@@ -65,6 +74,8 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         )
     settings = process.settings(model, steps, arguments.landmarks)
     settings["write"] = sorted(write) + sorted(f"{kind}={path}" for kind, path in heads.items())
+    if arguments.same_person:
+        settings["same_person"] = True
     if process.claim_folder(out, settings, resume=arguments.resume, overwrite=arguments.overwrite):
         clear_all(out)
     return reconstruct_files(
@@ -78,4 +89,5 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         codec=arguments.video_codec,
         write=write,
         heads=heads,
+        same_person=arguments.same_person,
     )

@@ -21,6 +21,7 @@ from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import export, process, results, trained
 from focus_jax.photos.inference import Inference, infer_masks
 from focus_jax.photos.masks import joined_masks, photo_masks
+from focus_jax.photos.same_person import process_people
 from focus_jax.photos.trained import Model, load_model
 from focus_jax.system.command import keep_programs
 from focus_jax.types import FaceCode
@@ -100,6 +101,7 @@ def reconstruct(
     refine: int | None = None,
     landmarks: str = DEFAULT,
     batch_size: int = 8,
+    same_person: bool = False,
 ) -> list[FittedFace]:
     """All faces of a photo or of several, in the order of the photos, the largest face first.
 
@@ -107,6 +109,8 @@ def reconstruct(
     training run, "none" (no network: each face is fitted by 100 steps unless told otherwise), or
     what `load_model` gave, which saves loading it again. `refine` is the
     number of steps of gradient descent on each face, `landmarks` as for the commands.
+
+    With `same_person` all photos are one person's: a face of each, with one identity and albedo.
 
     A photo without a face gives none. ValueError, in one sentence, for settings that cannot work
     and for a photo that cannot be read; of several photos those are left out, with a warning.
@@ -119,7 +123,8 @@ def reconstruct(
         name = given[number].name
         found.extend(_fitted(number, name, image, *pair, loaded, shared) for pair in pairs)
 
-    _process(given, loaded, take, refine=refine, landmarks=landmarks, batch_size=batch_size)
+    options: dict[str, Any] = {"refine": refine, "landmarks": landmarks, "batch_size": batch_size}
+    _process(given, loaded, take, **options, same_person=same_person)
     return sorted(found, key=lambda face: (face.photo, face.number))
 
 
@@ -220,6 +225,7 @@ def _process(
     landmarks: str,
     batch_size: int,
     look: process.Look | None = None,
+    same_person: bool = False,
 ) -> dict[int, tuple[int, ...]]:
     """Give each photo with faces to `take`; sizes of the others that can be read. ValueError."""
     if (refine or 0) < 0 or batch_size < 1:
@@ -234,16 +240,16 @@ def _process(
 
     if refine is None:
         refine = trained.UNTRAINED_STEPS if model.networks is None else 0
-    skipped = process.process(
-        [g.photo for g in given],
-        model,
-        source,
-        lambda photo, image, pairs: take(int(photo.name), image, pairs),
-        steps=refine,
-        batch_size=batch_size,
-        progress=False,
-        look=look,
-    ).skipped
+    photos = [g.photo for g in given], model, source
+    options: dict[str, Any] = {"steps": refine, "batch_size": batch_size, "progress": False}
+
+    def write(photo: Photo, image: np.ndarray, pairs: Pairs) -> None:
+        take(int(photo.name), image, pairs)
+
+    if same_person:
+        skipped = process_people(*photos, write, **options).skipped
+    else:
+        skipped = process.process(*photos, write, **options, look=look).skipped
     problems, empty = [], {}
     for text in skipped:
         number, _, reason = text.partition(" (")

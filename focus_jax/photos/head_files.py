@@ -7,6 +7,10 @@ Both say where the head is in the photo's camera: metres, y up, the camera at th
 flame.npz has the keys of VHAP and GaussianAvatars: `shape [300]`, `expr [n 100]`, `rotation [n 3]`,
 `neck_pose [n 3]`, `jaw_pose [n 3]`, `eyes_pose [n 6]` (left, right), `translation [n 3]` and
 `static_offset [1 v 3]`, which is 0. Rotations are axis-angle; the neck is not told by a face.
+
+gnm.npz has the arguments of GNM's own function: `identity [253]`, `expression [n 383]`,
+`rotations [n 4 3]` (neck, which turns the whole head; head, which stays; left eye, right eye) and
+`translation [n 3]`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,11 +20,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from focus_jax.face_models import closed, flame
+from focus_jax.face_models import closed, flame, gnm
 from focus_jax.photos import head_fit
 from focus_jax.types import FaceModel
 
-FLAME = head_fit.Joints(free=(0, flame.JAW), eyes=(3, 4))
+HEADS = {"flame": flame, "gnm": gnm}
+JOINTS = {
+    "flame": head_fit.Joints(free=(0, flame.JAW), eyes=(3, 4)),
+    "gnm": head_fit.Joints(free=(0,), eyes=(2, 3)),  # the mouth opens by expressions
+}
 FLIP = np.array([1.0, -1.0, -1.0])  # a camera's y points down
 
 
@@ -31,14 +39,12 @@ def bind(kind: str, path: Path, face_model: FaceModel) -> head_fit.Bound:
     """
     if face_model.units != "mm":
         raise ValueError(f"--export {kind} needs a face model in mm; this is in {face_model.units}")
-    if not flame.recognizes(path):
-        raise ValueError(f"{path} is not FLAME's file")
-    head = flame.read_head(path)
-    placed, landmarks = flame.place(path, head, closed(face_model)[0])
-    return head_fit.bind(head, placed, landmarks, face_model, FLAME)
-
-
-HEADS = ("flame",)
+    reader = HEADS[kind]
+    if not reader.recognizes(path):
+        raise ValueError(f"{path} is not {kind.upper()}'s file")
+    head = reader.read_head(path)
+    placed, landmarks = reader.place(path, head, closed(face_model)[0])
+    return head_fit.bind(head, placed, landmarks, face_model, JOINTS[kind])
 
 
 def write(
@@ -59,8 +65,15 @@ def write(
     rotation = np.array([camera["R"] for camera in cameras]) * FLIP[:, None]
     translation = np.array([camera["t"] for camera in cameras]) * FLIP
     found = head_fit.fit(bound, neutral, vertices, rotation, translation)
-    turns = found.rotations.astype(np.float32)
-    arrays = {
+    arrays = {"flame": _flame, "gnm": _gnm}[kind](found, bound)
+    matrices = np.array([camera["K"] for camera in cameras], np.float32)
+    about = {"K": matrices, "size": np.array(size), "frames": frames, "error": found.error}
+    np.savez_compressed(folder / f"{kind}.npz", **arrays, **about)
+
+
+def _flame(found: head_fit.Fit, bound: head_fit.Bound) -> dict[str, np.ndarray]:
+    turns = found.rotations
+    return {
         "shape": found.identity,
         "expr": found.expression,
         "rotation": turns[:, 0],
@@ -70,6 +83,13 @@ def write(
         "translation": found.translation / 1000,
         "static_offset": np.zeros((1, *np.shape(bound.whole.template)), np.float32),
     }
-    matrices = np.array([camera["K"] for camera in cameras], np.float32)
-    about = {"K": matrices, "size": np.array(size), "frames": frames, "error": found.error}
-    np.savez_compressed(folder / f"{kind}.npz", **arrays, **about)
+
+
+def _gnm(found: head_fit.Fit, bound: head_fit.Bound) -> dict[str, np.ndarray]:
+    del bound
+    return {
+        "identity": found.identity,
+        "expression": found.expression,
+        "rotations": found.rotations,
+        "translation": found.translation / 1000,
+    }

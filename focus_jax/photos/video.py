@@ -86,9 +86,7 @@ def _seen(path: Path, source: Source, model: Model) -> tuple[dict[int, Detection
     seen, numbers = [], []
     for number, frame, there in searched(_finding(path), lambda frame: source(frame, path)):
         numbers.append(number)
-        faces = [
-            Seen(number, f.detection, _features(model, f)) for f in _align(model, frame, there)
-        ]
+        faces = [Seen(number, f.detection, features(model, f)) for f in _align(model, frame, there)]
         if faces:
             seen.append(faces)
     if not seen:
@@ -127,7 +125,7 @@ def _align(
     return align_faces(frame, found, model.record_size, **options)
 
 
-def _features(model: Model, face: Face) -> np.ndarray:
+def features(model: Model, face: Face) -> np.ndarray:
     """What the recognizer makes of a face; of unit length."""
     kind = model.networks.recognizer if model.networks else "dlib"
     image = face.crop[None].astype(np.float32) / 255

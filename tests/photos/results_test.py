@@ -56,7 +56,7 @@ def test_exports_are_kinds_and_files_of_heads(tmp_path):
     wrong = {
         "flame": "needs that head's own file: flame=FILE",
         "flame=nowhere.pkl": r"there is no file nowhere\.pkl for --export flame",
-        "obj": "there is no 'obj' to export; there are arkit, maps, flame=FILE",
+        "obj": "there is no 'obj' to export; there are arkit, maps, flame=FILE, gnm=FILE",
         "arkit=5": "there is no 'arkit=5'",
     }
     for text, message in wrong.items():
