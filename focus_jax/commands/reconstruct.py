@@ -13,7 +13,7 @@ from pathlib import Path
 from focus_jax.commands import arguments as common
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Found
-from focus_jax.photos import process, results
+from focus_jax.photos import process, results, sound
 from focus_jax.photos.reconstruct import check_names, clear_all, reconstruct_files
 from focus_jax.photos.video_files import CODECS
 
@@ -65,6 +65,10 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
     check_names(found, out)
     if arguments.same_person and found.videos:
         raise ValueError("--same-person is of photos; of a video one person is followed anyway")
+    if found.videos and not sound.installed():
+        print(
+            'overlays will be silent: sound needs `pip install "focus_jax[sound]"`', file=sys.stderr
+        )
     model, steps = common.model_and_steps(arguments)
     if model.networks is None:
         print(

@@ -15,16 +15,17 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax.data.align import invert_transform, turn_needed
+from focus_jax.data.align import invert_transform, transform_points, turn_needed
 from focus_jax.data.faces import Face, align_faces
 from focus_jax.data.landmark_files import FileSource
 from focus_jax.data.landmarks import Detection, Source
 from focus_jax.networks import recognizer
-from focus_jax.photos import masks, results, tracking
+from focus_jax.photos import confidence, masks, results, sound, tracking
 from focus_jax.photos.inference import Inference, find_codes, show
 from focus_jax.photos.tracking import SMOOTH_CODES, Seen, Track, bridge, over_time
 from focus_jax.photos.trained import Model, make_batch
 from focus_jax.photos.video_files import Count, Writer, count_frames, frame_rate, frames
+from focus_jax.rendering import camera
 from focus_jax.types import FaceCode
 
 # A frame without a face costs several times what one with a face does, and whoever comes stays.
@@ -162,14 +163,34 @@ def _rows_of(code: FaceCode, which: Any) -> FaceCode:
     return jax.tree.map(lambda x: x[which], code)
 
 
-def steady(code: FaceCode, track: Track) -> FaceCode:
+def trusted(
+    model: Model, code: FaceCode, encoded: list[np.ndarray | None], faces: list[Face]
+) -> list[float]:
+    """How far each frame's code is to be trusted, see `confidence`; 0 where nothing was seen."""
+    face_model = model.face_model
+    corners = np.asarray(face_model.shape_mean)[np.asarray(face_model.landmark_vertices)]
+    mean = (corners * np.asarray(face_model.landmark_weights)[..., None]).sum(1)
+    rotations = np.asarray(camera.extrinsics(code.pose)[0])
+    found = []
+    for face, own, rotation in zip(faces, encoded, rotations, strict=True):
+        marks = transform_points(masks.fine_transform(face), face.detection.landmarks)
+        agreement = None if own is None else confidence.landmark_error(own, marks)
+        turned = confidence.turn(rotation, mean, face.detection.landmarks)
+        score = face.detection.score
+        about = {"visible": 1.0, "agreement": agreement, "score": score, "turned": turned}
+        found.append(confidence.confidence(**about))
+    return found
+
+
+def steady(code: FaceCode, track: Track, trust: np.ndarray) -> FaceCode:
     """Codes of one person, a row a frame: one shape and tone, the rest smoothed over time.
 
-    The detector's score says how much each frame counts for the person; bridged frames count
-    nothing.
+    Shape and tone are of the better half of the frames by `trust [n]`, `trusted`; bridged frames
+    count nothing.
     """
-    seen = track.scores > 0
-    weights = (track.scores * seen / track.scores[seen].sum())[:, None]
+    seen = (track.scores > 0) & (trust >= np.median(trust[track.scores > 0]))
+    weights = np.maximum(trust, 1e-6) * seen
+    weights = (weights / weights.sum())[:, None]
 
     def one(values: np.ndarray) -> np.ndarray:
         return np.broadcast_to((weights * values).sum(0), values.shape).astype(values.dtype)
@@ -203,7 +224,8 @@ def reconstruct_video(
     track, clip = find_track(path, source, model)
     parts: list[FaceCode] = []
     encoded: list[np.ndarray | None] = []  # landmarks, a row a frame of the track
-    for places, _, _, batch in tqdm(
+    trust: list[float] = []
+    for places, _, faces, batch in tqdm(
         _batches(path, track, model, batch_size), desc="fitting", unit="batch"
     ):
         found = jax.device_get(find_codes(model, batch, steps))
@@ -211,7 +233,8 @@ def reconstruct_video(
         encoded += (
             [None] * len(places) if found.encoded is None else list(found.encoded)[: len(places)]
         )
-    codes = steady(jax.tree.map(lambda *x: np.concatenate(x), *parts), track)
+        trust += trusted(model, parts[-1], encoded[-len(places) :], faces)
+    codes = steady(jax.tree.map(lambda *x: np.concatenate(x), *parts), track, np.array(trust))
 
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -221,6 +244,8 @@ def reconstruct_video(
         cameras, best = _draw(
             path, name, shared, track, codes, encoded, clip, batch_size, lines, video
         )
+    if sound.installed():
+        sound.add_sound(video.path, path)
     numbers = results.write_face(folder / "0", name, *best, shared)
     shown, moving = (best[0], numbers, best[2], shared), np.asarray(codes.expression)
     results.write_track(folder, *shown, moving, cameras, track.frames, frame_rate(path))
