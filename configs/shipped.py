@@ -8,7 +8,8 @@
     focus-jax weights export runs/shipped focus_jax/weights/shipped
 
 `focus_jax/weights/shipped/MODEL_CARD.md` says what came of it. With the argument `further` both
-networks of the shipped model go on learning. `smoke` is short.
+networks of the shipped model go on learning, from codes that are made anew with it: they are better
+than those which it learnt from. `smoke` is short.
 """
 
 from ml_collections import ConfigDict
@@ -64,12 +65,14 @@ def get_config(arguments: str = "") -> ConfigDict:
 
 
 def _further(c: ConfigDict) -> None:
-    """From the networks that come along: colours above all, and the masks that go with them."""
+    """From the networks that come along, with codes that were made with them."""
     for name in EXPORTED:
         c.init[name] = str(SHIPPED / f"{name}.safetensors")
-    steps = min(c.schedule.joint, 700)
-    c.schedule.update(renderings=0, warmup=0, initialisation=0, joint=steps)
-    c.schedule.update(period=550, segmenter_steps=150)
-    c.losses.photometric, c.losses.coefficients = 2.0, 0.2
-    c.rates.autoencoder.update(rate=3e-4, decay=0.8, every=150)
-    c.rates.segmenter.update(rate=5e-4, decay=0.7, every=100)
+    smoke = c.schedule.joint < 100
+    c.schedule.update(renderings=4 if smoke else 2400, warmup=0, initialisation=0)
+    if not smoke:
+        c.schedule.update(joint=2100, period=700, segmenter_steps=200)
+    c.losses.photometric, c.losses.coefficients = 1.5, 1.0
+    c.rates.initialisation.update(rate=7e-4, decay=0.7, every=500)
+    c.rates.autoencoder.update(rate=4e-4, decay=0.75, every=300)
+    c.rates.segmenter.update(rate=5e-4, decay=0.7, every=150)

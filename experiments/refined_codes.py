@@ -2,12 +2,12 @@
 
     python -m experiments.refined_codes MODEL DATA CODES.npz
 
-DATA is a data set in the layout of the README. MODEL's networks (a run, an export, "shipped") find
-the mask of each training photo; its face is then fitted from nothing, in all modes of the built-in
-face model, first by its landmarks, then by colours and likeness. Left out, and counted, are faces
-of which less than --kept of the rendering is seen, or whose landmarks are missed by more than
---missed percent of the outer-eye distance. Batches that are done lie beside CODES.npz, and are not
-done again.
+DATA is a data set in the layout of the README. Each training photo is fitted as `focus-jax
+reconstruct --refine STEPS --model MODEL` does it, MODEL being a run, an export, "shipped", or
+"none" where there are no networks yet. An encoder that has learnt from such codes begins nearer to
+them, so that codes made with it are better again. Left out, and counted, are faces of which less
+than --kept of the rendering is seen, or whose landmarks are missed by more than --missed percent of
+the outer-eye distance. Batches that are done lie beside CODES.npz, and are not done again.
 """
 
 import argparse
@@ -16,23 +16,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax import forward
 from focus_jax.data.augment import crop
 from focus_jax.data.dense_landmarks import unknown
 from focus_jax.data.photos import photo_records
 from focus_jax.evaluation.photometric import landmark_error
-from focus_jax.face_models import load_face_model
-from focus_jax.photos.refine import freed, refine, start, write_freed
-from focus_jax.photos.trained import UNTRAINED, Model, load_model, make_batch
-from focus_jax.types import FaceModel
+from focus_jax.photos.inference import FINE, find_codes, show
+from focus_jax.photos.trained import Model, load_model, make_batch
 
 BATCH = 16
-START = 20  # steps of rough colours
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fitted(model: Model, data: Path, folder: Path, steps: int) -> Iterator[list[np.ndarray]]:
     """Names, coefficients, seen share of the rendering and landmark error of each batch."""
-    face_model = jax.tree.map(jnp.asarray, load_face_model("builtin"))
     records = list(photo_records(data, "train", model.record_size, fix_y_offset=model.fix_y_offset))
     for begin in tqdm(range(0, len(records), BATCH), desc=f"{steps} steps", unit="batch"):
         path = folder / f"{begin:06d}.npz"
@@ -72,7 +65,7 @@ def _fitted(model: Model, data: Path, folder: Path, steps: int) -> Iterator[list
             chosen = [crop(r, model.record_size) for r in records[begin : begin + BATCH]]
             names = np.array([r["filename"] for r in chosen])
             full = chosen + [chosen[-1]] * (BATCH - len(chosen))
-            numbers = [array[: len(chosen)] for array in _fit(model, face_model, full, steps)]
+            numbers = [array[: len(chosen)] for array in _fit(model, full, steps)]
             unfinished = path.with_suffix(".tmp.npz")
             np.savez(unfinished, names, *numbers)
             unfinished.rename(path)
@@ -80,29 +73,17 @@ def _fitted(model: Model, data: Path, folder: Path, steps: int) -> Iterator[list
             yield [file[name] for name in file.files]
 
 
-def _fit(
-    model: Model, face_model: FaceModel, records: list[dict[str, Any]], steps: int
-) -> list[np.ndarray]:
+def _fit(model: Model, records: list[dict[str, Any]], steps: int) -> list[np.ndarray]:
     dense = np.stack([r.get("dense_landmarks", unknown()) for r in records])
     pictures, landmarks = (np.stack([r[k] for r in records]) for k in ("image", "landmarks"))
     batch = make_batch(model, pictures, landmarks, dense)
-    seen = forward.predict(model.variables, batch, model.face_model, networks=model.networks)
-    image, points, more = (
-        jnp.asarray(a) for a in (batch.image, batch.landmarks, batch.dense_landmarks)
-    )
-    widths, decoding = forward.widths(face_model), freed(UNTRAINED)
-    raw = start(image, points, face_model, START, decoding=UNTRAINED, dense=more)
-    raw = write_freed(forward.decode(raw, widths, UNTRAINED), decoding)
-    photo = image, points, seen.mask.round()
-    raw, _, _ = refine(
-        raw, *photo, face_model, model.recognizer, steps, decoding=decoding, dense=more
-    )
-    code = forward.decode(raw, widths, decoding)
-    face = forward.reconstruct(code, face_model, *image.shape[1:3])
-    coverage = face.rendering.coverage
-    kept = (seen.mask.round() * coverage).sum((1, 2, 3)) / coverage.sum((1, 2, 3))
-    codes = jnp.concatenate([code.identity, code.expression, code.albedo], axis=-1)
-    return [np.asarray(a) for a in (codes, kept, landmark_error(face.landmarks, points))]
+    code = find_codes(model, batch, steps).code
+    shown = show(model, batch, code)
+    kept = np.asarray(shown.mask).round().sum((1, 2, 3)) / np.asarray(shown.coverage).sum((1, 2, 3))
+    factor = FINE / model.size
+    points = np.asarray(batch.landmarks) * factor + (factor - 1) / 2  # pixel centres are integers
+    codes = np.concatenate([code.identity, code.expression, code.albedo], axis=-1)
+    return [codes, kept, np.asarray(landmark_error(shown.landmarks, points))]
 
 
 if __name__ == "__main__":

@@ -254,10 +254,13 @@ def seen_from_front(points: np.ndarray, triangles: np.ndarray, normals: np.ndarr
     a, b, c = (points[triangles[:, k]] for k in range(3))
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     front = area > 1e-6
-    a, b, c, area = a[front], b[front], c[front], area[front]
+    corners, areas = np.stack([a, b, c])[:, front], area[front]
+    low, high = corners[..., 1].min(axis=0) - 1e-3, corners[..., 1].max(axis=0) + 1e-3
     hidden = np.zeros(len(points), bool)
-    for chunk in np.array_split(np.arange(len(points)), 20):
+    for chunk in np.array_split(np.argsort(points[:, 1]), 100):
         x, y, z = points[chunk].T[:, :, None]
+        near = (low <= y.max()) & (high >= y.min())
+        (a, b, c), area = corners[:, near], areas[near]
         v = ((x - a[:, 0]) * (c[:, 1] - a[:, 1]) - (y - a[:, 1]) * (c[:, 0] - a[:, 0])) / area
         w = ((b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (b[:, 1] - a[:, 1]) * (x - a[:, 0])) / area
         height = (1 - v - w) * a[:, 2] + v * b[:, 2] + w * c[:, 2]

@@ -33,10 +33,6 @@ def data(tmp_path_factory):
 def test_photos_get_codes_and_what_is_done_is_not_done_again(data, tmp_path, monkeypatch, capsys):
     model = runs.untrained(tmp_path / "run", encoder="recognizer")
     monkeypatch.setattr(refined_codes, "BATCH", 2)
-    monkeypatch.setattr(refined_codes, "START", 2)
-    monkeypatch.setattr(
-        refined_codes, "load_face_model", lambda name: load_face_model(name, **MODES)
-    )
     given = [str(model), str(data), str(tmp_path / "codes.npz"), "--steps", "2", "--kept", "0"]
     assert refined_codes.main([*given, "--missed", "30"]) == 0
     assert "1 of 1 photos have codes" in capsys.readouterr().out
