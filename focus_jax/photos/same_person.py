@@ -5,6 +5,7 @@ others; identity and albedo are the mean of what the photos say, each weighed by
 trusted, and refinement moves them by all photos at once.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -188,7 +189,7 @@ def of_one(code: FaceCode, confidence: Float[np.ndarray, "n"]) -> FaceCode:
         both = (weights * values).sum(0) / weights.sum()
         return np.broadcast_to(both, np.shape(values)).astype(np.float32)
 
-    return code.replace(identity=mean(code.identity), albedo=mean(code.albedo))
+    return dataclasses.replace(code, identity=mean(code.identity), albedo=mean(code.albedo))
 
 
 def unlike(view: View, model: Model) -> bool:
