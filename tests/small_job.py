@@ -12,7 +12,11 @@ from typing import Any
 from configs import em
 
 ROOT = Path(__file__).resolve().parents[1]
-FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# As in conftest.py: quick compilation.
+FLAGS = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false"
+)
 
 
 def get_config(cache: str) -> Any:

@@ -1,13 +1,13 @@
 """What a command does before its first face, counted in a process of its own."""
 
 import json
-import os
 import subprocess
 import sys
 
 import cv2
 import pytest
 import skimage.data
+import small_job
 
 CODE = """
 import json, sys
@@ -32,8 +32,7 @@ def photo(tmp_path_factory):
 
 
 def run(word, photo, out, programs):
-    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    environment |= {"JAX_COMPILATION_CACHE_DIR": str(programs)}
+    environment = {**small_job.environment(), "JAX_COMPILATION_CACHE_DIR": str(programs)}
     done = subprocess.run(
         [sys.executable, "-c", CODE, word, str(photo), "--out", str(out)],
         capture_output=True,

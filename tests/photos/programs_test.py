@@ -1,9 +1,9 @@
 import json
-import os
 import subprocess
 import sys
 
 import pytest
+import small_job
 
 CODE = """
 import json, sys
@@ -41,12 +41,11 @@ print(json.dumps({"light": float(first["code"].light), "told": told,
 
 
 def run(folder, width=1, times=1.0):
-    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(folder), str(width), str(times)],
         capture_output=True,
         text=True,
-        env=environment,
+        env=small_job.environment(),
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
