@@ -50,6 +50,19 @@ def test_colours_landmarks_and_likeness_come_closer(refined):
     assert (after.likeness < 0.8 * before.likeness).all(), after.likeness / before.likeness
 
 
+def test_photos_of_one_person_keep_one_identity(scene, face_model, frozen):
+    off, *photos = scene
+    shared = jnp.r_[:4, 7:9]  # identity and albedo of four, three and two modes
+    same = off.at[:, shared].set(off[:1, shared])
+    options = {"decoding": UNTRAINED, "together": True}
+    found, before, after = refine(same, *photos, face_model, frozen, 6, **options)
+    np.testing.assert_allclose(found[0, shared], found[1, shared], atol=1e-6)
+    assert (found[0, shared] != same[0, shared]).all()  # and it moved
+    assert (jnp.abs(found[0] - found[1])[4:7] > 1e-2).any()
+    assert after.photometric.mean() < before.photometric.mean()
+    assert after.landmark.mean() <= 1.22 * before.landmark.mean()
+
+
 def test_shapes_come_closer_to_the_truth(face_model, frozen):
     """From the mean face, all else nearly right; the likeness does not lead them away."""
     widths, rng = forward.widths(face_model), np.random.default_rng(1)
