@@ -236,6 +236,49 @@ def write_flame(path: Path, *, modes: slice | list[int] = slice(None)) -> None:
         del sys.modules["chumpy"], sys.modules["chumpy.ch"]
 
 
+def gnm_arrays() -> dict[str, np.ndarray]:
+    """The keys of GNM: the head, its eyeballs on joints of their own, few modes."""
+    mesh = head()
+    vertices = mesh.vertices / 1000 + [0.0, 0.25, 0.05]
+    count, rng = len(vertices), np.random.default_rng(3)
+    regions = np.zeros(count, int)
+    regions[: len(lender().region)] = lender().region
+    eyes = crop.eyeballs(mesh.triangles, regions)
+    left = eyes & (mesh.vertices[:, 0] > 0)
+    weights = np.zeros((4, count))
+    below = 1 / (1 + np.exp((mesh.vertices[:, 1] - mesh.vertices[mesh.landmarks[8], 1]) / 4))
+    weights[0], weights[1] = below * ~eyes, (1 - below) * ~eyes
+    weights[2], weights[3] = left, eyes & ~left
+    middle = [vertices.min(axis=0), vertices.mean(axis=0)]
+    middle += [vertices[part].mean(axis=0) for part in (left, eyes & ~left)]
+    corners = mesh.triangles
+    return {
+        "version": np.array("3.0"),
+        "variant": np.array("head"),
+        "template_vertex_positions": vertices.astype(np.float32),
+        "template_joint_positions": np.array(middle, np.float32),
+        "vertex_identity_basis": np.moveaxis(basis(count, 6, 0), -1, 0).astype(np.float32) / 1e3,
+        "joint_identity_basis": 1e-3 * rng.normal(size=(6, 4, 3)).astype(np.float32),
+        "expression_basis": np.moveaxis(basis(count, 5, 1), -1, 0).astype(np.float32) / 1e3,
+        "identity_names": np.array([f"head_{k}" for k in range(6)]),
+        "joint_names": np.array(["neck", "head", "left_eye", "right_eye"]),
+        "expression_names": np.array([f"lower_face_region_{k}" for k in range(5)]),
+        "joint_parent_indices": np.array([0, 0, 1, 1]),
+        "skinning_weights": weights.astype(np.float32),
+        "quads": np.concatenate([corners, corners[:, 2:]], axis=1),
+        "triangles": corners,
+        "quad_uvs": np.zeros((len(corners), 4, 2), np.float32),
+        "triangle_uvs": np.tile(vertices[corners][..., :2] + 0.3, 1).astype(np.float32),
+        "mesh_component_names": np.array(["skin", "eyes"]),
+        "mirror_indices": np.arange(count),
+        "joint_regressor": np.zeros((4, count), np.float32),
+        "pose_correctives_regressor": 1e-5 * rng.normal(size=(36, 3 * count)).astype(np.float32),
+        "bone_aligned_template_joint_orientations": np.tile(np.eye(3, dtype=np.float32), (4, 1, 1)),
+        "vertex_groups": np.stack([~eyes, left, eyes & ~left]).astype(np.float32),
+        "vertex_group_names": np.array(["skin", "left_eye", "right_eye"]),
+    }
+
+
 def flame_embedding(count: int = 68) -> dict[str, np.ndarray]:
     """Landmarks inside triangles: the first one at each landmark's vertex."""
     mesh = head()

@@ -13,7 +13,7 @@ from pathlib import Path
 from focus_jax.commands import arguments as common
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Found
-from focus_jax.photos import process, results
+from focus_jax.photos import process, results, sound
 from focus_jax.photos.reconstruct import check_names, clear_all, reconstruct_files
 from focus_jax.photos.video_files import CODECS
 
@@ -35,6 +35,21 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
         + "; ".join(f"{kind} ({files})" for kind, files in results.KINDS.items()),
     )
     parser.add_argument(
+        "--export",
+        default="",
+        metavar="KIND,...",
+        help="written beside what --write says: "
+        + "; ".join(f"{kind} ({results.KINDS[kind]})" for kind in results.EXPORTS)
+        + "; flame=FILE or gnm=FILE (flame.npz, gnm.npz: the face in the parameters of that head, "
+        "of which FILE is your own)",
+    )
+    parser.add_argument(
+        "--same-person",
+        action="store_true",
+        help="the photos of a folder, or those that are named, are one person's: one identity and "
+        "albedo, and DIR/person.glb with the texture of all",
+    )
+    parser.add_argument(
         "--video-codec",
         choices=tuple(CODECS),
         default="vp8",
@@ -45,8 +60,15 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
 
 
 def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summary:
-    write = results.kinds(arguments.write.split(","))
+    exported, heads = results.exports(arguments.export)
+    write = results.kinds([*arguments.write.split(","), *exported])
     check_names(found, out)
+    if arguments.same_person and found.videos:
+        raise ValueError("--same-person is of photos; of a video one person is followed anyway")
+    if found.videos and not sound.installed():
+        print(
+            'overlays will be silent: sound needs `pip install "focus_jax[sound]"`', file=sys.stderr
+        )
     model, steps = common.model_and_steps(arguments)
     if model.networks is None:
         print(
@@ -55,7 +77,9 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
             file=sys.stderr,
         )
     settings = process.settings(model, steps, arguments.landmarks)
-    settings["write"] = sorted(write)
+    settings["write"] = sorted(write) + sorted(f"{kind}={path}" for kind, path in heads.items())
+    if arguments.same_person:
+        settings["same_person"] = True
     if process.claim_folder(out, settings, resume=arguments.resume, overwrite=arguments.overwrite):
         clear_all(out)
     return reconstruct_files(
@@ -68,4 +92,6 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         resume=arguments.resume,
         codec=arguments.video_codec,
         write=write,
+        heads=heads,
+        same_person=arguments.same_person,
     )

@@ -1,9 +1,9 @@
 """Face models: the built-in one, and those that people bring.
 
 Imports `types`, `system` and `rendering`. Read this module, `npz` (the project's own format), then
-a reader (`bfm`, `bfm2009`, `flame`, `ict`) with what they share: `meshes`, `crop`, `fitting`,
-`skinning`, `pickles`, `companions`. `show` describes and draws a model; `misfit` reads priors to
-subtract.
+a reader (`bfm`, `bfm2009`, `flame`, `gnm`, `ict`) with what they share: `meshes`, `crop`,
+`fitting`, `skinning`, `pickles`, `companions`. `show` describes and draws a model; `misfit` reads
+priors to subtract.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int
 
 from focus_jax.face_models import npz
 from focus_jax.system import content
@@ -31,10 +32,10 @@ def load_face_model(
     """Face model with NumPy arrays: 'builtin', or a file or folder as it is downloaded.
 
     Its content tells the format: this project's npz (`npz`), Basel Face Model 2017 and 2019
-    (`bfm`) and 2009 (`bfm2009`), FLAME (`flame`), ICT-FaceKit (`ict`). Keeps at most the given
-    numbers of modes, those of the largest variance. `mesh` is the face alone or, where the file has
-    more and for export and scans, the whole head; coefficients mean the same in both. Raises
-    ValueError, in one sentence, for anything that is not a face model.
+    (`bfm`) and 2009 (`bfm2009`), FLAME (`flame`), GNM (`gnm`), ICT-FaceKit (`ict`). Keeps at most
+    the given numbers of modes, those of the largest variance. `mesh` is the face alone or, where
+    the file has more and for export and scans, the whole head; coefficients mean the same in both.
+    Raises ValueError, in one sentence, for anything that is not a face model.
     """
     check_mesh(mesh)
     modes = (identity, expression, albedo)
@@ -46,7 +47,7 @@ def load_face_model(
     if npz.recognizes(path):
         return _first_modes(npz.from_arrays(npz.read_arrays(path), path), modes)
     # Here, since half a second of imports is more than a model of one's own takes to load.
-    from focus_jax.face_models import bfm, bfm2009, flame, ict
+    from focus_jax.face_models import bfm, bfm2009, flame, gnm, ict
 
     if folder := ict.folder_of(path):
         return ict.from_folder(folder, lender(), modes=modes, mesh=mesh)
@@ -55,7 +56,7 @@ def load_face_model(
     if not path.is_file():
         raise ValueError(f"the face model {path} does not exist; give 'builtin' or a file's path")
     _check_content(path)
-    for reader in (bfm, bfm2009, flame):
+    for reader in (bfm, bfm2009, flame, gnm):
         if reader.recognizes(path):
             return reader.read(path, lender(), modes=modes, mesh=mesh)
     arrays = npz.read_arrays(path)
@@ -107,14 +108,20 @@ def _builtin() -> FaceModel:
 
 def lender() -> FaceModel:
     """What of the built-in face others borrow from: what is seen of it with the mouth closed."""
-    model = _builtin()
+    return closed(_builtin())[0]
+
+
+def closed(model: FaceModel) -> tuple[FaceModel, Int[np.ndarray, "k"]]:
+    """A face model without the inside of the mouth, and which of its vertices are left."""
     inside = np.isin(model.region, [REGIONS.index(name) for name in ("teeth", "gums", "mouth")])
-    triangles = model.triangles[~inside[model.triangles].any(axis=1)]
-    kept = np.unique(np.concatenate([triangles.ravel(), model.landmark_vertices.ravel()]))
+    triangles = np.asarray(model.triangles)[~inside[np.asarray(model.triangles)].any(axis=1)]
+    corners = np.asarray(model.landmark_vertices)
+    kept = np.unique(np.concatenate([triangles.ravel(), corners.ravel()]))
     fields = ("shape_mean", "identity_basis", "expression_basis", "albedo_mean", "albedo_basis")
-    return dataclasses.replace(
+    outer = dataclasses.replace(
         model,
-        **{name: getattr(model, name)[kept] for name in (*fields, "region", "uv")},
+        **{name: np.asarray(getattr(model, name))[kept] for name in (*fields, "region", "uv")},
         triangles=np.searchsorted(kept, triangles),
-        landmark_vertices=np.searchsorted(kept, model.landmark_vertices),
+        landmark_vertices=np.searchsorted(kept, corners),
     )
+    return outer, kept

@@ -50,16 +50,18 @@ def load_units(path: Path) -> Units:
     return Units(npz.as_floats(shapes, "expression_units", path), np.asarray(mixture, np.float32))
 
 
-def weights(units: Units, expression: Float[np.ndarray, "e"]) -> Float[np.ndarray, "52"]:
-    """Weights from 0 to 1 whose face is nearest to that of the coefficients.
+def weights(units: Units, expression: Float[np.ndarray, "*n e"]) -> Float[np.ndarray, "*n 52"]:
+    """Weights from 0 to 1 whose faces are nearest to those of the coefficients.
 
     Bounded least squares over all vertices, so that what a mode subtracts is told by the opposite
     unit where there is one, and left out where there is none. Fewer coefficients than modes weigh
     the first ones.
     """
-    root = _root(units)
-    wanted = root @ (units.mixture[:, : len(expression)] @ np.asarray(expression, np.float64))
-    return lsq_linear(root, wanted, bounds=(0, 1)).x
+    root, given = _root(units), np.asarray(expression, np.float64)
+    mixture = units.mixture[:, : given.shape[-1]]
+    rows = given.reshape(-1, given.shape[-1])
+    found = [lsq_linear(root, root @ (mixture @ row), bounds=(0, 1)).x for row in rows]
+    return np.stack(found).reshape(*given.shape[:-1], len(NAMES))
 
 
 def expression(

@@ -161,13 +161,17 @@ def read_head(path: Path) -> SkinnedModel:
     for joint, parent in enumerate(parents, start=1):
         if not 0 <= parent < joint:
             raise ValueError(f"{path}: 'kintree_table' hangs joint {joint} on {parent}")
-    shapes = MILLIMETRES * floats["shapedirs"]
+    shapes, template = MILLIMETRES * floats["shapedirs"], MILLIMETRES * floats["v_template"]
+    regressor = floats["J_regressor"]
+    moved = np.tensordot(regressor, shapes, axes=1)
     return SkinnedModel(
-        template=MILLIMETRES * floats["v_template"],
+        template=template,
         identity_basis=shapes[..., :IDENTITY_MODES],
         expression_basis=shapes[..., IDENTITY_MODES:],
         pose_basis=MILLIMETRES * floats["posedirs"],
-        joint_regressor=floats["J_regressor"],
+        joints=regressor @ template,
+        joint_identity=moved[..., :IDENTITY_MODES],
+        joint_expression=moved[..., IDENTITY_MODES:],
         skin_weights=floats["weights"],
         triangles=triangles,
         parents=(-1, *parents),
@@ -195,6 +199,13 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not the keys of FLAME")
     return content
+
+
+def place(
+    path: Path, head: SkinnedModel, face: FaceModel
+) -> tuple[Float[np.ndarray, "p 3"], Landmarks]:
+    """A face model without the mouth's inside laid over the head of a file, and its landmarks."""
+    return _landmarks(path, np.asarray(head.template, np.float64), head.triangles, face)
 
 
 # --- landmarks -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Linear blend skinning, by which FLAME turns neck, jaw and eyes (Loper et al. 2015, Eq. 2 to 10).
+"""Linear blend skinning, by which heads turn neck, jaw and eyes (Loper et al. 2015, Eq. 2 to 10).
 
 Pure functions; they take any leading axes. Rotations are axis-angle vectors in radians.
 """
@@ -18,8 +18,10 @@ class SkinnedModel:
     template: Float[Array, "v 3"]
     identity_basis: Float[Array, "v 3 i"]
     expression_basis: Float[Array, "v 3 e"]
-    pose_basis: Float[Array, "v 3 p"]  # nine for each joint but the root
-    joint_regressor: Float[Array, "j v"]
+    pose_basis: Float[Array, "v 3 p"]  # nine for each joint, or for each but the root
+    joints: Float[Array, "j 3"]  # of the template
+    joint_identity: Float[Array, "j 3 i"]  # how they move with the modes
+    joint_expression: Float[Array, "j 3 e"]
     skin_weights: Float[Array, "v j"]
     triangles: Int[Array, "t 3"]
     parents: tuple[int, ...] = struct.field(pytree_node=False)  # -1: the root, which is first
@@ -89,9 +91,14 @@ def posed(
         + _offsets(model.identity_basis, identity, "identity")
         + _offsets(model.expression_basis, expression, "expression")
     )
-    joints = jnp.einsum("jv,...vc->...jc", model.joint_regressor, shaped, precision=_EXACT)
+    joints = (
+        model.joints
+        + _offsets(model.joint_identity, identity, "identity")
+        + _offsets(model.joint_expression, expression, "expression")
+    )
     matrices = rotation_matrices(rotations)
-    bent = matrices[..., 1:, :, :] - jnp.eye(3, dtype=matrices.dtype)
+    first = len(model.parents) - model.pose_basis.shape[-1] // 9
+    bent = matrices[..., first:, :, :] - jnp.eye(3, dtype=matrices.dtype)
     corrected = shaped + _offsets(
         model.pose_basis, bent.reshape(*bent.shape[:-3], -1), "pose correction"
     )

@@ -8,19 +8,23 @@ masks = focus_jax.segment(["one.jpg", "two.jpg"])
 import dataclasses
 import functools
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from focus_jax.data.detect import DEFAULT, Detection, landmark_source
+from focus_jax.data.detect import DEFAULT, Detection, Source, landmark_source
 from focus_jax.data.faces import Face, Photo
+from focus_jax.face_models import arkit
 from focus_jax.photos import export, process, results, trained
 from focus_jax.photos.inference import Inference, infer_masks
 from focus_jax.photos.masks import joined_masks, photo_masks
+from focus_jax.photos.same_person import process_people
 from focus_jax.photos.trained import Model, load_model
 from focus_jax.system.command import keep_programs
 from focus_jax.types import FaceCode
@@ -28,7 +32,8 @@ from focus_jax.types import FaceCode
 if TYPE_CHECKING:
     import trimesh
 
-PhotoLike = str | os.PathLike[str] | np.ndarray
+# A path, or an array uint8 [h w 3] of NumPy, JAX, PyTorch or whatever else hands over DLPack.
+PhotoLike = str | os.PathLike[str] | np.ndarray | Any
 Pairs = list[tuple[Face, Inference]]
 
 
@@ -76,6 +81,16 @@ class FittedFace:
         rgb = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
         return trimesh.Trimesh(vertices, self.triangles, vertex_colors=rgb, process=False)
 
+    def blendshapes(self) -> dict[str, float]:
+        """The expression as ARKit's 52 weights, 0 to 1, by Apple's names; those of the geometry.
+
+        ValueError where the face model has no ARKit units; the built-in one has.
+        """
+        units = self._shared(frozenset({"arkit"})).units
+        assert units is not None  # they were asked for
+        weights = arkit.weights(units, np.asarray(self.code.expression))
+        return dict(zip(arkit.NAMES, weights.tolist(), strict=True))
+
     def save(
         self,
         folder: str | os.PathLike[str],
@@ -98,15 +113,20 @@ def reconstruct(
     *,
     model: str | os.PathLike[str] | Model = "shipped",
     refine: int | None = None,
-    landmarks: str = DEFAULT,
+    landmarks: str | np.ndarray | Any = DEFAULT,
     batch_size: int = 8,
+    same_person: bool = False,
 ) -> list[FittedFace]:
     """All faces of a photo or of several, in the order of the photos, the largest face first.
 
-    A photo is a path or an array uint8 `[h w 3]`, RGB. `model` is "shipped", the folder of a
-    training run, "none" (no network: each face is fitted by 100 steps unless told otherwise), or
-    what `load_model` gave, which saves loading it again. `refine` is the
-    number of steps of gradient descent on each face, `landmarks` as for the commands.
+    A photo is a path or an array uint8 `[h w 3]`, RGB, of NumPy, JAX or PyTorch, on the CPU;
+    several may be one array `[b h w 3]`. `model` is "shipped", the folder of a training run, "none"
+    (no network: each face is fitted by 100 steps unless told otherwise), or what `load_model` gave,
+    which saves loading it again. `refine` is the
+    number of steps of gradient descent on each face. `landmarks` are as for the commands, or
+    `[b 68 2]`, of one face a photo in its pixels, NaN for none: then nothing is searched.
+
+    With `same_person` all photos are one person's: a face of each, with one identity and albedo.
 
     A photo without a face gives none. ValueError, in one sentence, for settings that cannot work
     and for a photo that cannot be read; of several photos those are left out, with a warning.
@@ -119,7 +139,8 @@ def reconstruct(
         name = given[number].name
         found.extend(_fitted(number, name, image, *pair, loaded, shared) for pair in pairs)
 
-    _process(given, loaded, take, refine=refine, landmarks=landmarks, batch_size=batch_size)
+    options: dict[str, Any] = {"refine": refine, "landmarks": landmarks, "batch_size": batch_size}
+    _process(given, loaded, take, **options, same_person=same_person)
     return sorted(found, key=lambda face: (face.photo, face.number))
 
 
@@ -160,10 +181,12 @@ def segment(
     model: str | os.PathLike[str] | Model = "shipped",
     per_face: bool = False,
     refine: int | None = None,
-    landmarks: str = DEFAULT,
+    landmarks: str | np.ndarray | Any = DEFAULT,
     batch_size: int = 8,
 ) -> list[Any]:
     """Where faces are seen: a mask bool `[h w]` at its size for each photo, also for a single one.
+
+    Masks of JAX's and PyTorch's arrays are such arrays, too; all others NumPy's.
 
     With `per_face` a list of masks, one a face, for each photo. A photo without a face is False
     everywhere. One that cannot be read is None, with a warning; ValueError where it is the only
@@ -183,21 +206,37 @@ def segment(
     options["look"] = infer_masks
     for number, size in _process(given, loaded, take, **options).items():
         masks[number] = [] if per_face else np.zeros(size, bool)
-    return masks
+    kinds = [one.kind for one in given]
+    return [_of_kind(mask, kind) for mask, kind in zip(masks, kinds, strict=True)]
+
+
+def _of_kind(mask: Any, kind: str) -> Any:
+    """A mask, or a list of them, as an array of the library that is named."""
+    if isinstance(mask, list):
+        return [_of_kind(one, kind) for one in mask]
+    if kind == "torch" and mask is not None:
+        return sys.modules["torch"].from_numpy(mask)
+    return jnp.asarray(mask) if kind == "jax" and mask is not None else mask
 
 
 class _Given(NamedTuple):
     photo: Photo  # for `process`, by its number
     name: str
+    kind: str = "numpy"  # the library whose array it is
 
 
 def _several(photos: PhotoLike | Sequence[PhotoLike]) -> list[_Given]:
-    one = isinstance(photos, str | os.PathLike) or getattr(photos, "ndim", 0) == 3
+    if getattr(photos, "ndim", None) == 0:
+        raise ValueError("the photo is an array without axes; give uint8 [h w 3], RGB")
+    one = isinstance(photos, str | os.PathLike) or getattr(photos, "ndim", 0) in (1, 2, 3)
     listed: Any = [photos] if one else photos
     return [_given(number, photo) for number, photo in enumerate(listed)]
 
 
 def _given(number: int, photo: PhotoLike) -> _Given:
+    kind = type(photo).__module__.partition(".")[0]
+    if hasattr(photo, "__dlpack__"):
+        photo = _on_cpu(photo, f"photo {number}")
     if not isinstance(photo, np.ndarray):
         path = Path(photo).expanduser()
         if not path.is_file():
@@ -208,7 +247,36 @@ def _given(number: int, photo: PhotoLike) -> _Given:
             f"photo {number} is an array {photo.dtype} {photo.shape}; give uint8 [h w 3], RGB"
         )
     name = f"{number:04d}"
-    return _Given(Photo(Path(name), str(number), np.ascontiguousarray(photo)), name)
+    kind = "jax" if kind == "jaxlib" else kind
+    return _Given(Photo(Path(name), str(number), np.ascontiguousarray(photo)), name, kind)
+
+
+def _on_cpu(array: Any, name: str) -> np.ndarray:
+    """Any library's array as NumPy's; ValueError where it lies on a device."""
+    try:
+        return np.from_dlpack(array)
+    except (BufferError, RuntimeError, TypeError):
+        raise ValueError(f"{name} is an array that NumPy cannot read; give it on the CPU") from None
+
+
+def _source(landmarks: Any, given: list[_Given]) -> Source:
+    """Where landmarks come from: by their name, or those that are given, a row a photo."""
+    if isinstance(landmarks, str):
+        return landmark_source(landmarks)
+    rows = np.asarray(_on_cpu(landmarks, "landmarks"), np.float32)
+    if rows.shape != (len(given), 68, 2):
+        raise ValueError(
+            f"landmarks are {rows.shape}; of {len(given)} photos ({len(given)}, 68, 2)"
+        )
+    of = {one.photo.path: row for one, row in zip(given, rows, strict=True)}
+    if len(of) < len(given):
+        raise ValueError("a photo is given twice; with landmarks of your own give each once")
+
+    def find(image: np.ndarray, path: Path) -> list[Detection]:
+        row = of[path]
+        return [Detection(row, 1.0, "given")] if np.isfinite(row).all() else []
+
+    return find
 
 
 def _process(
@@ -217,14 +285,15 @@ def _process(
     take: Callable[[int, np.ndarray, Pairs], None],
     *,
     refine: int | None,
-    landmarks: str,
+    landmarks: Any,
     batch_size: int,
     look: process.Look | None = None,
+    same_person: bool = False,
 ) -> dict[int, tuple[int, ...]]:
     """Give each photo with faces to `take`; sizes of the others that can be read. ValueError."""
     if (refine or 0) < 0 or batch_size < 1:
         raise ValueError(f"refine={refine} must be 0 or more, batch_size={batch_size} 1 or more")
-    find = landmark_source(landmarks)
+    find = _source(landmarks, given)
     keep_programs()
     sizes: dict[Path, tuple[int, ...]] = {}
 
@@ -234,16 +303,16 @@ def _process(
 
     if refine is None:
         refine = trained.UNTRAINED_STEPS if model.networks is None else 0
-    skipped = process.process(
-        [g.photo for g in given],
-        model,
-        source,
-        lambda photo, image, pairs: take(int(photo.name), image, pairs),
-        steps=refine,
-        batch_size=batch_size,
-        progress=False,
-        look=look,
-    ).skipped
+    photos = [g.photo for g in given], model, source
+    options: dict[str, Any] = {"steps": refine, "batch_size": batch_size, "progress": False}
+
+    def write(photo: Photo, image: np.ndarray, pairs: Pairs) -> None:
+        take(int(photo.name), image, pairs)
+
+    if same_person:
+        skipped = process_people(*photos, write, **options).skipped
+    else:
+        skipped = process.process(*photos, write, **options, look=look).skipped
     problems, empty = [], {}
     for text in skipped:
         number, _, reason = text.partition(" (")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,25 +93,48 @@ def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
     encoded = None if model.networks is None else _landmarks(code, face_model)
     if not steps:
         return Codes(relit(code, batch.gains, -1), None, None, encoded)
-    mask, _ = _mask(model, code, image)
     if model.networks is not None:  # a threshold finds what the bounds leave unexplained
         decoding = freed(decoding)
         raw = write_freed(code, decoding)
+    refined = _refined(model, batch, raw, code, steps, decoding=decoding)
+    return Codes(*refined, encoded)
+
+
+def refine_together(model: Model, batch: Batch, code: FaceCode, steps: int) -> Codes:
+    """Codes of one person's photos, of one identity and albedo, refined as one; `steps` above 0.
+
+    `code` are the photos' as `find_codes` gives them, with that identity and albedo in all.
+    """
+    balanced, decoding = relit(code, batch.gains, 1), freed(model.decoding)
+    raw = write_freed(balanced, decoding)
+    options = {"decoding": decoding, "together": True}
+    return Codes(*_refined(model, batch, raw, balanced, steps, **options), None)
+
+
+def _refined(
+    model: Model, batch: Batch, raw: jax.Array, code: FaceCode, steps: int, **options: Any
+) -> tuple[FaceCode, Errors, Errors]:
+    """`raw` after refinement, in the photo's colours, and the errors before and after.
+
+    `code` is the same face, whose mask is kept.
+    """
+    mask, _ = _mask(model, code, batch.image)
     raw, before, after = refine(
         raw,
-        image,
-        landmarks,
+        batch.image,
+        batch.landmarks,
         mask,
-        face_model,
+        model.face_model,
         model.recognizer,
         steps,
-        decoding=decoding,
         dense=batch.dense_landmarks,
         kind=model.networks.recognizer if model.networks else "dlib",
         drawing=_drawing(model.networks),
+        **options,
     )
-    code = relit(_decode(raw, sizes=widths, decoding=decoding), batch.gains, -1)
-    return Codes(code, before, after, encoded)
+    sizes = forward.widths(model.face_model)
+    found = _decode(raw, sizes=sizes, decoding=options["decoding"])
+    return relit(found, batch.gains, -1), before, after
 
 
 @program

@@ -20,6 +20,7 @@ METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
 QUALITY = 80  # of textures as JPEG
 # Of glTF: kinds of numbers, and of buffers.
 FLOAT, UINT16, UINT32, VERTICES, INDICES = 5126, 5123, 5125, 34962, 34963
+STILL = 1e-5  # metres by which a morph target moves what it need not name
 MATERIAL = """newmtl face
 Ka 1 1 1
 Kd 1 1 1
@@ -27,6 +28,16 @@ Ks 0 0 0
 illum 1
 map_Kd texture.png
 """
+
+
+class Rig(NamedTuple):
+    """By what a mesh moves: morph targets, of which `weights` are those that it is shown with."""
+
+    names: tuple[str, ...]
+    shifts: Float[np.ndarray, "v 3 m"]  # from the mesh's vertices, at full weight, in its units
+    weights: Float[np.ndarray, "m"]
+    times: Float[np.ndarray, "n"] | None = None  # seconds, of an animation
+    moving: Float[np.ndarray, "n m"] | None = None  # its weights
 
 
 class Surface(NamedTuple):
@@ -90,34 +101,22 @@ def glb(
     *,
     units: str = "mm",
     name: str = "face",
+    rig: Rig | None = None,
 ) -> bytes:
     """A textured mesh as glTF binary, in metres; `name` is its node's, `jpeg` its texture."""
-    vertex = surface.atlas.vertex
+    vertex, scale = surface.atlas.vertex, METRES.get(units, 1.0)
     # On the cuts the normals of the uncut mesh: those of the pieces would show as lines.
-    places = (vertices[vertex] * METRES.get(units, 1.0)).astype(np.float32)
-    parts = [
+    places = (vertices[vertex] * scale).astype(np.float32)
+    parts: list[tuple[bytes, int | None]] = [
         (places.tobytes(), VERTICES),
         (normals[vertex].astype(np.float32).tobytes(), VERTICES),
         (surface.uv, VERTICES),
         (surface.indices, INDICES),
         (jpeg, None),
     ]
-    views, binary = [], b""
-    for content, target in parts:
-        view: dict[str, Any] = {
-            "buffer": 0,
-            "byteOffset": len(binary),
-            "byteLength": len(content),
-        }
-        views.append(view if target is None else {**view, "target": target})
-        binary += content + bytes(-len(content) % 4)
     count, small = len(vertex), len(surface.indices) == 2 * surface.triangles.size
     low, high = places.min(0).tolist(), places.max(0).tolist()
-
-    def accessor(view: int, number: int, size: int, kind: str, **more: Any) -> dict[str, Any]:
-        return {"bufferView": view, "componentType": number, "count": size, "type": kind, **more}
-
-    tree = {
+    tree: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "focus_jax"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
@@ -135,10 +134,10 @@ def glb(
             }
         ],
         "accessors": [
-            accessor(0, FLOAT, count, "VEC3", min=low, max=high),
-            accessor(1, FLOAT, count, "VEC3"),
-            accessor(2, FLOAT, count, "VEC2"),
-            accessor(3, UINT16 if small else UINT32, surface.triangles.size, "SCALAR"),
+            _accessor(0, FLOAT, count, "VEC3", min=low, max=high),
+            _accessor(1, FLOAT, count, "VEC3"),
+            _accessor(2, FLOAT, count, "VEC2"),
+            _accessor(3, UINT16 if small else UINT32, surface.triangles.size, "SCALAR"),
         ],
         # Without light: the photo's is in the texture. A rough white surface looks right anywhere.
         "materials": [
@@ -153,14 +152,72 @@ def glb(
         ],
         "textures": [{"source": 0}],
         "images": [{"bufferView": 4, "mimeType": "image/jpeg"}],
-        "bufferViews": views,
-        "buffers": [{"byteLength": len(binary)}],
     }
+    if rig is not None:
+        _move(tree, parts, rig._replace(shifts=rig.shifts[vertex] * scale))
+    views, pieces, start = [], [], 0
+    for content, target in parts:
+        view: dict[str, Any] = {"buffer": 0, "byteOffset": start, "byteLength": len(content)}
+        views.append(view if target is None else {**view, "target": target})
+        pieces += [content, bytes(-len(content) % 4)]
+        start += len(content) + len(pieces[-1])
+    binary = b"".join(pieces)
+    tree |= {"bufferViews": views, "buffers": [{"byteLength": len(binary)}]}
     text = json.dumps(tree, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     header = b"glTF" + np.array([2, 12 + 8 + len(text) + 8 + len(binary)], "<u4").tobytes()
     chunks = ((len(text), b"JSON", text), (len(binary), b"BIN\0", binary))
     return header + b"".join(np.array(n, "<u4").tobytes() + kind + c for n, kind, c in chunks)
+
+
+def _accessor(view: int, number: int, size: int, kind: str, **more: Any) -> dict[str, Any]:
+    return {"bufferView": view, "componentType": number, "count": size, "type": kind, **more}
+
+
+def _move(tree: dict[str, Any], parts: list[tuple[bytes, int | None]], rig: Rig) -> None:
+    """Add morph targets, and an animation if there is one, to what a file is made of.
+
+    Targets name only the vertices that they move.
+    """
+    mesh, accessors = tree["meshes"][0], tree["accessors"]
+    count = len(rig.shifts)
+    kind, number = (np.uint16, UINT16) if count < 2**16 else (np.uint32, UINT32)
+
+    def add(content: np.ndarray) -> int:
+        parts.append((content.tobytes(), None))
+        return len(parts) - 1
+
+    targets = []
+    for shift in np.moveaxis(rig.shifts, -1, 0).astype(np.float32):
+        moved = np.flatnonzero(np.linalg.norm(shift, axis=-1) > STILL)
+        values = shift[moved]
+        ends = np.concatenate([values, np.zeros((int(len(moved) < count), 3), np.float32)])
+        about: dict[str, Any] = {"componentType": FLOAT, "count": count, "type": "VEC3"}
+        about |= {"min": ends.min(0).tolist(), "max": ends.max(0).tolist()}
+        if len(moved):
+            indices = {"bufferView": add(moved.astype(kind)), "componentType": number}
+            sparse = {"count": len(moved), "indices": indices}
+            about["sparse"] = {**sparse, "values": {"bufferView": add(values)}}
+        targets.append({"POSITION": len(accessors)})
+        accessors.append(about)
+    mesh["primitives"][0]["targets"] = targets
+    mesh["weights"] = rig.weights.astype(float).tolist()
+    mesh["extras"] = {"targetNames": list(rig.names)}  # where Blender and three.js look for them
+    if rig.times is None or rig.moving is None:
+        return
+    times = rig.times.astype(np.float32)
+    ends = {"min": [float(times[0])], "max": [float(times[-1])]}
+    accessors += [
+        _accessor(add(times), FLOAT, len(times), "SCALAR", **ends),
+        _accessor(add(rig.moving.astype(np.float32)), FLOAT, rig.moving.size, "SCALAR"),
+    ]
+    tree["animations"] = [
+        {
+            "name": "expression",
+            "samplers": [{"input": len(accessors) - 2, "output": len(accessors) - 1}],
+            "channels": [{"sampler": 0, "target": {"node": 0, "path": "weights"}}],
+        }
+    ]
 
 
 def obj(

@@ -27,7 +27,7 @@ from focus_jax.photos.mesh_files import encode_jpeg
 
 _LINKED = (
     *("overlay.jpg", "mask.png", "fitted.glb", "neutral.glb", "fitted.obj", "neutral.obj"),
-    *("fitted.ply", "face.json"),
+    *("fitted.ply", "arkit.glb", "face.json"),
 )
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import numpy as np
 from focus_jax.data.faces import Face, Found, Photo
 from focus_jax.data.landmarks import Source
 from focus_jax.photos import confidence, page, process, results, video
+from focus_jax.photos import same_person as people
 from focus_jax.photos.inference import Inference
 from focus_jax.photos.trained import Model
 
 # What of a face is to be looked at, as the summary counts it.
 LOW = f"of low confidence [below {confidence.LOW:g}]"
 TURNED = "turned further than the model knows"
+UNLIKE = "unlike the other photos of the person"
 STILL = "that refinement did not change"
 
 
@@ -31,7 +33,10 @@ def check_names(found: Found, out: Path) -> None:
 
 
 def clear_all(out: Path) -> None:
-    """Remove what earlier runs wrote of all photos and videos."""
+    """Remove what earlier runs wrote of all photos, videos and people."""
+    for name in people.FILES:
+        for path in out.rglob(name):
+            path.unlink()
     for path in [*out.rglob("done.json"), *out.rglob("face.json")]:
         if path.exists():
             results.clear(path.parent if path.name == "done.json" else path.parent.parent)
@@ -59,14 +64,17 @@ def reconstruct_files(
     resume: bool = False,
     codec: str = "vp8",
     write: Iterable[str] = results.WRITTEN,
+    heads: Mapping[str, Path] | None = None,
+    same_person: bool = False,
 ) -> process.Summary:
     """Write OUT/NAME/NUMBER/ for every face of the photos, OUT/NAME/ of each video, and the page.
 
-    `steps` are those of refinement, `codec` is of videos, `write` of `results.KINDS`. With `resume`
-    files that are done are passed over; what was there of others is replaced. A file that fails is
+    `steps` are those of refinement, `codec` is of videos, `write` of `results.KINDS`, `heads` as
+    for `results.share`. With `resume` files that are done are passed over; what was there of others
+    is replaced. With `same_person` the photos of a folder are one person's. A file that fails is
     skipped and counted. ValueError for what cannot be written, OSError where results cannot be.
     """
-    shared = results.share(model, write)
+    shared = results.share(model, write, heads)
     counts: Counter[str] = Counter()
     stale = {p.name for p in found.photos + found.videos if not _done(out, p, resume)}
 
@@ -81,15 +89,17 @@ def reconstruct_files(
         # Last, since it says that the photo is done.
         results.write_text(folder / "done.json", json.dumps({"faces": len(faces)}) + "\n")
 
-    summary = process.process(
-        found.photos,
-        model,
-        source,
-        write_photo,
-        steps=steps,
-        batch_size=batch_size,
-        done=lambda photo: photo.name not in stale,
-    )
+    def write_person(name: str, views: list[people.View]) -> None:
+        counts[UNLIKE] += sum(people.unlike(view, model) for view in views)
+        people.write_person(out / name, views, shared)
+
+    options: dict[str, Any] = {"steps": steps, "batch_size": batch_size}
+    options["done"] = lambda photo: photo.name not in stale
+    given = found.photos, model, source, write_photo
+    if same_person:
+        summary = people.process_people(*given, **options, person=write_person)
+    else:
+        summary = process.process(*given, **options)
     todo = [clip for clip in found.videos if clip.name in stale]
     skipped, notes, videos, frames = list(summary.skipped), [], 0, 0
     for clip in todo:

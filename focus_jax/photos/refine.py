@@ -124,7 +124,7 @@ def _descend(
     return found
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "kind", "drawing"))
+@functools.partial(jax.jit, static_argnames=("decoding", "kind", "drawing", "together"))
 def _step(
     now: _Descent,
     part: Float[Array, ""],  # of the steps that lies behind: 0 at the first
@@ -139,6 +139,7 @@ def _step(
     decoding: forward.Decoding,
     kind: str = "dlib",
     drawing: Drawing = PLAIN,
+    together: bool = False,
 ) -> _Descent:
     size, widths = image.shape[1], forward.widths(face_model)
     bound = jnp.maximum(LEEWAY * now.start.landmark, FLOOR)  # none yet at the first step
@@ -165,7 +166,13 @@ def _step(
 
     (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(now.raw)
     start = jax.tree.map(lambda s, e: jnp.where(part == 0, e, s), now.start, errors)
-    better = (errors.landmark <= bound) & (_score(errors, weights) < _score(now.lowest, weights))
+    within, score, lowest = errors.landmark, _score(errors, weights), _score(now.lowest, weights)
+    if together:
+        gradient = _of_one_person(gradient, widths)
+        within, bound, score, lowest = (
+            jnp.mean(x, keepdims=True) for x in (within, bound, score, lowest)
+        )
+    better = jnp.broadcast_to((within <= bound) & (score < lowest), errors.landmark.shape)
     change, moments = _ADAM.update(gradient, now.moments)
     # Adam's first steps are of full length whatever the gradient: a face that sits would be thrown.
     rate = optax.cosine_decay_schedule(RATE, 1)(part) * jnp.minimum(1.0, 0.1 + 9.0 * part)
@@ -176,6 +183,13 @@ def _step(
         jax.tree.map(lambda old, new: jnp.where(better, new, old), now.lowest, errors),
         start,
     )
+
+
+def _of_one_person(gradient: Float[Array, "b n"], widths: forward.Widths) -> Float[Array, "b n"]:
+    """Identity and albedo, equal in all faces, move as one; the rest of each by itself."""
+    number, shaped = jnp.arange(gradient.shape[-1]), widths.identity + widths.expression
+    shared = (number < widths.identity) | ((number >= shaped) & (number < shaped + widths.albedo))
+    return jnp.where(shared, jnp.mean(gradient, axis=0), gradient)
 
 
 def freed(decoding: forward.Decoding) -> forward.Decoding:
@@ -222,16 +236,19 @@ def refine(
     dense: Float[Array, "b 478 2"] | None = None,
     kind: str = "dlib",
     drawing: Drawing = PLAIN,
+    together: bool = False,
 ) -> tuple[Float[Array, "b n"], Errors, Errors]:
     """Codes after `steps` of descent, and their errors before and after.
 
     Of the codes on the way each face keeps the one of the lowest weighted sum of errors among those
     whose landmark error is at most `LEEWAY` times that of the start, or `FLOOR`. `decoding` is that
     of `raw` and bounds light and tone (see `freed`); `dense` landmarks count where the face model
-    has places for them (`data.belief`); `frozen` and `kind` are the recognizer's.
+    has places for them (`data.belief`); `frozen` and `kind` are the recognizer's. `together` is of
+    faces of one person, whose `raw` has one identity and albedo: these stay one, and the code that
+    is kept is the same step's for all, of means instead of each face's errors.
     """
     seen = _embed(frozen, image * mask, landmarks, kind=kind)
-    fixed = {"decoding": decoding, "kind": kind, "drawing": drawing}
+    fixed = {"decoding": decoding, "kind": kind, "drawing": drawing, "together": together}
     made = {"decoding": decoding, "drawing": drawing}
     photo = image, _believed(raw, landmarks, dense, mask, face_model, **made), mask
     found = _descend(raw, photo, face_model, frozen, steps, weights=WEIGHTS, seen=seen, **fixed)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +15,24 @@ from focus_jax.data.align import invert_transform, transform_points
 from focus_jax.data.face_landmarker import BLENDSHAPES
 from focus_jax.data.faces import Face
 from focus_jax.data.landmarks import Detection
-from focus_jax.face_models import misfit
-from focus_jax.photos import confidence, export, masks, mesh_files, page, texture
+from focus_jax.face_models import arkit, misfit
+from focus_jax.photos import (
+    arkit_files,
+    confidence,
+    export,
+    head_files,
+    head_fit,
+    maps,
+    masks,
+    mesh_files,
+    page,
+    texture,
+)
 from focus_jax.photos.head import Head, whole_head, write_head
 from focus_jax.photos.inference import FINE, Inference
 from focus_jax.photos.trained import Model
 from focus_jax.rendering import camera, pictures
+from focus_jax.system.files import user_path
 from focus_jax.types import REGIONS
 
 VERSION = 1  # of face.json
@@ -42,7 +54,10 @@ KINDS = {
     "ply": "fitted.ply and neutral.ply, with vertex colours",
     "pictures": "overlay.jpg, the photo with the rendering in it, and strip.jpg",
     "page": "index.html, and what it shows: strip.jpg and view.js",
+    "arkit": "ARKit's 52 weights: arkit.json, arkit.csv (Live Link Face) and arkit.glb",
+    "maps": "depth, normals, albedo, shading, uv and visibility of every pixel, 16-bit PNG",
 }
+EXPORTS = ("arkit", "maps")  # of them, those that `--export` names; beside `head_files.HEADS`
 WRITTEN = ("numbers", "mask", "meshes", "page")  # unless told otherwise
 QUALITY = 85  # of pictures as JPEG
 
@@ -56,6 +71,27 @@ class Shared(NamedTuple):
     surface: mesh_files.Surface | None  # None without textures, and so is the next
     texels: texture.Texels | None
     head: Head | None
+    units: arkit.Units | None = None
+    heads: Mapping[str, head_fit.Bound] = {}  # by their kinds, of `head_files.HEADS`
+
+
+def exports(text: str) -> tuple[list[str], dict[str, Path]]:
+    """`--export`: kinds of `EXPORTS`, and by their kinds the files of heads. ValueError."""
+    wanted, heads = [], {}
+    for word in filter(None, text.split(",")):
+        kind, given, path = word.partition("=")
+        if kind in head_files.HEADS and path:
+            heads[kind] = user_path(path)
+            if not heads[kind].is_file():
+                raise ValueError(f"there is no file {heads[kind]} for --export {kind}")
+        elif kind in head_files.HEADS:
+            raise ValueError(f"--export {kind} needs that head's own file: {kind}=FILE")
+        elif kind in EXPORTS and not given:
+            wanted.append(kind)
+        else:
+            there = ", ".join([*EXPORTS, *(f"{head}=FILE" for head in head_files.HEADS)])
+            raise ValueError(f"there is no {word!r} to export; there are {there}")
+    return wanted, heads
 
 
 def kinds(names: Iterable[str]) -> frozenset[str]:
@@ -68,18 +104,25 @@ def kinds(names: Iterable[str]) -> frozenset[str]:
     return wanted
 
 
-def share(model: Model, write: Iterable[str] = WRITTEN) -> Shared:
+def share(
+    model: Model, write: Iterable[str] = WRITTEN, heads: Mapping[str, Path] | None = None
+) -> Shared:
     """Atlas and texels of a model's face, and the head that belongs to it, where they are needed.
 
-    ValueError for what cannot be written (`kinds`), or laid flat (`export.make_atlas`).
+    `heads` are files of `head_files.HEADS` in whose words the faces are told, too.
+    ValueError for what cannot be written (`kinds`), or laid flat (`export.make_atlas`), and for a
+    face model without ARKit units where those are asked for.
     """
     face_model, wanted = jax.device_get(model.face_model), kinds(write)
     surface = texels = None
-    if wanted & {"meshes", "obj", "page"}:
+    units = arkit_files.units_of(model) if "arkit" in wanted else None
+    if wanted & {"meshes", "obj", "page", "arkit"}:
         atlas = export.make_atlas(face_model)
         surface, texels = mesh_files.make_surface(atlas), texture.make_texels(atlas)
     head = whole_head(model) if "meshes" in wanted else None
-    return Shared(model, wanted, np.asarray(face_model.triangles), surface, texels, head)
+    bound = {k: head_files.bind(k, path, face_model) for k, path in (heads or {}).items()}
+    triangles = np.asarray(face_model.triangles)
+    return Shared(model, wanted, triangles, surface, texels, head, units, bound)
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -234,10 +277,47 @@ def write_face(
     if shared.write & {"pictures", "page"}:
         strip = _strip(photo, to_photo, found)
         pictures.write_image(folder / "strip.jpg", strip, quality=QUALITY)
-    if shared.write & {"meshes", "obj", "ply", "page"}:
+    if shared.write & {"meshes", "obj", "ply", "page", "arkit"}:
         _write_meshes(folder, photo, numbers, found, shared)
+    if "maps" in shared.write:
+        maps.write(folder, photo.shape, numbers, found, jax.device_get(shared.model.face_model))
+    if shared.heads:
+        fitted, neutral = shapes(found, shared.model)
+        one = [fitted], [numbers["camera"]], numbers["photo_size"], np.zeros(1, int)
+        for kind, bound in shared.heads.items():
+            head_files.write(folder, kind, bound, neutral, *one)
     write_text(folder / "face.json", json.dumps(numbers) + "\n")
     return numbers
+
+
+def write_track(
+    folder: Path,
+    photo: np.ndarray,
+    numbers: dict[str, Any],
+    found: Inference,
+    shared: Shared,
+    expression: np.ndarray,
+    cameras: list[dict[str, Any]],
+    frames: np.ndarray,
+    rate: float,
+) -> None:
+    """What `--export` says of the frames `[n]` of a video, each with its expression and camera.
+
+    `found` and `numbers` are of the frame `photo`, whose texture is shown; `rate` is a second's.
+    """
+    _, neutral = shapes(found, shared.model)
+    if shared.units is not None and shared.surface is not None:
+        picture, _ = skin(photo, numbers, found, shared)
+        rotation = np.array([camera["R"] for camera in cameras])
+        place = neutral, shared.surface, picture
+        clip = {"lengths": shared.model.face_model.units, "frames": frames, "rate": rate}
+        arkit_files.write(folder, shared.units, expression, rotation, *place, **clip)
+    basis = np.asarray(shared.model.face_model.expression_basis)
+    for kind, bound in shared.heads.items():
+        # One at a time: of a long video all of them would fill the memory.
+        moving = (neutral + basis @ row for row in expression)
+        size = numbers["photo_size"]
+        head_files.write(folder, kind, bound, neutral, moving, cameras, size, frames)
 
 
 def _write_meshes(
@@ -253,6 +333,10 @@ def _write_meshes(
             (folder / page.VIEW).write_text(page.view(fitted, picture))
         if "meshes" in shared.write:
             jpeg = mesh_files.encode_jpeg(picture)
+        if shared.units is not None:
+            place = neutral, surface, picture
+            code = found.code.expression
+            arkit_files.write(folder, shared.units, code, rotation, *place, lengths=units)
         if "obj" in shared.write:
             (folder / "texture.png").write_bytes(mesh_files.encode_png(picture))
             (folder / "material.mtl").write_text(mesh_files.MATERIAL)
@@ -355,7 +439,12 @@ def clear(folder: Path) -> None:
     for path in folder.glob("*/face.json"):
         if path.parent.name.isdigit() and not path.parent.is_symlink():
             shutil.rmtree(path.parent)
-    for name in ("done.json", "track.jsonl", *(f"overlay{end}" for end in (".mp4", ".webm"))):
+    exported = (
+        *(f"arkit{end}" for end in (".json", ".csv", ".glb")),
+        *(f"{kind}.npz" for kind in head_files.HEADS),
+    )
+    overlays = (f"overlay{end}" for end in (".mp4", ".webm"))
+    for name in ("done.json", "track.jsonl", *overlays, *exported):
         (folder / name).unlink(missing_ok=True)
 
 

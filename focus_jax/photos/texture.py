@@ -1,11 +1,12 @@
-"""Colour of the whole face from one photo: what it shows, and elsewhere what the model knows.
+"""Colour of the whole face from photos: what they show, and elsewhere what the model knows.
 
-Where the photo does not show the face, because it is turned away or covered, the model's lit albedo
+Where a photo does not show the face, because it is turned away or covered, the model's lit albedo
 stands in. It is shifted by the difference between photo and model, carried on smoothly over the
 surface from where both are known, so that no seam shows.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -22,6 +23,8 @@ SIZE = 1024  # pixels of the texture's side
 GRAZING, FRONTAL = 0.15, 0.45  # cosine to the camera below which the photo counts nothing, and all
 PULL = 5e-3  # towards the mean difference; it also decides where nothing else does
 ROW = 1024  # pixels of charts in a row, of those that are handled as a picture
+RELIT = 3.0  # by how much a photo's colours are brightened or dimmed into another's light, at most
+SURE = 0.05  # weight of all photos together from which on the model counts nothing
 DEPTH_TOLERANCE = 4.0  # millimetres; a surface further behind the nearest one is hidden
 
 
@@ -112,6 +115,75 @@ def paint(
     weight = weight.reshape(-1, ROW)
     painted = cv2.blendLinear(seen.reshape(rows), model.reshape(rows), weight, 1 - weight)
     return texels.picture(cv2.cvtColor(painted, cv2.COLOR_RGB2RGBA).reshape(-1, 4)), colours
+
+
+def gather(
+    views: Sequence[View],
+    lit: Sequence[Float[np.ndarray, "v 3"]],
+    triangles: Int[np.ndarray, "t 3"],
+    texels: Texels,
+) -> tuple[UInt8[np.ndarray, "s s 3"], Float[np.ndarray, "v 3"]]:
+    """As `paint`, of several photos of one person; the first one's light is that of the texture.
+
+    `lit` are the model's colours of the vertices in the light of each photo. What a photo shows is
+    brought into the first one's light by the model's two colours of a place, then to the tone of
+    what the others show there, and each place is most of the photo that sees it best.
+    """
+    prepared = []
+    for view, shaded in zip(views, lit, strict=True):
+        relight = np.clip(lit[0] / np.maximum(shaded, 1e-2), 1 / RELIT, RELIT)
+        photo = _at_scale(view.photo, view.to_photo, SIZE)
+        prepared.append((view, *photo, _trust_map(view.mask, view.depth), relight))
+    colours, weights = [], []
+    for view, photo, to_photo, trust, relight in prepared:
+        seen, weight = _sample(photo, to_photo, view, trust, view.screen, view.facing)
+        colours.append(seen / np.float32(255) * relight)
+        weights.append(_choosing(weight, view.facing))
+    tones, total = _tones(np.stack(colours), np.stack(weights)), np.sum(weights, 0)
+    mean = sum(c * t * w[:, None] for c, t, w in zip(colours, tones, weights, strict=True))
+    mean /= np.maximum(total, 1e-6)[:, None]
+    known = np.clip(total / SURE, 0, 1)
+    model = np.clip(lit[0] + extend(mean - lit[0], known > 0.5, triangles), 0, 1)
+    of_vertices = known[:, None] * np.clip(mean, 0, 1) + (1 - known[:, None]) * model
+
+    places: Any = texels.places
+    painted = np.zeros((places.shape[0], 3), np.float32)
+    total = np.zeros(len(painted), np.float32)
+    for (view, photo, to_photo, trust, relight), tone in zip(prepared, tones, strict=True):
+        surface = np.concatenate([view.screen, view.facing[:, None], relight * tone], -1)
+        at = places @ surface.astype(np.float32)[: places.shape[1]]
+        seen, weight = _sample(photo, to_photo, view, trust, at[:, :3], at[:, 3])
+        weight = _choosing(weight, at[:, 3])
+        painted += weight[:, None] * (seen * at[:, 4:])
+        total += weight
+    known = np.clip(total / SURE, 0, 1)[:, None]
+    painted = known * painted / np.maximum(total, 1e-6)[:, None]
+    painted += (1 - known) * (places @ (255 * model).astype(np.float32)[: places.shape[1]])
+    bytes_ = np.rint(np.clip(painted, 0, 255)).astype(np.uint8)
+    four = np.concatenate([bytes_, np.full((len(bytes_), 1), 255, np.uint8)], -1)
+    return texels.picture(four), of_vertices.astype(np.float32)
+
+
+def _choosing(weight: np.ndarray, facing: np.ndarray) -> np.ndarray:
+    """Weights by which the photo that sees a place best is most of it."""
+    return (weight * np.clip(facing, 0, 1) ** 2) ** 2
+
+
+def _tones(
+    colours: Float[np.ndarray, "p v 3"], weights: Float[np.ndarray, "p v"]
+) -> Float[np.ndarray, "p 3"]:
+    """Gains of each photo's channels by which photos agree where they show the same.
+
+    1 in the first. Least squares between each photo and the mean of all, a few rounds.
+    """
+    tones = np.ones((len(colours), 3), np.float32)
+    for _ in range(5):
+        mean = np.einsum("pv,pvc,pc->vc", weights, colours, tones)
+        mean /= np.maximum(weights.sum(0), 1e-6)[:, None]
+        own = np.einsum("pv,pvc->pc", weights, colours**2)
+        tones = np.einsum("pv,pvc,vc->pc", weights, colours, mean) / np.maximum(own, 1e-6)
+        tones = np.where(own > 1e-6, tones, 1) / np.where(own[:1] > 1e-6, tones[:1], 1)
+    return np.clip(tones, 1 / RELIT, RELIT).astype(np.float32)
 
 
 def _trust_map(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:

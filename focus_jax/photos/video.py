@@ -15,16 +15,17 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from focus_jax.data.align import invert_transform, turn_needed
+from focus_jax.data.align import invert_transform, transform_points, turn_needed
 from focus_jax.data.faces import Face, align_faces
 from focus_jax.data.landmark_files import FileSource
 from focus_jax.data.landmarks import Detection, Source
 from focus_jax.networks import recognizer
-from focus_jax.photos import masks, results, tracking
+from focus_jax.photos import confidence, masks, results, sound, tracking
 from focus_jax.photos.inference import Inference, find_codes, show
 from focus_jax.photos.tracking import SMOOTH_CODES, Seen, Track, bridge, over_time
 from focus_jax.photos.trained import Model, make_batch
-from focus_jax.photos.video_files import Count, Writer, count_frames, frames
+from focus_jax.photos.video_files import Count, Writer, count_frames, frame_rate, frames
+from focus_jax.rendering import camera
 from focus_jax.types import FaceCode
 
 # A frame without a face costs several times what one with a face does, and whoever comes stays.
@@ -86,9 +87,7 @@ def _seen(path: Path, source: Source, model: Model) -> tuple[dict[int, Detection
     seen, numbers = [], []
     for number, frame, there in searched(_finding(path), lambda frame: source(frame, path)):
         numbers.append(number)
-        faces = [
-            Seen(number, f.detection, _features(model, f)) for f in _align(model, frame, there)
-        ]
+        faces = [Seen(number, f.detection, features(model, f)) for f in _align(model, frame, there)]
         if faces:
             seen.append(faces)
     if not seen:
@@ -127,7 +126,7 @@ def _align(
     return align_faces(frame, found, model.record_size, **options)
 
 
-def _features(model: Model, face: Face) -> np.ndarray:
+def features(model: Model, face: Face) -> np.ndarray:
     """What the recognizer makes of a face; of unit length."""
     kind = model.networks.recognizer if model.networks else "dlib"
     image = face.crop[None].astype(np.float32) / 255
@@ -164,14 +163,34 @@ def _rows_of(code: FaceCode, which: Any) -> FaceCode:
     return jax.tree.map(lambda x: x[which], code)
 
 
-def steady(code: FaceCode, track: Track) -> FaceCode:
+def trusted(
+    model: Model, code: FaceCode, encoded: list[np.ndarray | None], faces: list[Face]
+) -> list[float]:
+    """How far each frame's code is to be trusted, see `confidence`; 0 where nothing was seen."""
+    face_model = model.face_model
+    corners = np.asarray(face_model.shape_mean)[np.asarray(face_model.landmark_vertices)]
+    mean = (corners * np.asarray(face_model.landmark_weights)[..., None]).sum(1)
+    rotations = np.asarray(camera.extrinsics(code.pose)[0])
+    found = []
+    for face, own, rotation in zip(faces, encoded, rotations, strict=True):
+        marks = transform_points(masks.fine_transform(face), face.detection.landmarks)
+        agreement = None if own is None else confidence.landmark_error(own, marks)
+        turned = confidence.turn(rotation, mean, face.detection.landmarks)
+        score = face.detection.score
+        about = {"visible": 1.0, "agreement": agreement, "score": score, "turned": turned}
+        found.append(confidence.confidence(**about))
+    return found
+
+
+def steady(code: FaceCode, track: Track, trust: np.ndarray) -> FaceCode:
     """Codes of one person, a row a frame: one shape and tone, the rest smoothed over time.
 
-    The detector's score says how much each frame counts for the person; bridged frames count
-    nothing.
+    Shape and tone are of the better half of the frames by `trust [n]`, `trusted`; bridged frames
+    count nothing.
     """
-    seen = track.scores > 0
-    weights = (track.scores * seen / track.scores[seen].sum())[:, None]
+    seen = (track.scores > 0) & (trust >= np.median(trust[track.scores > 0]))
+    weights = np.maximum(trust, 1e-6) * seen
+    weights = (weights / weights.sum())[:, None]
 
     def one(values: np.ndarray) -> np.ndarray:
         return np.broadcast_to((weights * values).sum(0), values.shape).astype(values.dtype)
@@ -205,7 +224,8 @@ def reconstruct_video(
     track, clip = find_track(path, source, model)
     parts: list[FaceCode] = []
     encoded: list[np.ndarray | None] = []  # landmarks, a row a frame of the track
-    for places, _, _, batch in tqdm(
+    trust: list[float] = []
+    for places, _, faces, batch in tqdm(
         _batches(path, track, model, batch_size), desc="fitting", unit="batch"
     ):
         found = jax.device_get(find_codes(model, batch, steps))
@@ -213,15 +233,22 @@ def reconstruct_video(
         encoded += (
             [None] * len(places) if found.encoded is None else list(found.encoded)[: len(places)]
         )
-    codes = steady(jax.tree.map(lambda *x: np.concatenate(x), *parts), track)
+        trust += trusted(model, parts[-1], encoded[-len(places) :], faces)
+    codes = steady(jax.tree.map(lambda *x: np.concatenate(x), *parts), track, np.array(trust))
 
     folder.mkdir(parents=True, exist_ok=True)
     with (
         (folder / "track.jsonl").open("w") as lines,
         Writer(folder / "overlay", codec, path) as video,
     ):
-        best = _draw(path, name, shared, track, codes, encoded, clip, batch_size, lines, video)
-    results.write_face(folder / "0", name, *best, shared)
+        cameras, best = _draw(
+            path, name, shared, track, codes, encoded, clip, batch_size, lines, video
+        )
+    if sound.installed():
+        sound.add_sound(video.path, path)
+    numbers = results.write_face(folder / "0", name, *best, shared)
+    shown, moving = (best[0], numbers, best[2], shared), np.asarray(codes.expression)
+    results.write_track(folder, *shown, moving, cameras, track.frames, frame_rate(path))
     return clip
 
 
@@ -236,9 +263,9 @@ def _draw(
     batch_size: int,
     lines: Any,
     video: Writer,
-) -> tuple[np.ndarray, Face, Inference]:
-    """Draw every frame and write its numbers; returns the frame that is most to be trusted."""
-    model = shared.model
+) -> tuple[list[dict[str, Any]], tuple[np.ndarray, Face, Inference]]:
+    """Draw every frame and write its numbers; returns all cameras and the best frame."""
+    model, cameras = shared.model, []
     best: tuple[float, np.ndarray, Face, Inference] | None = None
     stream = iter(tqdm(frames(path), desc="drawing", unit="frame", total=clip.frames.read))
     for places, pictures, faces, batch in _batches(path, track, model, batch_size):
@@ -249,6 +276,7 @@ def _draw(
                 encoded=encoded[place]
             )
             numbers = results.describe(name, face, one, model, picture.shape)
+            cameras.append(numbers["camera"])
             lines.write(json.dumps({"frame": int(track.frames[place]), **numbers}) + "\n")
             for number, frame in stream:
                 if number == track.frames[place]:
@@ -261,4 +289,4 @@ def _draw(
     for _, frame in stream:
         video.write(frame)
     assert best is not None  # a track is never empty
-    return best[1:]
+    return cameras, best[1:]

@@ -15,9 +15,10 @@ import trimesh
 from focus_jax.commands import arguments as common
 from focus_jax.commands import reconstruct, segment
 from focus_jax.face_models import load_face_model
-from focus_jax.photos import inference, process, results
+from focus_jax.photos import inference, maps, process, results
 from focus_jax.photos import trained as trained_module
 from focus_jax.rendering import camera, morphable
+from tests.photos.video_files_test import write as write_clip
 
 ALL = ["--write", ",".join(results.KINDS)]
 
@@ -92,6 +93,8 @@ FILES = {
     "ply": {"fitted.ply", "neutral.ply"},
     "pictures": {"overlay.jpg", "strip.jpg"},
     "page": {"view.js", "strip.jpg"},
+    "arkit": {"arkit.json", "arkit.csv", "arkit.glb"},
+    "maps": {f"{name}.png" for name in (*maps.SCALES, "normals")},
 }
 
 
@@ -428,3 +431,22 @@ def test_links_in_the_output_folder_lead_nothing_elsewhere(tmp_path):
     process.check_inside(tmp_path / "out", ["b.jpg", "folder/a.jpg"])
     with pytest.raises(ValueError, match=r"leads a\.jpg elsewhere"):
         process.check_inside(tmp_path / "out", ["b.jpg", "a.jpg"])
+
+
+def test_photos_of_one_person_need_a_trained_model_and_no_video(photos, tmp_path, capsys):
+    clip = write_clip(tmp_path / "a.mp4", 3)
+    for path, said in (
+        (photos / "one.png", "photos of one person need a trained model; --model none is not one"),
+        (clip, "--same-person is of photos; of a video one person is followed anyway"),
+    ):
+        options = ["--out", str(tmp_path / "out"), "--model", "none", "--same-person"]
+        assert reconstruct.main([str(path), *options]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_a_wrong_export_is_said_before_anything_is_done(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    for word in ("flame", "gnm=nowhere.npz", "obj"):
+        assert reconstruct.main([str(photos), "--out", str(out), "--export", word]) == 1
+        assert f"{word.partition('=')[0]}" in capsys.readouterr().err
+    assert not list(out.rglob("face.json"))

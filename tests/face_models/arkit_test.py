@@ -29,6 +29,13 @@ def test_weights_stay_between_nothing_and_all(units):
     assert found.min() >= 0 and found.max() <= 1
 
 
+def test_many_faces_have_the_weights_of_each(units):
+    codes = np.random.default_rng(3).normal(size=(2, 3, 20))
+    found = arkit.weights(units, codes)
+    assert found.shape == (2, 3, 52)
+    np.testing.assert_array_equal(found[1, 2], arkit.weights(units, codes[1, 2]))
+
+
 def test_a_file_without_units_is_refused(tmp_path):
     np.savez(tmp_path / "plain.npz", format="focus_jax 1")
     with pytest.raises(ValueError, match="no ARKit units"):

@@ -75,8 +75,9 @@ def test_the_first_expression_opens_the_jaw(model, path):
 def test_an_npz_is_the_same_model(path, tmp_path):
     write_flame(tmp_path / "flame2023.npz")
     one, other = flame.read_head(path), flame.read_head(tmp_path / "flame2023.npz")
-    for field in ("template", "identity_basis", "joint_regressor", "skin_weights", "triangles"):
+    for field in ("template", "identity_basis", "skin_weights", "triangles"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    np.testing.assert_allclose(one.joints, other.joints, atol=1e-4)
     assert one.parents == other.parents == (-1, 0, 1, 1, 1)
 
 
@@ -85,8 +86,9 @@ def test_an_npz_may_hold_pickled_arrays(tmp_path):
     sparse = np.empty((), object)
     sparse[()] = scipy.sparse.csc_matrix(arrays["J_regressor"])
     np.savez(tmp_path / "flame.npz", **(arrays | {"J_regressor": sparse}))
-    found = flame.read_head(tmp_path / "flame.npz").joint_regressor
-    np.testing.assert_allclose(found, arrays["J_regressor"], rtol=1e-6)
+    found = flame.read_head(tmp_path / "flame.npz").joints
+    joints = 1000 * arrays["J_regressor"] @ arrays["v_template"]
+    np.testing.assert_allclose(found, joints, rtol=1e-5, atol=1e-3)
     content = (tmp_path / "flame.npz").read_bytes()
     (tmp_path / "flame.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"flame\.npz"):

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from focus_jax.face_models import skinning
 
 PARENTS = (-1, 0, 1, 1, 1)
+REGRESSOR = np.random.default_rng(1).dirichlet(np.ones(40), 5).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -16,17 +17,19 @@ def head():
     rng = np.random.default_rng(0)
     count = 40
     weights = rng.random((count, 5)) ** 4
-    regressor = rng.random((5, count))
 
     def part(*shape):
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
+    template, identity, expression = 100 * part(count, 3), part(count, 3, 3), part(count, 3, 2)
     return skinning.SkinnedModel(
-        template=100 * part(count, 3),
-        identity_basis=part(count, 3, 3),
-        expression_basis=part(count, 3, 2),
+        template=template,
+        identity_basis=identity,
+        expression_basis=expression,
         pose_basis=part(count, 3, 36),
-        joint_regressor=jnp.asarray(regressor / regressor.sum(1, keepdims=True), jnp.float32),
+        joints=jnp.einsum("jv,vc->jc", REGRESSOR, template, precision="highest"),
+        joint_identity=jnp.einsum("jv,vck->jck", REGRESSOR, identity, precision="highest"),
+        joint_expression=jnp.einsum("jv,vck->jck", REGRESSOR, expression, precision="highest"),
         skin_weights=jnp.asarray(weights / weights.sum(1, keepdims=True), jnp.float32),
         triangles=jnp.zeros((1, 3), jnp.int32),
         parents=PARENTS,
@@ -57,7 +60,7 @@ def test_the_root_turns_everything_about_itself(head):
     none = jnp.zeros(0)
     pose = jnp.zeros((5, 3)).at[0].set(jnp.array([0.2, -0.4, 0.1]))
     matrix = np.asarray(skinning.rotation_matrices(pose[0]))
-    root = head.joint_regressor[0] @ head.template
+    root = REGRESSOR[0] @ head.template
     wanted = (head.template - root) @ matrix.T + root
     np.testing.assert_allclose(skinning.posed(head, none, none, pose), wanted, atol=1e-3)
 
@@ -65,7 +68,7 @@ def test_the_root_turns_everything_about_itself(head):
 def by_definition(head, vertices, pose):
     """4 x 4 matrices along the chain of joints, in double precision."""
     vertices = np.asarray(vertices, np.float64)
-    joints = np.asarray(head.joint_regressor, np.float64) @ vertices
+    joints = np.asarray(REGRESSOR, np.float64) @ vertices
     matrices = Rotation.from_rotvec(np.asarray(pose)).as_matrix()
     bent = (matrices[1:] - np.eye(3)).ravel()
     vertices = vertices + np.asarray(head.pose_basis, np.float64) @ bent

@@ -1,6 +1,11 @@
 """Three lines of Python, on the astronaut: a path, an array, a list, and wrong input."""
 
+import sys
+import types
+
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import skimage.data
@@ -57,6 +62,12 @@ def test_its_mesh_has_the_photos_colours(faces):
     np.testing.assert_allclose(faces[0].mesh(neutral=True).vertices, faces[0].neutral, atol=1e-4)
 
 
+def test_its_expression_is_told_by_arkits_weights(faces):
+    weights = faces[0].blendshapes()
+    assert len(weights) == 52 and all(0 <= value <= 1 for value in weights.values())
+    assert any(value > 1e-3 for value in weights.values()) and "jawOpen" in weights
+
+
 def test_it_is_saved_as_the_command_writes_it(faces, tmp_path):
     where = faces[0].save(tmp_path)
     assert where == tmp_path / "0000" / "0"
@@ -96,6 +107,47 @@ def test_several_photos_and_one_without_a_face(model, faces, tmp_path):
     assert [len(m) for m in each] == [1, 0]
 
 
+class Tensor:
+    """An array of some library that hands over DLPack."""
+
+    def __init__(self, array, fails=False):
+        self.array, self.ndim, self.fails = array, array.ndim, fails
+
+    def __dlpack__(self, **options):
+        if self.fails:
+            raise BufferError("on another device")
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_arrays_of_any_library_are_photos(model, faces):
+    """Also several in one, with landmarks of one's own; JAX's arrays give JAX's masks."""
+    landmarks = np.stack([faces[0].numbers["detection"]["landmarks"]] * 2).astype(np.float32)
+    both = np.stack([PHOTO, PHOTO])
+    options = {"model": model, **OPTIONS}
+    masks = focus_jax.segment(jnp.asarray(both), landmarks=jnp.asarray(landmarks), **options)
+    assert all(isinstance(mask, jax.Array) and mask.dtype == bool for mask in masks)
+    for mask in masks:
+        same = (faces[0].mask & np.asarray(mask)).sum() / (faces[0].mask | np.asarray(mask)).sum()
+        assert same > 0.97  # the detector's dense landmarks are not given
+    landmarks[1] = np.nan
+    (mask, none) = focus_jax.segment(both, landmarks=landmarks, **options)
+    np.testing.assert_array_equal(mask, masks[0])
+    assert isinstance(mask, np.ndarray) and not none.any()
+    (tensor,) = focus_jax.segment(Tensor(PHOTO), landmarks=landmarks[:1], **options)
+    np.testing.assert_array_equal(tensor, mask)
+
+
+def test_masks_of_pytorchs_arrays_are_such_arrays(model, monkeypatch):
+    torch = types.SimpleNamespace(from_numpy=lambda mask: ("of torch", mask))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    kind = type("Tensor", (Tensor,), {"__module__": "torch"})
+    (each,) = focus_jax.segment(kind(np.zeros((40, 60, 3), np.uint8)), model=model)
+    assert each[0] == "of torch" and each[1].shape == (40, 60)
+
+
 def test_what_cannot_be_read_is_said(model, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_text("no photo")
@@ -112,6 +164,10 @@ def test_what_cannot_be_read_is_said(model, tmp_path):
         ("no.jpg", {}, "there is no photo no.jpg"),
         (np.zeros((4, 4)), {}, r"photo 0 is an array"),
         (np.zeros((4, 4, 3), np.float32), {}, r"float32 \(4, 4, 3\); give uint8"),
+        (np.array(3), {}, "an array without axes; give uint8"),
+        (Tensor(PHOTO, fails=True), {}, "photo 0 is an array that NumPy cannot read; give it on"),
+        (PHOTO, {"landmarks": np.zeros((2, 68, 2))}, r"landmarks are \(2, 68, 2\); of 1 photos"),
+        (["a.jpg"] * 2, {"landmarks": np.zeros((2, 68, 2))}, "there is no photo a.jpg"),
         (PHOTO, {"refine": -1}, "refine=-1"),
         (PHOTO, {"batch_size": 0}, "batch_size=0"),
         (PHOTO, {"landmarks": "eyes"}, "'eyes'"),

@@ -45,3 +45,20 @@ def test_all_that_the_detector_found_is_written():
     assert len(json.dumps(whole)) < 20_000
     few = results.detected_numbers(Detection(marks, 0.9, "dlib"))
     assert set(few) == {"source", "score", "landmarks"}
+
+
+def test_exports_are_kinds_and_files_of_heads(tmp_path):
+    own = tmp_path / "flame2023.npz"
+    own.write_bytes(b"")
+    kinds, heads = results.exports(f"arkit,flame={own},maps")
+    assert kinds == ["arkit", "maps"] and heads == {"flame": own}
+    assert results.exports("") == ([], {})
+    wrong = {
+        "flame": "needs that head's own file: flame=FILE",
+        "flame=nowhere.pkl": r"there is no file nowhere\.pkl for --export flame",
+        "obj": "there is no 'obj' to export; there are arkit, maps, flame=FILE, gnm=FILE",
+        "arkit=5": "there is no 'arkit=5'",
+    }
+    for text, message in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            results.exports(text)

@@ -111,6 +111,25 @@ def test_what_the_photo_shows_is_kept(model, texels):
     np.testing.assert_allclose(colours[nose], expected, atol=0.01)
 
 
+def test_of_several_photos_each_place_is_of_those_that_show_it(model, texels):
+    """One photo shows the left, the other, in half the light and duller, the right; no seam."""
+    left = np.zeros((FINE, FINE), np.float32)
+    left[:, : FINE // 2 + 30] = 1
+    bright, dim = (np.empty((FINE, FINE, 3), np.uint8) for _ in range(2))
+    bright[:], dim[:] = np.rint(SKIN * 255), np.rint(SKIN * 255 * 0.5 * 0.8)
+    bright[:, FINE // 2 + 40 :] = dim[:, : FINE // 2 - 40] = PAINT * 255  # where they are hidden
+    views = [view(model, bright, left), view(model, dim, left[:, ::-1])]
+    grey = np.full((len(model.shape_mean), 3), 0.5, np.float32)
+    triangles = np.asarray(model.triangles)
+    painted, colours = texture.gather(views, [grey, grey / 2], triangles, texels)
+    assert np.abs(painted / 255 - SKIN).max() < 0.05
+    assert np.abs(colours - SKIN).max() < 0.05
+    # One photo alone is as `paint` has it, where it is sure.
+    alone, _ = texture.gather(views[:1], [grey], triangles, texels)
+    wanted, _ = texture.paint(views[0], grey, triangles, texels)
+    np.testing.assert_allclose(alone.astype(int), wanted, atol=10)
+
+
 @pytest.mark.parametrize("degrees", [0, 45, 90])
 def test_the_part_of_a_photo_that_a_crop_shows_is_whole(degrees):
     """However the crop is turned in the photo, its corners lie in the part, at the same colours."""

@@ -7,9 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from focus_jax import forward
 from focus_jax.data import detect
+from focus_jax.data.faces import Face
 from focus_jax.data.landmarks import Detection
-from focus_jax.photos import video
+from focus_jax.face_models import fitting
+from focus_jax.photos import masks, video
 from focus_jax.photos.tracking import Track
 from focus_jax.photos.trained import load_model
 from focus_jax.types import FaceCode
@@ -72,6 +75,23 @@ def test_a_video_without_a_face_is_said_to_have_none(model, clip):
         video.find_track(clip, lambda frame, path: [], model)
 
 
+def test_a_frame_that_agrees_with_its_landmarks_is_trusted(model):
+    """Of two frames alike the one whose encoder put the landmarks aside says less, one of no face
+    nothing."""
+    widths = forward.widths(model.face_model)
+    raw = np.zeros((3, widths.outputs), np.float32)
+    code = forward.decode(raw, widths, model.decoding)
+    face = np.asarray(fitting.landmark_points(model.face_model))[:, :2] * [1, -1] + 112
+    crop, marks = np.zeros((224, 224, 3), np.uint8), face.astype(np.float32)
+    seen = [Detection(marks, score, "test") for score in (1.0, 1.0, 0.0)]
+    faces = [Face(0, one, crop, face, face, np.eye(2, 3)) for one in seen]
+    marks = masks.fine_transform(faces[0])
+    own = face @ marks[:, :2].T + marks[:, 2]
+    found = video.trusted(model, code, [own, own + 30, own], faces)
+    assert found[0] > 0.9 > found[1] > found[2] == 0
+    assert video.trusted(model, code, [None] * 3, faces)[0] > 0.9  # no encoder, nothing to hold
+
+
 def test_few_frames_without_a_face_are_searched_and_all_with_one():
     """A face from frame 50 to 70, and one in frame 75; which frames are looked at."""
     looked = []
@@ -124,15 +144,18 @@ def test_a_person_has_one_shape_and_bridged_frames_count_nothing():
 
     def steady(raw):
         code = FaceCode(*np.split(raw, (2, 3, 5, 11), axis=1))
-        found = video.steady(code, track)
+        found = video.steady(code, track, trust)
         return np.concatenate([getattr(found, f.name) for f in fields(FaceCode)], axis=1)
 
     scores = np.ones(12)
     scores[5] = 0
-    scores[3] = 2
+    trust = scores.copy()
+    trust[3] = 2
+    trust[[0, 1]] = 0.1  # below the median: who it is, the others say
     track = Track(np.arange(12), np.zeros((12, 68, 2)), scores, [np.arange(12)])
     found = steady(raw)
-    identity = (raw * scores[:, None])[scores > 0].sum(0) / scores.sum()
+    best = trust * (trust >= 1)
+    identity = (raw * best[:, None])[best > 0].sum(0) / best.sum()
     np.testing.assert_allclose(found[:, :2], np.broadcast_to(identity[:2], (12, 2)), rtol=1e-4)
     np.testing.assert_allclose(found[:, 3:5], np.broadcast_to(identity[3:5], (12, 2)), rtol=1e-4)
     assert np.abs(found).max() < 5

@@ -52,6 +52,7 @@ def one_device():
 def config(tmp_path_factory):
     config = load_config("em", "smoke")
     config.data.cache = str(tmp_path_factory.mktemp("cache"))
+    config.data.update(size=32, record_size=48)
     # What resumes must find its place in a second stream, too.
     config.data.renderings, config.losses.coefficients = 6, 1.0
     config.schedule.renderings = 2

@@ -1,0 +1,238 @@
+"""Several photos of one person: one identity and albedo, the rest of each photo by itself.
+
+Photos of one folder are one person's. In each the face is taken that is most like those of the
+others; identity and albedo are the mean of what the photos say, each weighed by how far it is to be
+trusted, and refinement moves them by all photos at once.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from focus_jax.data.align import invert_transform
+from focus_jax.data.detect import Source
+from focus_jax.data.faces import Face, Photo
+from focus_jax.photos import masks, mesh_files, process, results, texture, tracking
+from focus_jax.photos.inference import Inference, find_codes, refine_together, show
+from focus_jax.photos.trained import Model, make_batch
+from focus_jax.photos.video import features
+from focus_jax.types import Batch, FaceCode
+
+FILES = ("person.glb", "person.json")
+MOST = 64  # photos that are refined as one: what they draw is in memory at once
+LEAST = 0.05  # weight of a photo that is not trusted at all, of one that is wholly
+# Cosine between the features of two photos' faces, below which they are not one person's: dlib's
+# own bound, and as `tracking` has it for ArcFace.
+ALIKE = {"dlib": 0.91}
+
+
+class View(NamedTuple):
+    """One photo of a person."""
+
+    photo: Photo
+    image: np.ndarray
+    face: Face
+    found: Inference
+    likeness: float  # as `choose` gives it
+
+
+class _Candidate(NamedTuple):
+    face: Face
+    code: FaceCode
+    confidence: float
+    features: np.ndarray
+
+
+def process_people(
+    photos: Sequence[Photo],
+    model: Model,
+    source: Source,
+    write: process.Write,
+    *,
+    steps: int = 0,
+    batch_size: int = 8,
+    progress: bool = True,
+    done: Callable[[Photo], bool] = lambda photo: False,
+    person: Callable[[str, list[View]], None] | None = None,
+) -> process.Summary:
+    """As `process.process`, of photos whose folders are a person each: a face a photo.
+
+    `person` is called with the folder's name and the person's views, the most trusted first. A
+    person of whom all photos are done is passed over. ValueError without a trained model.
+    """
+    if model.networks is None:
+        raise ValueError("photos of one person need a trained model; --model none is not one")
+    groups: dict[str, list[Photo]] = {}
+    for photo in photos:
+        groups.setdefault(Path(photo.name).parent.as_posix(), []).append(photo)
+    counts, skipped, before = [0, 0], [], 0
+    for name, group in groups.items():
+        if all(done(photo) for photo in group):
+            before += len(group)
+            continue
+        if steps and len(group) > MOST:
+            raise ValueError(
+                f"{len(group)} photos of one person; at most {MOST} are refined as one"
+            )
+        candidates, problems = _candidates(group, model, source, batch_size, progress)
+        views = find_person(candidates, model, steps=steps, batch_size=batch_size)
+        for view in views:
+            write(view.photo, view.image, [(view.face, view.found)])
+        if person is not None and views:
+            person(name, views)
+        counts[0] += len(group)
+        counts[1] += len(views)
+        skipped += problems
+    return process.Summary(counts[0], counts[1], before, skipped)
+
+
+Candidates = list[tuple[Photo, np.ndarray, list[_Candidate]]]
+
+
+def _candidates(
+    photos: Sequence[Photo], model: Model, source: Source, batch_size: int, progress: bool
+) -> tuple[Candidates, list[str]]:
+    """All faces of the photos, in their order, and which photos gave none, and why."""
+    found: dict[str, tuple[Photo, np.ndarray, list[_Candidate]]] = {}
+
+    def take(photo: Photo, image: np.ndarray, pairs: list[tuple[Face, Inference]]) -> None:
+        faces = []
+        for face, one in pairs:
+            sure = results.describe(photo.name, face, one, model, image.shape)["confidence"]
+            faces.append(_Candidate(face, one.code, sure, features(model, face)))
+        found[photo.name] = photo, image, faces
+
+    options = {"batch_size": batch_size, "progress": progress}
+    summary = process.process(photos, model, source, take, **options)
+    return [found[p.name] for p in photos if p.name in found], summary.skipped
+
+
+def find_person(candidates: Candidates, model: Model, *, steps: int, batch_size: int) -> list[View]:
+    """The person whom all photos show, in each, the most trusted photo first."""
+    if not candidates:
+        return []
+    seen = [np.stack([face.features for face in faces]) for _, _, faces in candidates]
+    which, likeness = choose(seen)
+    chosen = [faces[k] for (_, _, faces), k in zip(candidates, which, strict=True)]
+    codes = of_one(
+        jax.tree.map(lambda *x: np.stack(x), *[face.code for face in chosen]),
+        np.array([face.confidence for face in chosen]),
+    )
+    faces = [face.face for face in chosen]
+    errors = [(None, None)] * len(faces)
+    if steps:
+        refined = jax.device_get(refine_together(model, _batch(model, faces), codes, steps))
+        codes = refined.code
+        errors = [
+            tuple(jax.tree.map(lambda x, k=k: np.asarray(x)[k], e) for e in refined[1:3])
+            for k in range(len(faces))
+        ]
+    shown: list[Inference] = []
+    for start in range(0, len(faces), batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), len(faces) - 1)
+        part = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], codes)
+        batch = _batch(model, [faces[k] for k in rows])
+        # What the encoder alone says of the landmarks tells how far a photo is to be trusted.
+        encoded = find_codes(model, batch).encoded
+        drawn = jax.device_get(show(model, batch, part)._replace(encoded=encoded))
+        count = min(batch_size, len(faces) - start)
+        shown += [jax.tree.map(lambda x, k=k: np.asarray(x)[k], drawn) for k in range(count)]
+    views = []
+    for k, (photo, image, _) in enumerate(candidates):
+        found = shown[k]._replace(errors=errors[k][0], refined=errors[k][1])
+        views.append((chosen[k].confidence, View(photo, image, faces[k], found, likeness[k])))
+    return [view for _, view in sorted(views, key=lambda pair: -pair[0])]
+
+
+def _batch(model: Model, faces: Sequence[Face]) -> Batch:
+    parts = ("crop", "landmarks", "dense_landmarks")
+    return make_batch(model, *(np.stack([getattr(f, part) for f in faces]) for part in parts))
+
+
+def choose(
+    seen: Sequence[Float[np.ndarray, "k c"]],
+) -> tuple[Int[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """Of each photo's faces, by their features, the one that is most like the others' chosen.
+
+    The largest, first ones are where it begins. Also how alike it is: the cosine that it has, or
+    surpasses, with half of the others, so that a stranger among them says nothing against the rest.
+    """
+    which = np.zeros(len(seen), int)
+    for _ in range(5):
+        for k, own in enumerate(seen):
+            if others := _others(seen, which, k):
+                which[k] = (own @ np.sum(others, axis=0)).argmax()
+    likeness = np.ones(len(seen))
+    for k, own in enumerate(seen):
+        if others := _others(seen, which, k):
+            likeness[k] = np.quantile(np.stack(others) @ own[which[k]], 0.5, method="higher")
+    return which, likeness
+
+
+def _others(seen: Sequence[np.ndarray], which: np.ndarray, number: int) -> list[np.ndarray]:
+    """Features of what is chosen in all photos but one."""
+    chosen = (faces[k] for faces, k in zip(seen, which, strict=True))
+    return [features for k, features in enumerate(chosen) if k != number]
+
+
+def of_one(code: FaceCode, confidence: Float[np.ndarray, "n"]) -> FaceCode:
+    """The codes with one identity and albedo, the mean of all by their confidence."""
+    weights = np.maximum(confidence, LEAST)[:, None]
+
+    def mean(values: Any) -> np.ndarray:
+        both = (weights * values).sum(0) / weights.sum()
+        return np.broadcast_to(both, np.shape(values)).astype(np.float32)
+
+    return dataclasses.replace(code, identity=mean(code.identity), albedo=mean(code.albedo))
+
+
+def unlike(view: View, model: Model) -> bool:
+    """Whether a photo's face is rather somebody else's."""
+    kind = model.networks.recognizer if model.networks else "dlib"
+    return view.likeness < ALIKE.get(kind, tracking.SAME_ARCFACE)
+
+
+def write_person(folder: Path, views: Sequence[View], shared: results.Shared) -> None:
+    """FOLDER/person.glb, the face without expression, its texture gathered from all photos, and
+    person.json, what the photos have in common. OSError where that fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = {
+        "identity": np.asarray(views[0].found.code.identity).tolist(),
+        "albedo": np.asarray(views[0].found.code.albedo).tolist(),
+        "photos": [
+            {
+                "photo": view.photo.name,
+                "face": view.face.number,
+                "likeness": round(view.likeness, 4),
+            }
+            for view in views
+        ],
+    }
+    results.write_text(folder / "person.json", json.dumps(numbers) + "\n")
+    if shared.surface is None or shared.texels is None:
+        return
+    looks = []
+    for view in views:
+        back, one = invert_transform(masks.fine_transform(view.face)), view.found
+        place = one.screen, one.facing, one.depth, one.mask[..., 0]
+        looks.append(texture.View(view.image, back, *place))
+    lit = [view.found.colours for view in views]
+    picture, _ = texture.gather(looks, lit, shared.triangles, shared.texels)
+    _, neutral = results.shapes(views[0].found, shared.model)
+    normals = mesh_files.vertex_normals(neutral, shared.triangles)
+    content = mesh_files.glb(
+        neutral,
+        normals,
+        shared.surface,
+        mesh_files.encode_jpeg(picture),
+        units=shared.model.face_model.units,
+        name="person",
+    )
+    (folder / "person.glb").write_bytes(content)

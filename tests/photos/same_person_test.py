@@ -1,0 +1,109 @@
+import json
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import runs
+
+from focus_jax.data.faces import Photo
+from focus_jax.data.landmarks import Detection
+from focus_jax.photos import same_person
+from focus_jax.photos.trained import load_model
+from focus_jax.types import FaceCode
+
+
+def like(*cosines):
+    """Features of unit length at these cosines to the person's."""
+    rng = np.random.default_rng(0)
+    found = []
+    for cosine in cosines:
+        rest = rng.normal(size=7)
+        rest *= np.sqrt(1 - cosine**2) / np.linalg.norm(rest)
+        found.append([cosine, *rest])
+    return np.array(found)
+
+
+def test_in_each_photo_the_person_is_found_beside_others():
+    """Somebody else is larger, so first, in one photo; another is in all but nobody's twin."""
+    seen = [like(0.99), like(0.2, 0.98, 0.1), like(0.97, 0.3), like(0.96)]
+    which, likeness = same_person.choose(seen)
+    assert which.tolist() == [0, 1, 0, 0] and (likeness > 0.9).all()
+
+
+def test_a_photo_of_somebody_else_is_told():
+    seen = [like(0.99), like(0.98), like(0.3)]
+    _, likeness = same_person.choose(seen)
+    networks = types.SimpleNamespace(recognizer="dlib")
+    model = types.SimpleNamespace(networks=networks)
+    views = [same_person.View(None, None, None, None, value) for value in likeness]
+    assert [same_person.unlike(view, model) for view in views] == [False, False, True]
+    which, likeness = same_person.choose([like(0.5)])
+    assert which.tolist() == [0] and likeness.tolist() == [1]
+
+
+def test_identity_and_albedo_are_of_those_that_are_trusted():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(3, n)).astype(np.float32) for n in (4, 3, 2, 6, 27)]
+    found = same_person.of_one(FaceCode(*parts), np.array([1.0, 0.0, 1.0]))
+    wanted = (parts[0][0] + same_person.LEAST * parts[0][1] + parts[0][2]) / (2 + same_person.LEAST)
+    np.testing.assert_allclose(found.identity, np.tile(wanted, (3, 1)), rtol=1e-5)
+    assert (found.albedo == found.albedo[0]).all()
+    for name, part in (("expression", parts[1]), ("pose", parts[3]), ("light", parts[4])):
+        np.testing.assert_array_equal(getattr(found, name), part)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(str(runs.untrained(tmp_path_factory.mktemp("run"))))
+
+
+LANDMARKS = json.loads((Path(__file__).parents[1] / "astronaut_landmarks.json").read_text())
+
+
+def photos_of(*names):
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(0, 255, (300, 300, 3)).astype(np.uint8) for _ in names]
+    return [Photo(Path(name), name, one) for name, one in zip(names, pixels, strict=True)]
+
+
+def seen_by(image, path):
+    """The same landmarks in all, but for one photo without a face."""
+    if "empty" in path.name:
+        return []
+    marks = np.array(LANDMARKS, np.float32).reshape(68, 2)
+    return [Detection(marks - marks.mean(0) + 150, 0.9, "test")]
+
+
+def test_photos_of_a_folder_have_one_identity(model):
+    written, people = {}, {}
+    summary = same_person.process_people(
+        photos_of("anna/1.png", "anna/2.png", "anna/empty.png", "ben/1.png"),
+        model,
+        seen_by,
+        lambda photo, image, pairs: written.update({photo.name: pairs}),
+        batch_size=2,
+        progress=False,
+        person=lambda name, views: people.update({name: views}),
+    )
+    assert sorted(written) == ["anna/1.png", "anna/2.png", "ben/1.png"]
+    assert {name: len(views) for name, views in people.items()} == {"anna": 2, "ben": 1}
+    assert (summary.photos, summary.faces) == (4, 3)
+    assert summary.skipped == ["anna/empty.png (no face found)"]
+    one, two, other = (written[name][0][1] for name in sorted(written))
+    for name in ("identity", "albedo"):
+        np.testing.assert_array_equal(getattr(one.code, name), getattr(two.code, name))
+    np.testing.assert_array_equal(one.neutral, two.neutral)
+    assert one.coverage.any() and other.coverage.any()
+    again = same_person.process_people(
+        photos_of("anna/1.png"), model, seen_by, None, done=lambda photo: True, progress=False
+    )
+    assert again.before == 1 and again.faces == 0
+
+
+def test_too_many_photos_and_no_model_are_refused(model):
+    many = photos_of(*(f"{k}.png" for k in range(same_person.MOST + 1)))
+    with pytest.raises(ValueError, match="65 photos of one person; at most 64 are refined as one"):
+        same_person.process_people(many, model, seen_by, None, steps=1)
+    with pytest.raises(ValueError, match="--model none is not one"):
+        same_person.process_people(many, model._replace(networks=None), seen_by, None)
