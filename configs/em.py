@@ -1,6 +1,6 @@
 """The default job: the complete method at small scale, on synthetic or on your own photos.
 
-    python -m focus_jax.main --config=configs/em.py                 synthetic, 20 minutes
+    python -m focus_jax.main --config=configs/em.py                 synthetic, half an hour
     python -m focus_jax.main --config=configs/em.py:smoke           the same in two minutes
     python -m focus_jax.main --config=configs/em.py:photos --config.data.root=FOLDER
 
