@@ -23,6 +23,7 @@ def add_sound(picture: Path, original: Path) -> bool:
     results cannot be written.
     """
     import av
+    from av.error import FFmpegError
 
     part = picture.with_name(f"{picture.stem}.part{picture.suffix}")
     try:
@@ -32,7 +33,7 @@ def add_sound(picture: Path, original: Path) -> bool:
             with av.open(str(picture)) as shown, av.open(str(part), "w") as out:
                 _join(shown, heard, out, *CODECS[picture.suffix])
         os.replace(part, picture)
-    except av.FFmpegError as problem:
+    except FFmpegError as problem:
         part.unlink(missing_ok=True)
         if isinstance(problem, OSError):  # a full disk; what is broken in a file is none
             raise
