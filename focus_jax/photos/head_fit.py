@@ -13,7 +13,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import trimesh
 from jaxtyping import Array, Float, Int
 from scipy.spatial.transform import Rotation
 
@@ -94,6 +93,8 @@ def bind(
     corners = np.concatenate([surface.triangles[index[chosen]], landmarks[0][inner]])
     used, near = np.unique(corners, return_inverse=True)
     between = surface.vertices[surface.triangles[index[chosen]]]
+    import trimesh  # heavy, and only here
+
     shares = trimesh.triangles.points_to_barycentric(between, nearest[chosen])
     rows = np.repeat(kept[chosen][:, None], 3, axis=1)
     one = np.tile([1.0, 0.0, 0.0], (len(chosen), 1))

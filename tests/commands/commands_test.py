@@ -105,7 +105,7 @@ def test_the_shipped_model_is_understood_where_a_run_is(capsys, tmp_path):
     """And nothing prints the messages of other libraries."""
     out = tmp_path / "model"
     assert commands.main(["weights", "export", "shipped", str(out)]) == 0
-    suffixes = [".json"] * 2 + [".safetensors"] * 3
+    suffixes = ["", ".json", ".json", ".md"] + [".safetensors"] * 3  # "": the sums
     assert sorted(p.suffix for p in out.iterdir()) == suffixes
     said = capsys.readouterr()
     assert said.err == "" and said.out == f"{out}: " + said.out.partition(": ")[2]
