@@ -5,13 +5,14 @@
 MODEL.npz is a face model in the project's own format; it gets `dense_landmark_vertices` and
 `dense_landmark_weights` (see `types.FaceModel`), in place of those that it may have. Random faces
 of it are rendered, frontal and turned, and looked at by the networks, also in the mirror; each
-point found lies on the triangle that its pixel shows. Its place on the mean face is the median over
-the renderings that show it from the front, moved to the surface.
+point found lies on the triangle that its pixel shows, or the face's nearest pixel. Its place on the
+mean face is the median over the renderings that show it from the front, moved to the surface.
 
-A point whose places differ by much, or that is seldom seen from the front, has no place: its
-weights are 0. That is the rim of the mesh, which slides over a head that turns, and much of the
-cheeks. The picture, to be looked at, shows the places on the mean face green and, smaller, what was
-found on it white.
+Where these places differ by much, or a point is seldom seen from the front, that of the views which
+show it the least obliquely is taken: a best guess for the rim of the mesh, which slides over a head
+that turns, the nostrils and the inner corners of the mouth. `data.belief` says which points a fit
+goes by. The picture, to be looked at, shows the places on the mean face green, guesses yellow, and,
+smaller, what was found on it white.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import trimesh
+from scipy import ndimage
 from tqdm import tqdm
 
 from focus_jax.data.face_landmarker import POINTS, face_landmarker
@@ -39,8 +41,9 @@ SPREAD = 0.7  # deviations of a random face's coefficients
 CALM = 0.5  # of them that expressions keep: points of moving skin slide over a mesh
 FRONT = 0.4  # least cosine between a normal and the line of sight
 YAW, PITCH = 0.5, 0.2  # radians, at most
-SPREAD_LIMIT = 4.0  # millimetres, median: more is no place
-SEEN_LIMIT = 0.3  # of the renderings: fewer are not enough to know one
+SPREAD_LIMIT = 4.0  # millimetres, median: more is a guess
+SEEN_LIMIT = 0.3  # of the renderings: of fewer it is one, too
+LEAST_OBLIQUE = 0.2  # of the renderings: those that a guess is made of
 
 
 def random_face(model, rng):
@@ -63,9 +66,10 @@ def random_view(rng):
 
 
 def look(find, model, vertices, albedo, pose, light):
-    """Triangles [478] (-1: none, or seen too obliquely), shares [478 3], points, the picture.
+    """Triangles [478], how they face the camera [478], shares [478 3], points, the picture.
 
-    Of a rendering, and again of what the networks find in its mirror image.
+    Of a rendering, and again of what the networks find in its mirror image. A point beside the
+    face, at the triangle nearest to it, faces away (-1).
     """
     triangles = jnp.asarray(model.triangles)
     seen = render_mesh(vertices[None], albedo[None], triangles, pose, light, SIDE, SIDE)
@@ -83,24 +87,27 @@ def look(find, model, vertices, albedo, pose, light):
     towards += np.asarray(translation)[0]
     towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
     facing = -(np.asarray(normals) @ np.asarray(rotation)[0].T * towards).sum(-1)
-    looks = []
+    shown, looks = np.asarray(fragments.triangle_id)[0], []
+    nearest = ndimage.distance_transform_edt(shown < 0, return_distances=False, return_indices=True)
     for found in (points, mirrored):
         x, y = np.rint(found[:, :2]).astype(int).T.clip(0, SIDE - 1)
-        triangle = np.asarray(fragments.triangle_id)[0, y, x]
+        inside, (rows, columns) = shown[y, x] >= 0, nearest[:, y, x]
+        at = np.where(inside[:, None], found[:, :2], np.stack([columns, rows], 1))
+        triangle = shown[rows, columns]
         corners = np.asarray(seen.screen_vertices)[0][np.asarray(triangles)[triangle]][..., :2]
         shares = trimesh.triangles.points_to_barycentric(
-            np.pad(corners, ((0, 0), (0, 0), (0, 1))), np.pad(found[:, :2], ((0, 0), (0, 1)))
+            np.pad(corners, ((0, 0), (0, 0), (0, 1))), np.pad(at, ((0, 0), (0, 1)))
         )
-        triangle = np.where((triangle >= 0) & (facing[triangle] > FRONT), triangle, -1)
-        looks.append((triangle, shares, found, picture))
+        looks.append((triangle, np.where(inside, facing[triangle], -1), shares, found, picture))
     return looks
 
 
 def derive(model, find):
-    """Vertices and weights [478 3], spread in mm and share of views that see a point [478], and
-    points, picture and pose of the mean. ValueError for a model that hardly shows a face.
+    """Vertices and weights [478 3], whether a place is no guess [478], share of the views that see
+    it from the front [478], and points, picture and pose of the mean. ValueError for a model that
+    hardly shows a face.
     """
-    rng, places = np.random.default_rng(0), []  # the first face is the mean, from the front
+    rng, hits, facings = np.random.default_rng(0), [], []  # first the mean, from the front
     mean, triangles = np.asarray(model.shape_mean, float), np.asarray(model.triangles)
     front = None
     for number in tqdm(range(FACES), unit="face"):
@@ -109,33 +116,45 @@ def derive(model, find):
         if number == 0:
             vertices, albedo = jnp.asarray(model.shape_mean), jnp.asarray(model.albedo_mean)
             pose = jnp.zeros((1, 6)).at[0, 5].set(BACK)
-        for triangle, shares, points, picture in look(find, model, vertices, albedo, pose, light):
-            front = front or (points, picture, pose)
-            place = np.einsum("pk,pkc->pc", shares, mean[triangles[triangle]])
-            places.append(np.where((triangle >= 0)[:, None], place, np.nan))
-    if front is None or len(places) < FACES:
-        raise ValueError(f"a face was found in {len(places) // 2} of {FACES} renderings only")
-    places = np.array(places)
-    seen = np.isfinite(places[..., 0]).mean(0)
-    places[:, seen == 0] = mean.mean(0)  # anywhere: `seen` says that they are not known
-    middle = np.nanmedian(places, axis=0)
+        for triangle, towards, shares, *drawn in look(find, model, vertices, albedo, pose, light):
+            front = front or (*drawn, pose)
+            hits.append(np.einsum("pk,pkc->pc", shares, mean[triangles[triangle]]))
+            facings.append(towards)
+    if front is None or len(hits) < FACES:
+        raise ValueError(f"a face was found in {len(hits) // 2} of {FACES} renderings only")
+    hits, facings = np.array(hits), np.array(facings)
+    seen = (facings > FRONT).mean(0)
+    middle, spread = _middle(hits, facings > FRONT)
+    known = (spread < SPREAD_LIMIT) & (seen >= SEEN_LIMIT)
+    known &= known[MIRROR]
+    # Of both sides, as each is seldom seen so.
+    hits = np.concatenate([hits, hits[:, MIRROR] * [-1, 1, 1]])
+    facings = np.concatenate([facings, facings[:, MIRROR]])
+    guess, _ = _middle(hits, facings >= np.quantile(facings, 1 - LEAST_OBLIQUE, axis=0))
+    middle = np.where(known[:, None], middle, guess)
     _, triangle, nearest = igl.point_mesh_squared_distance(middle, mean, triangles)
     weights = trimesh.triangles.points_to_barycentric(mean[triangles[triangle]], nearest)
-    spread = np.nanmedian(np.linalg.norm(places - nearest, axis=-1), axis=0)
-    known = (spread < SPREAD_LIMIT) & (seen >= SEEN_LIMIT)
-    weights = np.where(known[:, None], weights, 0).astype(np.float32)
-    return triangles[triangle].astype(np.int32), weights, spread, seen, front
+    return triangles[triangle].astype(np.int32), weights.astype(np.float32), known, seen, front
 
 
-def draw(model, vertices, weights, front):
-    """The mean face with the places green, and the points that were found on it white."""
+def _middle(hits, chosen):
+    """Median place [478 3] of each point's chosen hits, and their median distance from it [478]."""
+    chosen = chosen | ~chosen.any(0)  # of none: of all
+    places = np.where(chosen[..., None], hits, np.nan)
+    middle = np.nanmedian(places, axis=0)
+    return middle, np.nanmedian(np.linalg.norm(places - middle, axis=-1), axis=0)
+
+
+def draw(model, vertices, weights, known, front):
+    """The mean face with the places, and the points that were found on it."""
     points, picture, pose = front
     places = jnp.asarray((weights[..., None] * np.asarray(model.shape_mean)[vertices]).sum(1))
     matrix = camera.intrinsics(SIDE, SIDE)
     seen = np.asarray(camera.project(places[None], *camera.extrinsics(pose), matrix))[0, :, :2]
     large = cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    for number in np.flatnonzero(weights.any(1)):
-        for place, size, shade in ((seen, 3, (30, 200, 60)), (points, 1, (255, 255, 255))):
+    for number, sure in enumerate(known):
+        own = (30, 200, 60) if sure else (240, 220, 40)
+        for place, size, shade in ((seen, 3, own), (points, 1, (255, 255, 255))):
             x, y = np.rint(2 * place[number, :2] + 0.5).astype(int).tolist()
             cv2.circle(large, (x, y), size, shade, -1)
     return large
@@ -150,16 +169,12 @@ def main():
     options = parser.parse_args()
     arrays = npz.read_arrays(options.model)
     model = jax.tree.map(jnp.asarray, npz.from_arrays(arrays, options.model))
-    vertices, weights, spread, _, front = derive(model, face_landmarker())
+    vertices, weights, known, _, front = derive(model, face_landmarker())
     arrays |= {"dense_landmark_vertices": vertices, "dense_landmark_weights": weights}
     np.savez_compressed(options.model, **arrays)
-    known = weights.any(axis=1)
-    print(
-        f"{known.sum()} of {POINTS} points have a place; those of the renderings lie "
-        f"{np.median(spread[known]):.2f} mm from it (median)"
-    )
+    print(f"{POINTS} points have a place; of {POINTS - known.sum()} it is a guess")
     if options.picture:
-        cv2.imwrite(options.picture, draw(model, vertices, weights, front)[..., ::-1])
+        cv2.imwrite(options.picture, draw(model, vertices, weights, known, front)[..., ::-1])
 
 
 if __name__ == "__main__":

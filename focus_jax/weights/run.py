@@ -45,6 +45,8 @@ FACE_MODEL = "face_model.json"  # in a model's folder: its face model's digest, 
 OWN_FACE_MODEL = "face_model.npz"  # in an exported model's, where it has one of its own
 # What "builtin" named before the built-in one of today: its file's digest, and its vertices.
 FORMER = "976d2977c2be53e91523cc9a84a152cfd002513c0a9f385900109180085622cc", 3442
+# And the same face model as today's, before the last of the dense landmarks had their places.
+SAME = "625bc5a85977c5d90e0c361919fb9c8abdb18c7f64478ef9e43eb95e35caea8e"
 
 
 class Trained(NamedTuple):
@@ -75,7 +77,10 @@ def remember_face_model(workdir: Path, name: str) -> None:
 
 def _remembered(folder: Path) -> dict[str, str]:
     path = folder / FACE_MODEL
-    return json.loads(path.read_text()) if path.is_file() else {}
+    about = json.loads(path.read_text()) if path.is_file() else {}
+    return (
+        about | {"sha256": face_model_digest("builtin")} if about.get("sha256") == SAME else about
+    )
 
 
 def face_model_digest(name: str) -> str:

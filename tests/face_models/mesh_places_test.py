@@ -13,10 +13,12 @@ import pytest
 
 from focus_jax.data.belief import SEEN
 from focus_jax.data.face_landmarker import face_landmarker
+from focus_jax.data.mesh_landmarks import MIRROR
 from focus_jax.face_models import BUILTIN, load_face_model
 from focus_jax.rendering import morphable
 
 SCRIPT = Path(__file__).resolve().parents[2] / "third_party" / "derive_mesh_places.py"
+RIM = np.array([93, 132, 58, 172, 397, 288, 361, 323])
 # iBUG points whose place on the mesh leaves no doubt, and MediaPipe's points.
 SAME = {36: 33, 39: 133, 42: 362, 45: 263, 48: 61, 54: 291, 51: 0, 62: 13, 66: 14}
 
@@ -45,16 +47,25 @@ def test_places_lie_in_triangles_of_the_model(places, model):
     triangles = {tuple(triangle) for triangle in np.asarray(model.triangles).tolist()}
     assert vertices.shape == weights.shape == (478, 3)
     assert all(tuple(corners) in triangles for corners in vertices.tolist())
-    known = weights.any(axis=1)
-    np.testing.assert_allclose(weights[known].sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-4)
     assert weights.min() > -1e-4
     assert np.median(seen) > 0.7
 
 
-def test_features_have_places_and_the_rim_has_none(places):
-    known = places[1].any(axis=1)
+def test_places_of_features_are_known_and_those_of_the_rim_guessed(places, model):
+    vertices, weights, known, _, _ = places
     assert known[SEEN].mean() > 0.9
-    assert known[[93, 132, 58, 172, 397, 288, 361, 323]].mean() < 0.5
+    assert known[RIM].mean() < 0.5
+    at = (weights[..., None] * np.asarray(model.shape_mean)[vertices]).sum(1)
+    assert np.abs(at[RIM, 0]).min() > np.abs(at[33, 0])  # further out than the eyes
+
+
+def test_the_built_in_model_has_all_of_them_on_both_sides_alike(model):
+    shares = np.asarray(model.dense_landmark_weights)
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-4)
+    at = np.asarray(morphable.dense_landmarks(model, model.shape_mean))
+    apart = np.linalg.norm(at * [-1, 1, 1] - at[MIRROR], axis=1)
+    assert np.median(apart) < 1.0 and apart.max() < 3.0  # millimetres
 
 
 def test_corners_of_eyes_and_mouth_are_where_the_model_has_them(places, model):
@@ -82,8 +93,7 @@ def test_the_model_s_file_gets_them_and_keeps_the_rest(script, places, tmp_path,
     model = load_face_model(path)
     np.testing.assert_array_equal(model.dense_landmark_vertices, places[0])
     found = morphable.dense_landmarks(model, jnp.asarray(model.shape_mean))
-    missing = ~places[1].any(axis=1)
-    assert not found[missing].any() and found[~missing].any(axis=1).all()
+    assert found.any(axis=1).all()
 
 
 def test_places_are_checked_when_a_model_is_read(places, tmp_path):

@@ -253,6 +253,15 @@ def test_of_a_run_before_the_built_in_face_model_changed(tmp_path, monkeypatch):
         assert json.loads((run / "face_model.json").read_text()) == about
 
 
+def test_a_run_of_before_the_last_dense_landmarks_goes_on(workdir, tmp_path):
+    run = shutil.copytree(workdir, tmp_path / "run")
+    (run / "face_model.json").write_text(json.dumps({"path": "builtin", "sha256": run_module.SAME}))
+    assert load_trained(run).face_model_file == "builtin"
+    remember_face_model(run, "builtin")
+    now = json.loads((run / "face_model.json").read_text())
+    assert now == {"path": "builtin", "sha256": face_model_digest("builtin")}
+
+
 def test_a_damaged_run_is_not_taken_for_one_of_another_face_model(workdir, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
     edit(tmp_path / "run", lambda config: config["segmenter"].update(width=3))
