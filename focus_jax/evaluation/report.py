@@ -129,14 +129,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
-def mask_table(results: Sequence[tuple[str, Summary, str]]) -> str:
-    """Rows of (label, summary, predictor): mask scores of the occluded and unoccluded photos."""
+def mask_table(
+    results: Sequence[tuple[str, Summary, str]], shows: Mapping[str, str] | None = None
+) -> str:
+    """Rows of (label, summary, predictor): mask scores of the occluded and unoccluded photos.
+
+    `shows` says of each label what its row is there for, in a column of its own.
+    """
     metrics = ("accuracy", "precision", "recall", "f1", "iou", "boundary_iou", "ece")
     header = [
         "inside the rendered face",
         *(f"occluded {m.replace('_', ' ')}" for m in metrics),
         "unoccluded f1",
         "unoccluded iou",
+        *(["what it shows"] if shows else []),
     ]
     rows = []
     for label, summary, predictor in results:
@@ -145,6 +151,7 @@ def mask_table(results: Sequence[tuple[str, Summary, str]]) -> str:
             [label]
             + [hard.get(f"{predictor}_{m}") for m in metrics]
             + [easy.get(f"{predictor}_{m}") for m in ("f1", "iou")]
+            + ([shows.get(label)] if shows else [])
         )
     return table(header, rows)
 
@@ -173,8 +180,13 @@ def kind_table(summary: Summary, occluders: Sequence[str]) -> str:
     return table(header, rows)
 
 
-def face_table(results: Sequence[tuple[str, Summary]]) -> str:
-    """Photometric, landmark and shape errors of the occluded and the unoccluded photos."""
+def face_table(
+    results: Sequence[tuple[str, Summary]], shows: Mapping[str, str] | None = None
+) -> str:
+    """Photometric, landmark and shape errors of the occluded and the unoccluded photos.
+
+    `shows` as in `mask_table`.
+    """
     header = ["reconstruction"]
     for subset in ("occluded", "unoccluded"):
         header += [f"{subset} RMSE", f"{subset} NME %", f"{subset} shape mm"]
@@ -183,5 +195,5 @@ def face_table(results: Sequence[tuple[str, Summary]]) -> str:
         row: list[Any] = [label]
         for subset in ("occluded", "unoccluded"):
             row += [summary.get(subset, {}).get(k) for k in ("rmse", "nme", "shape")]
-        rows.append(row)
-    return table(header, rows)
+        rows.append(row + ([shows.get(label)] if shows else []))
+    return table(header + (["what it shows"] if shows else []), rows)

@@ -49,7 +49,7 @@ def page(workdir: Path) -> str:
 
 
 def markdown(text: str) -> str:
-    """Headings, pipe tables and paragraphs as HTML: what this package writes, and no more."""
+    """Headings, pipe tables, lists and paragraphs as HTML: what this package writes, no more."""
     blocks = []
     for block in text.strip().split("\n\n"):
         lines = block.splitlines()
@@ -60,6 +60,9 @@ def markdown(text: str) -> str:
         elif lines[0].startswith("|"):
             rows = [[c.strip() for c in line.strip().strip("|").split("|")] for line in lines]
             blocks.append(_table(rows[0], rows[2:]))
+        elif lines[0].startswith("- "):
+            items = (f"<li>{html.escape(line[2:])}</li>" for line in lines)
+            blocks.append(f"<ul>{''.join(items)}</ul>")
         else:
             blocks.append(f"<p>{html.escape(block)}</p>")
     return "\n".join(blocks)

@@ -58,9 +58,9 @@ def test_other_folders_are_refused(tmp_path):
         page(tmp_path)
 
 
-def test_markdown_of_tables():
-    text = markdown("## T\n\n| a | b |\n| --- | --- |\n| 1 | - |\n\nwords & more")
+def test_markdown_of_tables_and_lists():
+    text = markdown("## T\n\n| a | b |\n| --- | --- |\n| 1 | - |\n\n- x\n- y\n\nwords & more")
     assert text == (
         "<h3>T</h3>\n<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>-</td></tr></table>\n"
-        "<p>words &amp; more</p>"
+        "<ul><li>x</li><li>y</li></ul>\n<p>words &amp; more</p>"
     )
