@@ -27,7 +27,7 @@ def claims(tmp_path, *pages):
 def test_each_claim_has_its_verdict_and_by_how_much(tmp_path):
     found = claims(tmp_path, scores(), scores(rmse=22.5, shape=2.48))
     assert found == {
-        "Masks find what hides a face": "holds, by +0.100 in F1 over calling all face.",
+        "Masks find what hides a face": "holds, by +0.100 in F1 over calling all of it face.",
         "So they do for every kind of occluder": "does not hold, by -0.010 for hand, the least.",
         "Masks bring colours closer": "holds, by +2.50 grey levels against no masks.",
         "Masks bring shapes closer": "does not hold, by -0.020 mm against no masks.",
