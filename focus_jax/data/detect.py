@@ -4,12 +4,14 @@ MediaPipe's mesh, dlib's 68 points, or files that hold the landmarks. Write anot
 type `Source` to use another detector.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from focus_jax.data.dlib_faces import dlib_source
-from focus_jax.data.face_landmarker import face_landmarker
+from focus_jax.data.face_landmarker import MeshFace, face_follower, face_landmarker
 from focus_jax.data.landmark_files import FileSource, beside_photo, csv_source, no_rows, rows_beside
 from focus_jax.data.landmarks import Detection, Source
 from focus_jax.data.mesh_landmarks import ibug_landmarks
@@ -37,20 +39,32 @@ def landmark_source(name: str) -> Source:
     raise ValueError(f"landmarks come from {', '.join(makers)} or a .csv, not {name!r}")
 
 
-def mediapipe_source() -> Source:
+class MeshSource(NamedTuple):
     """MediaPipe's networks: 478 points, 68 read out of them, 52 weights. The largest face first."""
-    find_faces = face_landmarker()
 
-    def find(photo: np.ndarray, path: Path) -> list[Detection]:
+    find: Callable[[np.ndarray], list[MeshFace]]
+
+    def __call__(self, photo: np.ndarray, path: Path) -> list[Detection]:
         del path
-        return [
-            Detection(
-                ibug_landmarks(face.points), face.score, DEFAULT, face.points, face.blendshapes
-            )
-            for face in find_faces(photo)
-        ]
+        return [_detection(face) for face in self.find(photo)]
 
-    return find
+
+def mediapipe_source() -> MeshSource:
+    """The source of photos in any order."""
+    return MeshSource(face_landmarker())
+
+
+def _detection(face: MeshFace) -> Detection:
+    points = ibug_landmarks(face.points)
+    return Detection(points, face.score, DEFAULT, face.points, face.blendshapes)
+
+
+def of_film(source: Source) -> Source:
+    """The source for the frames of one film, as they come, in one thread.
+
+    MediaPipe's follows a face from frame to frame; of others each frame is a photo.
+    """
+    return MeshSource(face_follower()) if isinstance(source, MeshSource) else source
 
 
 def first_found(*sources: Source) -> Source:

@@ -8,7 +8,7 @@ blendshapes out of 146 of its points.
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,11 @@ EVIDENT = 0.9  # a higher one: patterns, too, are found with such scores
 RIGHT, LEFT = 33, 263  # outer corners of the eyes
 PASSES = 3  # at most, of the mesh
 TURNED = np.radians(15)  # between passes: so far off upright, the points are to be found again
+MOVED = 0.1  # of a followed face's square, between frames: as far, they are to be found again, too
+SEARCHED = 10  # frames, after which a film is searched for new faces
+# A frame as small as this differs by so much on average, of 255, from one before a cut; somebody
+# who moves in front of the camera makes it differ by a few.
+THUMB, CUT = 16, 20.0
 
 # Of the points that the third network reads. Facts of MediaPipe's face_blendshapes_graph.
 BLENDSHAPE_POINTS = np.array(
@@ -122,13 +127,68 @@ def find_faces(networks: Networks, photo: Photo) -> list[MeshFace]:
 
     photo = np.ascontiguousarray(photo)
     meshes = (find_mesh(networks, photo, square) for square in find_squares(detector, photo))
-    found = [mesh for mesh in meshes if mesh is not None]
+    return _each_once(
+        mesh
+        for mesh in sorted((m for m in meshes if m is not None), key=lambda mesh: -_extent(mesh))
+        if mesh.presence >= (EVIDENT if mesh.score < DOUBTFUL else PRESENT)
+    )
+
+
+def _each_once(faces: Iterable[MeshFace]) -> list[MeshFace]:
+    """Of faces that lie upon each other the first."""
+    kept: list[MeshFace] = []
+    for face in faces:
+        if all(_apart(face, other) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def face_follower(path: Path = FILE) -> Callable[[Photo], list[MeshFace]]:
+    """As `face_landmarker`, of the frames of a film as they come; for one thread.
+
+    A face is followed by the mesh alone, which costs a small part of a search. All of the frame is
+    searched where a face is lost, where none was, after a cut, and in every `SEARCHED`-th frame,
+    for faces that are new.
+    """
+    networks = load_networks(path)
     faces: list[MeshFace] = []
-    for face in sorted(found, key=lambda face: -_extent(face)):
-        least = EVIDENT if face.score < DOUBTFUL else PRESENT
-        if face.presence >= least and all(_apart(face, other) for other in faces):
-            faces.append(face)
-    return faces
+    small, since = np.zeros((0, 0, 3), np.float32), 0
+
+    def find(frame: Photo) -> list[MeshFace]:
+        nonlocal faces, small, since
+        frame, before = np.ascontiguousarray(frame), small
+        small = cv2.resize(frame, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float32)
+        cut = before.shape != small.shape or np.abs(small - before).mean() > CUT
+        followed = [] if cut else [follow_mesh(networks, frame, face) for face in faces]
+        kept = _each_once(face for face in followed if face is not None)
+        since += 1
+        if not kept or len(kept) < len(faces) or since >= SEARCHED:
+            # What is followed and not found again, turned away mostly, stays.
+            kept, since = _each_once([*find_faces(networks, frame), *kept]), 0
+        faces = sorted(kept, key=lambda face: -_extent(face))
+        return faces
+
+    return find
+
+
+def follow_mesh(networks: Networks, frame: Photo, before: MeshFace) -> MeshFace | None:
+    """The face in the next frame of a film; None where it is not where it was."""
+    view = mesh_square(before.points, before.score)
+    for _ in range(PASSES - 1):
+        points, presence = lay_mesh(networks.mesh, frame, view)
+        if presence < PRESENT:
+            return None
+        last, view = view, mesh_square(points, before.score)
+        moved = float(np.linalg.norm(view.centre - last.centre)) / last.side
+        if moved < MOVED and _turn(view.angle - last.angle) < TURNED:
+            break
+    weights = blendshape_weights(networks.blendshapes, points)
+    return MeshFace(points.astype(np.float32), weights, before.score, presence)
+
+
+def _turn(angle: float) -> float:
+    """How far a turn by `angle` is from none, radians."""
+    return abs((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
 def find_mesh(networks: Networks, photo: Photo, square: Square) -> MeshFace | None:
@@ -147,7 +207,7 @@ def find_mesh(networks: Networks, photo: Photo, square: Square) -> MeshFace | No
         view = mesh_square(points, square.score)
         points, again = lay_mesh(networks.mesh, photo, view)
         presence = max(presence, again)  # of a half hidden face it changes with a pixel
-        if abs((view.angle - turned + np.pi) % (2 * np.pi) - np.pi) < TURNED:
+        if _turn(view.angle - turned) < TURNED:
             break
     weights = blendshape_weights(networks.blendshapes, points)
     return MeshFace(points.astype(np.float32), weights, square.score, presence)

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from focus_jax.data.align import invert_transform, transform_points, turn_needed
+from focus_jax.data.detect import of_film
 from focus_jax.data.faces import Face, align_faces
 from focus_jax.data.landmark_files import FileSource
 from focus_jax.data.landmarks import Detection, Source
@@ -84,8 +85,8 @@ def _rows(path: Path, source: Any, model: Model) -> tuple[dict[int, Detection], 
 
 def _seen(path: Path, source: Source, model: Model) -> tuple[dict[int, Detection], list[int], int]:
     """Faces of one person by frame, the numbers of all frames, and how many show only others."""
-    seen, numbers = [], []
-    for number, frame, there in searched(_finding(path), lambda frame: source(frame, path)):
+    seen, numbers, find = [], [], of_film(source)
+    for number, frame, there in searched(_finding(path), lambda frame: find(frame, path)):
         numbers.append(number)
         faces = [Seen(number, f.detection, features(model, f)) for f in _align(model, frame, there)]
         if faces:

@@ -1,12 +1,15 @@
 """Frames of video files as OpenCV reads them, damaged ones too, and videos that browsers play."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from focus_jax.data.faces import ahead
 from focus_jax.system.names import in_utf8
 
 # Codec: suffix of its container, and OpenCV's four letters. The first two are what every wheel of
@@ -20,6 +23,7 @@ CODECS = {
 }
 # Of the frames that a file says it has: so many more may be a rounded duration times the rate.
 ROUNDED = 0.02
+AHEAD = 4  # frames that are decoded before they are asked for
 
 
 class Count(NamedTuple):
@@ -43,14 +47,14 @@ def frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
     try:
         if not capture.isOpened():
             raise ValueError(f"{path} is not a video that OpenCV can read")
-        said, number = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0
-        while True:
-            there, frame = capture.read()
-            if there:
-                yield number, np.ascontiguousarray(frame[..., ::-1])
-            elif number >= said:
-                return
-            number += 1
+        said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        with ThreadPoolExecutor(1, "frames") as reader:  # whose frames are decoded ahead
+            for number, future in ahead(count(), lambda _: capture.read(), reader, depth=AHEAD):
+                there, frame = future.result()
+                if there:
+                    yield number, np.ascontiguousarray(frame[..., ::-1])
+                elif number >= said:
+                    return
     finally:
         capture.release()
 

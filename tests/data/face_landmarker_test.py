@@ -221,3 +221,47 @@ def test_another_file_is_refused(tmp_path):
     (tmp_path / "a.task").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"a\.task is not the file of MediaPipe"):
         landmarker.face_landmarker(tmp_path / "a.task")
+
+
+def test_a_film_is_searched_where_a_face_is_lost(networks, astronaut, monkeypatch):
+    """The astronaut who moves and turns, is cut to her mirror image, goes, and comes back."""
+    small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    empty = np.full_like(small, 90)
+
+    def moved(number, photo=small):
+        matrix = cv2.getRotationMatrix2D((128, 128), 2 * number, 1)
+        matrix[0, 2] += 3 * number
+        return cv2.warpAffine(photo, matrix, (256, 256), borderMode=cv2.BORDER_REPLICATE)
+
+    film = [moved(n) for n in range(12)]  # frame 10 is searched for new faces
+    film += [np.ascontiguousarray(frame[:, ::-1]) for frame in film[:2]]
+    film += [empty, empty, small]
+    searched = []
+    find_squares = landmarker.find_squares
+
+    def counted(network, frame):
+        searched.append(number)
+        return find_squares(network, frame)
+
+    monkeypatch.setattr(landmarker, "find_squares", counted)
+    follow = landmarker.face_follower()
+    found = []
+    for number, frame in enumerate(film):  # noqa: B007 (`counted` reads it)
+        found.append(follow(frame))
+    assert searched == [0, 10, 12, 14, 15, 16]
+    assert [len(faces) for faces in found] == [1] * 14 + [0, 0, 1]
+    for number in (3, 7, 9, 11, 13):
+        (true,) = landmarker.find_faces(networks, film[number])
+        assert distance(found[number][0].points, true.points) < 0.02
+
+
+def test_a_second_face_of_a_film_is_found_and_the_first_kept(astronaut, monkeypatch):
+    """Also where the search, but not the mesh, has lost the first."""
+    small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    one, two = np.hstack([small, np.full_like(small, 120)]), np.hstack([small, small[:, ::-1]])
+    monkeypatch.setattr(landmarker, "CUT", 255.0)
+    monkeypatch.setattr(landmarker, "SEARCHED", 3)
+    follow = landmarker.face_follower()
+    assert [len(follow(frame)) for frame in (one, two, two, two, two)] == [1, 1, 1, 2, 2]
+    monkeypatch.setattr(landmarker, "find_faces", lambda networks, frame: [])
+    assert [len(follow(two)) for _ in range(4)] == [2] * 4
