@@ -17,6 +17,7 @@ COMMANDS = {
     "weights": "import the weights of others, export a trained model",
     "evaluate": "tables and page of a run; its faces against hand-placed points and scans",
     "now": "predict for the NoW benchmark, score predictions",
+    "demo": "a local page: drop a photo, turn its face, change it",
     "misfit": "the misfit prior of a face model (Eq. 11)",
 }
 OF_ABSL = ("train", "misfit")  # whose flags are those of a config
