@@ -5,13 +5,14 @@ from pathlib import Path
 
 # Four virtual devices for the tests of sharding; everything else runs on the first. Tests compile
 # many programs and run each once, so LLVM's slow passes do not pay, nor do XLA's newer emitters of
-# fused loops, whose code takes two and a half times as long to compile; only jaxlib 0.10 has the
-# switch, and others end the process at it.
-OLDER_EMITTERS = " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10.")
+# fused loops, whose code takes two and a half times as long to compile, nor dividing a program to
+# compile it on many cores; other jaxlibs than 0.10 may end the process at these two switches.
+OF_0_10 = " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+OF_0_10 *= version("jaxlib").startswith("0.10.")
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
-    f"--xla_llvm_disable_expensive_passes=true{OLDER_EMITTERS}",
+    f"--xla_llvm_disable_expensive_passes=true{OF_0_10}",
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # On a busy machine the threads of small matrix products wait for each other for seconds.

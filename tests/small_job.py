@@ -13,9 +13,10 @@ from typing import Any
 from configs import em
 
 ROOT = Path(__file__).resolve().parents[1]
-# As in conftest.py: quick compilation, the last of jaxlib 0.10 alone.
+# As in conftest.py: quick compilation, the last two of jaxlib 0.10 alone.
 FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-FLAGS += " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10.")
+if version("jaxlib").startswith("0.10."):
+    FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
 def get_config(cache: str) -> Any:

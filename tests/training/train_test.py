@@ -55,7 +55,9 @@ def config(tmp_path_factory):
     config.data.update(size=32, record_size=48)
     # What resumes must find its place in a second stream, too.
     config.data.renderings, config.losses.coefficients = 6, 1.0
-    config.schedule.renderings = 2
+    config.data.update(train_count=8, validation_count=4, test_count=4)
+    config.schedule.update(renderings=1, warmup=2, initialisation=2, pretraining=2)
+    config.schedule.update(joint=4, period=4, segmenter_steps=2)
     return config
 
 
@@ -137,7 +139,7 @@ def test_a_run_leaves_its_tables_pictures_and_metrics(config, finished):
     assert steps == list(range(1, Schedule(**config.schedule).total + 1))
 
 
-@pytest.mark.parametrize("stop_at", [1, 15])
+@pytest.mark.parametrize("stop_at", [1, 9])
 def test_an_interrupted_run_ends_bit_equal(config, finished, tmp_path, monkeypatch, stop_at):
     workdir, scores = finished
 
@@ -167,18 +169,18 @@ def test_updates_that_are_not_finite_are_left_out_until_there_are_too_many(
     split, count = sharding.split, itertools.count(1)
 
     def broken(batch, mesh):
-        if next(count) in (3, 7, 8):
+        if next(count) in (2, 4, 5):
             batch = dataclasses.replace(batch, image=batch.image * np.float32("nan"))
         return split(batch, mesh)
 
     monkeypatch.setattr(sharding, "split", broken)
-    message = "not finite at step 8 .* 2 updates in a row .*: synthetic_train_.*/checkpoints/6[.]"
+    message = "not finite at step 5 .* 2 updates in a row .*: synthetic_train_.*/checkpoints/3[.]"
     with pytest.raises(FloatingPointError, match=message):
         train(fragile, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     skipped = {x["step"]: x["skipped"] for x in lines if x["kind"].startswith("train")}
-    assert skipped == {1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: 1, 7: 2}
-    assert "loss" not in lines[2]  # JSON has no NaN
+    assert skipped == {1: 0, 2: 1, 3: 1, 4: 2}
+    assert "loss" not in lines[1]  # JSON has no NaN
 
 
 def test_a_finished_run_starts_nothing(config, finished):
@@ -248,7 +250,7 @@ def test_the_first_step_comes_before_the_last_face(few_steps, tmp_path, monkeypa
     def held_up(*arguments, split, **options):
         for number, face in enumerate(synthesize(*arguments, split=split, **options)):
             if split == "train" and number == few_steps.data.batch_size:
-                assert stepped.wait(timeout=60)
+                assert stepped.wait(timeout=600)  # on a busy machine
             yield face
 
     def step(*arguments, **options):
