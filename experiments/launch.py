@@ -3,6 +3,7 @@
     python -m experiments.launch --config=configs/em.py --sweep=area           says what would run
     python -m experiments.launch --config=configs/em.py --sweep=area --local=2   two at a time, here
     python -m experiments.launch ... --slurm=slurm_partition=gpu,gpus_per_node=1,timeout_min=600
+    python -m experiments.launch ... --ray=auto                        on the Ray cluster there is
     python -m experiments.launch ... --collect                                 states and scores
 
 A sweep NAME is a function `sweep_NAME(config)` in the config file that yields overrides, such as
@@ -10,7 +11,10 @@ A sweep NAME is a function `sweep_NAME(config)` in the config file that yields o
 writes into `runs/sweep-<config.name>-NAME/<overrides>`, its output into `log.txt` there. One that
 fails is tried again from its checkpoint, and reported; repeat the command to go on after an
 interruption. `--slurm` takes the parameters of submitit's AutoExecutor; Slurm starts a member that
-it preempts or whose time is over again. Variants that share a beginning: `experiments/ablation.py`.
+it preempts or whose time is over again. `--ray` takes Ray's address (auto; local: one of this
+machine alone) and what a member needs of a machine, `--ray=auto,num_gpus=2`: by default one GPU
+where there are any; a member whose machine is lost begins again on another. Variants that share a
+beginning: `experiments/ablation.py`.
 """
 
 import contextlib
@@ -221,6 +225,40 @@ def submit(
         return [executor.submit(Task(member, retries)) for member in chosen]
 
 
+def run_on_ray(chosen: Sequence[Member], retries: int, address: str, needs: Overrides) -> None:
+    """Run members as tasks of a Ray cluster, whose machines share the disk, and wait for them.
+
+    `needs` are Ray's `num_cpus`, `num_gpus`, and resources by their names, of each member.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ImportError("--ray needs ray: pip install 'focus_jax[ray]'") from None
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise ValueError(f"--ray={address}: {str(error).splitlines()[0]}") from None
+    try:
+        named = {k: v for k, v in needs.items() if k not in ("num_cpus", "num_gpus")}
+        gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
+        options = {"num_gpus": gpus, **{k: v for k, v in needs.items() if k not in named}}
+        # Ray itself begins a task anew whose machine is lost; the member's own failures it counts.
+        task = ray.remote(run_member).options(**options, resources=named, max_retries=-1)
+        waiting = {task.remote(member, retries): member for member in chosen}
+        while waiting:
+            (first,), _ = ray.wait(list(waiting))
+            member = waiting.pop(first)
+            try:
+                ray.get(first)
+            except Exception as error:  # of Ray: it says why no machine could run it
+                said = {"state": "failed", "error": str(error).strip().splitlines()[-1][:300]}
+                log.warning("%s failed: %s", member.name, said["error"])
+                member.workdir.mkdir(parents=True, exist_ok=True)
+                _write_state(member, {**state_of(member), **said})
+    finally:
+        ray.shutdown()
+
+
 # --- collecting ----------------------------------------------------------------------------------
 
 
@@ -275,7 +313,7 @@ def parameters_of(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ValueError(f"--slurm takes key=value pairs with commas between, not {text!r}")
+            raise ValueError(f"key=value pairs with commas between are wanted, not {text!r}")
         found[key] = int(value) if value.isdecimal() else value
     return found
 
@@ -293,8 +331,12 @@ def main(argv: list[str]) -> None:
         waiting = [m for m in chosen if state_of(m)["state"] != "finished"]
         jobs = submit(waiting, _RETRIES.value, root / "slurm", "slurm", parameters_of(_SLURM.value))
         print(f"submitted {', '.join(job.job_id for job in jobs)}; --collect says how they are")
-    elif _LOCAL.value:
-        run_here(chosen, _LOCAL.value, _RETRIES.value)
+    elif _LOCAL.value or _RAY.value:
+        if _LOCAL.value:
+            run_here(chosen, _LOCAL.value, _RETRIES.value)
+        else:
+            address, *needs = _RAY.value
+            run_on_ray(chosen, _RETRIES.value, address, parameters_of(needs))
         print(collect(chosen, root, title=title))
         failed = [m.name for m in chosen if state_of(m)["state"] != "finished"]
         if failed:
@@ -312,6 +354,7 @@ if __name__ == "__main__":
     _WORKDIR = flags.DEFINE_string("workdir", None, "By default runs/sweep-<config.name>-<sweep>.")
     _LOCAL = flags.DEFINE_integer("local", 0, "Run here, so many members at a time.")
     _SLURM = flags.DEFINE_list("slurm", None, "Submit to Slurm with these parameters.")
+    _RAY = flags.DEFINE_list("ray", None, "Run on Ray: its address, then what a member needs.")
     _COLLECT = flags.DEFINE_bool("collect", False, "Only write what there is.")
     _RETRIES = flags.DEFINE_integer("retries", 2, "How often a member that failed is tried again.")
     flags.mark_flags_as_required(["config", "sweep"])

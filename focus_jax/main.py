@@ -13,8 +13,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from focus_jax.system import command, cpu, devices, sharding
-from focus_jax.system.files import user_path
+from focus_jax.system import command, cpu, devices, sharding, storage
 from focus_jax.system.preemption import EXIT_CODE
 from focus_jax.training.summary import write_summary
 from focus_jax.training.train import train
@@ -36,7 +35,7 @@ def main(argv: list[str]) -> None:
         cpu.leave_ynnpack_products()
     sharding.start_processes(config.distributed)
     devices.check()
-    workdir = user_path(_WORKDIR.value or f"runs/{config.name}")
+    workdir = storage.place(_WORKDIR.value or f"runs/{config.name}")
     try:
         scores = train(config, workdir)
         without = train(config, workdir / "without_masks", masks=False) if config.compare else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from focus_jax.data.detect import DEFAULT
-from focus_jax.data.faces import Found, check_path, find_photos
+from focus_jax.data.faces import Found, check_path, data_set_photos, find_photos
 from focus_jax.photos import process, trained
 from focus_jax.system import cpu, devices
 from focus_jax.system.command import keep_programs, quiet
@@ -42,7 +42,7 @@ def of_photos(program: str, description: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="photos, videos, or folders of them"
+        "paths", nargs="*", metavar="PATH", help="photos, videos, folders or .tar files of them"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="where results go")
     parser.add_argument(
@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
         check_path(arguments.out, "a folder as --out")
         summary = job(arguments, out, _photos(arguments))
         listed = "".join(process.listed(summary))
-        (out / "skipped.txt").write_text(listed, encoding="utf-8", errors="surrogateescape")
+        if summary.listing:
+            (out / summary.listing).write_text(listed, encoding="utf-8", errors="surrogateescape")
     except KeyboardInterrupt:
         print("stopped; run the same command with --resume to go on", file=sys.stderr)
         return 130
@@ -97,6 +98,11 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
 def _photos(arguments: argparse.Namespace) -> Found:
     if arguments.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
+    data_set = getattr(arguments, "tfds", None)
+    if bool(arguments.paths) == bool(data_set):
+        raise ValueError("give photos or folders of them" + " or --tfds, not both" * bool(data_set))
+    if data_set:
+        return data_set_photos(data_set)
     found = find_photos(arguments.paths, user_path(arguments.out))
     for problem in found.problems:
         print(f"skipped {problem}", file=sys.stderr)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from focus_jax.data.records import IN_MEMORY, open_records, size_of, write_records
-from focus_jax.system import locks
+from focus_jax.data.records import IN_MEMORY, NAME, open_records, size_of, write_records
+from focus_jax.system import locks, storage
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,20 @@ class Cached(Sequence):
     asked for, and asking waits only for that one: a training begins with the first of its data. A
     slice waits for all, as does everything where they are too many to be kept in memory. Without a
     count they are all made at once. Passes on what `make` raises, also to whoever asks again.
+
+    `there` is a folder in object storage for the same records, from which the folder is filled,
+    or which is filled from it: whichever of several machines is first makes them.
     """
 
     def __init__(
-        self, folder: Path, make: Callable[[], Iterable[Record]], *, count: int | None = None
+        self,
+        folder: Path,
+        make: Callable[[], Iterable[Record]],
+        *,
+        count: int | None = None,
+        there: Any = None,
     ):
-        self._folder, self._make = folder, make
+        self._folder, self._make, self._there = folder, make, there
         self._counted, self._count = count is not None, count or 0
         self._first: list[Record] = []  # while they are made
         self._all: Sequence[Record] | None = None
@@ -110,10 +118,24 @@ class Cached(Sequence):
         if not complete.exists():
             with _alone(self._folder):
                 if not complete.exists():  # another process may have made them meanwhile
-                    log.info("making %s", self._folder)
-                    write_records(self._folder, self._shown(self._make()))
+                    self._bring()
                     complete.touch()
         return open_records(self._folder)
+
+    def _bring(self) -> None:
+        """The records into the folder, from object storage where they are there."""
+        with contextlib.ExitStack() as held:
+            if self._there is not None:
+                lock = self._there.parent / f"{self._there.name}.lock"
+                held.enter_context(storage.claimed(lock, wait=True))
+                if (self._there / "complete").exists():
+                    storage.fetch(self._there / NAME, self._folder / NAME)
+                    return
+            log.info("making %s", self._there or self._folder)
+            write_records(self._folder, self._shown(self._make()))
+            if self._there is not None:
+                storage.put(self._folder / NAME, self._there / NAME)
+                (self._there / "complete").write_text("all of them\n")  # last, which says so
 
     def _shown(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records, each of which can be read from now on."""

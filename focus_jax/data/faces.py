@@ -1,5 +1,6 @@
 """Photos on disk to aligned faces, read ahead of whoever consumes them."""
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,12 +10,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from focus_jax.data import archives
 from focus_jax.data.align import align_face, transform_points
-from focus_jax.data.decode import UnreadablePhoto, read_photo
+from focus_jax.data.decode import UnreadablePhoto, decode, read_photo
 from focus_jax.data.dense_landmarks import unknown
 from focus_jax.data.detect import Detection, Source
 from focus_jax.system import content
-from focus_jax.system.files import user_path
+from focus_jax.system.files import bare, user_path
 
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
@@ -32,6 +34,7 @@ class Photo(NamedTuple):
     path: Path
     name: str  # relative to the folder that was given; results carry it
     pixels: np.ndarray | None = None  # uint8 RGB [h w 3] of one that is no file
+    encoded: Callable[[], bytes] | None = None  # reads one that lies in an archive
 
 
 class Found(NamedTuple):
@@ -64,6 +67,7 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
     """The photos and videos among files and, recursively, folders; sorted within a folder.
 
     Their names or their first bytes tell. Links are followed, and each folder is looked at once.
+    An archive, NAME.tar, is a folder NAME of the photos in it.
     The folder `out`, which holds the pictures that a run wrote, is passed over. Raises
     ValueError for an empty path and when two photos would carry the same name.
     """
@@ -75,6 +79,8 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
         if given.is_dir():
             for path in _files(given, results, found.problems):
                 _sort_in(found, Photo(path, path.relative_to(given).as_posix()))
+        elif given.suffix.lower() == ".tar" and given.is_file():
+            _open_archive(found, given, "")
         elif given.is_file():
             _sort_in(found, Photo(given, given.name), asked=True)
         else:
@@ -102,6 +108,34 @@ def _files(root: Path, out: Path | None, problems: list[str]) -> Iterator[Path]:
             yield from (Path(folder) / file for file in sorted(files))
 
 
+def _open_archive(found: Found, path: Path, below: str) -> None:
+    """Put the photos of an archive where they belong, their names `below` what is given."""
+    photos: dict[str, Photo] = {}  # of two files of a name the later one counts, as with tar
+    others = 0
+    try:
+        for name, *place in archives.members(path):
+            suffix = Path(name).suffix.lower()
+            if suffix in PHOTO_SUFFIXES:
+                read = functools.partial(archives.read_member, path, *place)
+                photos[name] = Photo(path / name, below + name, encoded=read)
+            else:
+                others += 1
+    except OSError as error:
+        _tell(error, found.problems)
+    except ValueError as problem:
+        found.problems.append(f"{path} ({problem})")
+    found.photos.extend(photos.values())
+    if others:
+        found.others.append(f"{path}: {others} files that are no photos")
+
+
+def data_set_photos(name_or_folder: str) -> Found:
+    """The pictures of a data set of tensorflow-datasets (`archives.pictures`). ValueError."""
+    path = Path(name_or_folder)
+    listed = archives.pictures(name_or_folder)
+    return Found([Photo(path / name, name, encoded=read) for name, read in listed], [], [], [])
+
+
 def _tell(error: OSError, problems: list[str]) -> None:
     problems.append(f"{error.filename} ({error.strerror})")
 
@@ -109,6 +143,9 @@ def _tell(error: OSError, problems: list[str]) -> None:
 def _sort_in(found: Found, file: Photo, *, asked: bool = False) -> None:
     """Put a file where it belongs; one that was `asked` for by its name is no less than a photo."""
     suffix = file.path.suffix.lower()
+    if suffix == ".tar" and file.path.is_file():
+        _open_archive(found, file.path, f"{bare(Path(file.name)).as_posix()}/")
+        return
     try:
         # Pipes and the like, reading from which would not end, are no files.
         kind = "other" if file.path.exists() and not file.path.is_file() else None
@@ -145,11 +182,22 @@ def read_faces(
     Raises UnreadablePhoto, or ValueError for landmarks that cannot be used.
     """
     try:
-        image = read_photo(photo.path) if photo.pixels is None else photo.pixels
+        image = _pixels(photo)
     except (MemoryError, OverflowError) as error:
         raise UnreadablePhoto(f"{photo.path.name} (too large: {error})") from None
     faces = source(image, photo.path)
     return image, align_faces(image, faces, size, fix_y_offset=fix_y_offset)
+
+
+def _pixels(photo: Photo) -> np.ndarray:
+    if photo.pixels is not None:
+        return photo.pixels
+    if photo.encoded is None:
+        return read_photo(photo.path)
+    try:
+        return decode(photo.encoded())
+    except (OSError, ValueError) as problem:
+        raise UnreadablePhoto(f"{photo.path.name} ({problem})") from None
 
 
 def align_faces(

@@ -20,12 +20,14 @@ from focus_jax.data.occluders import OCCLUDERS, paste_occluder
 from focus_jax.data.photos import fingerprint, photo_records
 from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
-from focus_jax.system import caches
+from focus_jax.system import caches, storage
+from focus_jax.system.files import is_remote
 from focus_jax.types import Config
 
 log = logging.getLogger(__name__)
 
 Records = Sequence[dict[str, Any]]
+COPIES = "~/.cache/focus_jax/data"  # on this machine, of records in object storage
 VERSION = 8  # of the records' content; raise it when the code that makes them changes
 
 
@@ -184,13 +186,17 @@ def cached(
 ) -> Records:
     """Records of `make`, from the cache once they are there; `count` is as in `cache.Cached`."""
     digest = hashlib.sha256(repr((VERSION, name, key)).encode()).hexdigest()[:12]
-    wanted, own = Path(config.data.cache), f"{name}-{digest}"
+    own, count = f"{name}-{digest}", count if jax.process_count() == 1 else None
+    if is_remote(config.data.cache):
+        there = storage.place(config.data.cache) / own
+        return Cached(caches.writable(COPIES, "data") / own, make, count=count, there=there)
+    wanted = Path(config.data.cache)
     done = os.path.expanduser(wanted / own / "complete")
     # What is complete is read where it is, even if nothing could be written there.
     folder = Path(done).parent if os.path.exists(done) else caches.writable(wanted, "data") / own
     # One of several processes makes them, and would wait for the others in its first step longer
     # than their network allows.
-    return Cached(folder, make, count=count if jax.process_count() == 1 else None)
+    return Cached(folder, make, count=count)
 
 
 def _identity(records: Records) -> str:

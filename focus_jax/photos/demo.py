@@ -12,7 +12,6 @@ import numpy as np
 from focus_jax import forward
 from focus_jax.photos import api
 from focus_jax.photos.trained import Model
-from focus_jax.rendering import pictures
 from focus_jax.types import FaceCode, FaceModel
 
 SIDE = 384  # pixels of the face that the sliders change
@@ -59,7 +58,8 @@ def change(
     """The face as uint8 `[SIDE SIDE 3]`, on white, with more or less of who it is and how it looks.
 
     `identity` and `expression` are factors of the coefficients, albedo's included, `brightness`
-    one of the light; `side` and `above` (-1 to 1) shift it to the picture's right and upwards. The middle of all sliders, 1 1 1 0 0, is the face that was fitted.
+    one of the light; `side` and `above` (-1 to 1) shift it to the picture's right and upwards. The
+    middle of all sliders, 1 1 1 0 0, is the face that was fitted.
     """
     light = jnp.asarray(code.light).reshape(3, 9) * brightness
     ambient = light[:, 0]

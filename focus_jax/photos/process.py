@@ -8,6 +8,7 @@ import errno
 import functools
 import json
 import os
+import secrets
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,10 +54,12 @@ class Summary(NamedTuple):
     frames: int = 0  # of videos, with the person who is followed
     notes: tuple[str, ...] = ()  # on what is not as whole as it could be, with the names
     remarks: tuple[str, ...] = ()  # counts of results to look at
+    part: bool = False  # of a run, of which others have the rest
+    listing: str | None = "skipped.txt"  # file for `skipped`; None where one has been written
 
     def empty(self) -> bool:
-        """Whether no face came of it, now or before."""
-        return not (self.faces or self.videos or self.before)
+        """Whether no face came of it, now or before; a part without photos is as it should be."""
+        return not (self.faces or self.videos or self.before or (self.part and not self.photos))
 
     def line(self) -> str:
         """All of it in one line, without the photos' names."""
@@ -95,10 +98,12 @@ def process(
     progress: bool = True,
     done: Callable[[Photo], bool] = lambda photo: False,
     look: Look | None = None,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> Summary:
     """Find, infer and write all faces of `photos`; those for which `done` is true are passed over.
 
-    `look` is what is inferred of a batch, `infer` unless told otherwise.
+    `look` is what is inferred of a batch, `infer` unless told otherwise. `tell` gets a line of
+    each photo that is skipped, as it is.
 
     A photo that fails is skipped and counted; `progress` shows a bar and says so. OSError when
     results cannot be written.
@@ -121,6 +126,7 @@ def process(
 
         def skip(text: str) -> None:
             skipped.append(text)
+            tell(text)
             if progress:
                 tqdm.write(f"skipped {text}", file=sys.stderr)
 
@@ -279,7 +285,10 @@ def claim_folder(
             f"{out} holds results with other settings: {listed}; repeat those, give another --out, "
             "or remove them all by --overwrite"
         )
-    path.write_text(json.dumps(settings, indent=1) + "\n")
+    # Several shards write the same: each in one piece, by a file of its own name.
+    part = path.with_name(f"run.json.{secrets.token_hex(4)}.part")
+    part.write_text(json.dumps(settings, indent=1) + "\n")
+    part.replace(path)
     return overwrite and not resume
 
 

@@ -14,11 +14,13 @@ from focus_jax.data.faces import Face, Found, Photo
 from focus_jax.photos import process
 from focus_jax.photos.inference import Masks, infer_masks
 from focus_jax.photos.masks import joined_masks
+from focus_jax.photos.packs import Pack
 from focus_jax.photos.trained import Model
 from focus_jax.rendering.pictures import write_image
 from focus_jax.system.files import bare
 
-RECORD = "masks.jsonl"  # in the folder of results: a line a photo that is done, with its files
+# In the folder of results, of each shard: a line a photo that is done, with its files.
+RECORD = "masks.jsonl"
 
 
 def mask_names(photo: str, *, visible_skin: bool, whole: bool = False) -> list[str]:
@@ -51,9 +53,9 @@ def check_names(found: Found, out: Path, *, visible_skin: bool = False) -> dict[
     return names
 
 
-def read_record(out: Path) -> dict[str, list[str]]:
+def read_record(out: Path, record: str = RECORD) -> dict[str, list[str]]:
     """Photos of which earlier runs wrote masks into `out`, and the masks' names."""
-    path = out / RECORD
+    path = out / record
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = {}
     for line in lines:
@@ -89,14 +91,16 @@ def segment_files(
     steps: int = 0,
     batch_size: int = 8,
     resume: bool = False,
+    record: str = RECORD,
 ) -> process.Summary:
     """Write the masks of every photo below `out` by its `names` (`check_names`).
 
     With `resume` photos that are done are passed over; one that fails is skipped and counted.
-    OSError where results cannot be written.
+    `record` is the name of the file that says which are done, a shard's own. OSError where results
+    cannot be written.
     """
 
-    before = read_record(out)
+    before = read_record(out, record)
     lock = threading.Lock()
     written: set[str] = set()
 
@@ -107,8 +111,8 @@ def segment_files(
             write_image(out / name, mask)
         # Last, since it says that the photo is done.
         line = json.dumps({"photo": photo.name, "files": names[photo.name]}) + "\n"
-        with lock, (out / RECORD).open("a", encoding="utf-8") as record:
-            record.write(line)
+        with lock, (out / record).open("a", encoding="utf-8") as file:
+            file.write(line)
             written.add(photo.name)
 
     def done(photo: Photo) -> bool:
@@ -131,5 +135,41 @@ def segment_files(
         if photo.name not in passed:
             kept = names[photo.name] if photo.name in written else []
             _remove(out, set(before.get(photo.name, [])) - set(kept))
+    return summary._replace(skipped=_left_out(found) + summary.skipped)
+
+
+def segment_pack(
+    found: Found,
+    pack: Pack,
+    model: Model,
+    source: Source,
+    *,
+    steps: int = 0,
+    batch_size: int = 8,
+) -> process.Summary:
+    """Write the masks of every photo into an archive, and pass over those that it has.
+
+    OSError where it cannot be written.
+    """
+    if pack.whole:
+        return process.Summary(0, 0, len(found.photos), [])
+    for line in _left_out(found):
+        pack.skip(line)
+    summary = process.process(
+        found.photos,
+        model,
+        source,
+        lambda photo, image, faces: pack.add(photo.name, joined_masks(image, faces)),
+        steps=steps,
+        batch_size=batch_size,
+        done=lambda photo: photo.name in pack.done,
+        look=infer_masks,
+        tell=pack.skip,
+    )
+    pack.finish()
+    return summary._replace(skipped=_left_out(found) + summary.skipped)
+
+
+def _left_out(found: Found) -> list[str]:
     videos = [f"{v.name} (a video; focus-jax reconstruct takes those)" for v in found.videos]
-    return summary._replace(skipped=found.problems + videos + summary.skipped)
+    return found.problems + videos

@@ -13,6 +13,11 @@ def user_path(text: str | Path) -> Path:
     return Path(text).expanduser()
 
 
+def is_remote(path: object) -> bool:
+    """Whether a path lies in object storage (`storage`)."""
+    return "://" in str(path)
+
+
 def bare(path: Path) -> Path:
     """The path without its suffix; dots within a name are part of it, a number is no suffix."""
     return path.with_name(_SUFFIX.sub("", path.name) or path.name)
@@ -28,6 +33,9 @@ def write_whole(path: Path, text: str) -> None:
 
     Names of files in it need not be UTF-8.
     """
+    if is_remote(path):  # where each is
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        return
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)

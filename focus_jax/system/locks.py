@@ -1,6 +1,6 @@
 """A file that one process holds at a time."""
 
-from typing import IO
+from typing import IO, Any
 
 try:
     import fcntl
@@ -8,7 +8,7 @@ except ImportError:  # not on Windows
     fcntl = None
 
 
-def lock(file: IO[str], *, wait: bool = True) -> None:
+def lock(file: IO[Any], *, wait: bool = True) -> None:
     """Hold an open file for this process alone, until it is closed or the process dies.
 
     BlockingIOError where another holds it and this one shall not `wait`; OSError where files

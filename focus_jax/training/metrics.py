@@ -5,12 +5,14 @@ import json
 import math
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from focus_jax.system.files import write_whole
+from focus_jax.system import storage
+from focus_jax.system.files import is_remote, write_whole
 from focus_jax.system.sharding import is_first
 
 
@@ -28,13 +30,18 @@ class MetricWriter:
 
         proto: Any = event_pb2  # protobuf makes its classes when it is imported
         self._event, self._scalar = proto.Event, scalar
-        path = workdir / "metrics.jsonl"
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resume_step]
+        self._workdir, self._here = workdir, workdir
+        if is_remote(workdir):  # whose objects do not grow: they are put there anew by `sync`
+            self._copy = tempfile.TemporaryDirectory()
+            self._here = Path(self._copy.name)
+        path, known = self._here / "metrics.jsonl", workdir / "metrics.jsonl"
+        if known.exists():
+            lines = known.read_text().splitlines()
+            kept = [line for line in lines if _step_of(line) <= resume_step]
             write_whole(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
         # Not a SummaryWriter: its thread dies of a full disk, and the run waits for it forever.
-        folder = workdir / "tensorboard"
+        folder = self._here / "tensorboard"
         folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
         self._board = RecordWriter(str(folder / name))
@@ -64,13 +71,19 @@ class MetricWriter:
 
     def sync(self) -> None:
         """Lines so far on the disk, before a checkpoint that comes after them."""
-        if self._writes:
-            os.fsync(self._file.fileno())
+        if not self._writes:
+            return
+        os.fsync(self._file.fileno())
+        if self._here is not self._workdir:
+            storage.put(self._here, self._workdir)
 
     def close(self) -> None:
         if self._writes:
             with contextlib.closing(self._file), contextlib.closing(self._board):
                 pass
+            if self._here is not self._workdir:
+                storage.put(self._here, self._workdir)
+                self._copy.cleanup()
 
 
 def _step_of(line: str) -> float:

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +11,8 @@ from typing import Any, TypeVar
 import jax
 import orbax.checkpoint as ocp
 
-from focus_jax.system import locks
-from focus_jax.system.files import write_whole
+from focus_jax.system import locks, storage
+from focus_jax.system.files import is_remote, write_whole
 from focus_jax.system.sharding import is_first, wait_for_all
 from focus_jax.types import Config, TrainState
 
@@ -33,9 +32,9 @@ def open_checkpoints(workdir: Path, *, clean: bool = False) -> ocp.CheckpointMan
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2, create=True, cleanup_tmp_directories=clean
     )
-    return ocp.CheckpointManager(
-        (workdir / "checkpoints").resolve(), options=options, item_names=("state", "data")
-    )
+    folder = workdir / "checkpoints"
+    folder = folder if is_remote(folder) else folder.resolve()
+    return ocp.CheckpointManager(folder, options=options, item_names=("state", "data"))
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, data: dict[str, Any]) -> None:
@@ -201,13 +200,13 @@ def _check_shapes(found: Any, like: Any) -> None:
 def _set_aside(manager: ocp.CheckpointManager, steps: list[int]) -> None:
     if not steps:
         return
-    directory = Path(manager.directory)
+    directory = manager.directory
     if is_first():
         aside = directory.with_name("checkpoints_broken")
         aside.mkdir(exist_ok=True)
         for step in steps:
             number = len(list(aside.glob(f"{step}*")))
-            os.replace(directory / str(step), aside / f"{step}.{number}")
+            storage.move(directory / str(step), aside / f"{step}.{number}")
     wait_for_all("broken checkpoints are aside")
     manager.reload()
 
@@ -220,9 +219,13 @@ def alone_in(workdir: Path) -> Iterator[None]:
         yield
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / "lock").open("w") as file:
+    path = workdir / "lock"
+    with contextlib.ExitStack() as held:
         try:
-            locks.lock(file, wait=False)
+            if is_remote(workdir):
+                held.enter_context(storage.claimed(path, wait=False))
+            else:
+                locks.lock(held.enter_context(path.open("w")), wait=False)
         except BlockingIOError:
             raise ValueError(
                 f"another run is working in {workdir}; wait for its end, or give another --workdir"

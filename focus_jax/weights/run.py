@@ -7,12 +7,14 @@ run; its networks are also what `config.init` starts from. `face_model.json` has
 face model's file and, in a run, where it was. `hub` says what else an exported folder has.
 """
 
+import atexit
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +30,8 @@ from focus_jax.networks.encoder import make_encoder
 from focus_jax.networks.recognizer import direct_features, encoder_features
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.rendering.render import Drawing
-from focus_jax.system.files import user_path, write_whole
+from focus_jax.system import storage
+from focus_jax.system.files import is_remote, user_path, write_whole
 from focus_jax.system.sharding import is_first
 from focus_jax.types import Config, FaceModel
 from focus_jax.weights import hub
@@ -133,11 +136,31 @@ def _changed(folder: Path) -> str:
 def folder_of(name: str | Path) -> Path:
     """The folder of a model: "shipped" is the one that comes with the package.
 
-    What begins with "hf://" is fetched: ValueError, or ImportError, where it cannot be.
+    What begins with "hf://" is fetched, as is what lies in object storage (`system.storage`):
+    ValueError, or ImportError, where it cannot be.
     """
     if hub.is_address(name):
         return hub.fetch(str(name))
+    if is_remote(name):
+        return _fetched(str(name))
     return SHIPPED if str(name) == "shipped" else Path(name).expanduser()
+
+
+@functools.cache
+def _fetched(name: str) -> Path:
+    """A copy of a model that lies in object storage, until the process ends."""
+    folder = storage.place(name)
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{name} holds no model; give the folder of a run or of an exported model")
+    here = Path(tempfile.mkdtemp(prefix="focus_jax-model-"))
+    atexit.register(shutil.rmtree, here, ignore_errors=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            if path.name == "checkpoints":
+                storage.fetch(path, here / path.name)
+        elif any(path.match(pattern) for pattern in hub.WANTED):
+            (here / path.name).write_bytes(path.read_bytes())
+    return here
 
 
 def compute_settings(config: Config) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import pytest
 
 from focus_jax.data import cache
 from focus_jax.data.cache import Cached
+from focus_jax.system import storage
+from tests.object_store import store  # noqa: F401  (a fixture)
 
 WAIT = 30  # seconds, for what should take none
 
@@ -171,3 +173,23 @@ def test_making_stops_in_order_when_the_process_ends(tmp_path):
     assert done.returncode == 75 and not done.stderr, done.stderr
     assert (tmp_path / "stopped").exists()
     assert not list(tmp_path.glob("*/complete"))
+
+
+def test_records_in_object_storage_are_made_once(tmp_path, store, monkeypatch):  # noqa: F811
+    """By the first of two machines; a third does not take what a killed one has left for whole."""
+    monkeypatch.setattr(storage, "SETTLED", 0.01)
+    there, made = storage.place("gs://x/cache/a-1"), []
+
+    def make():
+        made.append(1)
+        return map(record, range(3))
+
+    for machine in ("one", "two"):
+        records = Cached(tmp_path / machine, make, count=3, there=there)
+        for number, found in enumerate(records[:]):  # a slice waits for all
+            same(found, record(number))
+        assert len(records) == 3 and made == [1] and "gs://x/cache/a-1/complete" in store
+    assert sorted(store) == sorted(n for n in store if n.startswith("gs://x/cache/a-1/"))
+    del store["gs://x/cache/a-1/complete"]
+    same(Cached(tmp_path / "three", make, count=3, there=there)[:][2], record(2))
+    assert made == [1, 1] and "gs://x/cache/a-1/complete" in store

@@ -1,11 +1,13 @@
 """Sweeps with trainers that only pretend: what runs, and runs again, here and through Slurm."""
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -149,6 +151,68 @@ sys.exit(in_one_sentence(lambda _: launch.run_here(chosen, 2, 1))([]))
     assert launcher.wait(timeout=300) == os.EX_TEMPFAIL
     for name in "ab":
         assert launch.state_of(waiting(tmp_path, name))["state"] == "interrupted"
+
+
+# --- Ray -----------------------------------------------------------------------------------------
+
+
+class Ray(types.ModuleType):
+    """What the launcher asks of Ray, done at once; a member named `lost` finds no machine."""
+
+    def __init__(self, gpus):
+        super().__init__("ray")
+        self.gpus, self.asked, self.ended = gpus, [], False
+
+    def init(self, *, address, log_to_driver):
+        if address not in ("auto", "local"):
+            raise ConnectionError(f"no cluster at {address}\nsee its log")
+
+    def cluster_resources(self):
+        return {"CPU": 8.0, "GPU": self.gpus}
+
+    def remote(self, function):
+        def options(**given):
+            self.asked.append(given)
+            return types.SimpleNamespace(remote=lambda *a: functools.partial(function, *a))
+
+        return types.SimpleNamespace(options=options)
+
+    def wait(self, waiting):
+        return waiting[-1:], waiting[:-1]
+
+    def get(self, task):
+        if task.args[0].name == "lost":
+            raise RuntimeError("traceback\nno machine has 2 GPUs")
+        return task()
+
+    def shutdown(self):
+        self.ended = True
+
+
+def test_members_run_on_ray_and_are_collected(tmp_path, monkeypatch):
+    ray = Ray(gpus=4.0)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    chosen = [
+        fickle(tmp_path, "a", "1,0"),
+        fickle(tmp_path, "b", "1,1"),
+        fickle(tmp_path, "lost", ""),
+    ]
+    launch.run_on_ray(chosen, 1, "auto", {"TPU-v4": 4})
+    assert ray.asked == [{"num_gpus": 1, "resources": {"TPU-v4": 4}, "max_retries": -1}]
+    assert [launch.state_of(m)["state"] for m in chosen] == ["finished", "failed", "failed"]
+    text = launch.collect(chosen, tmp_path, title="test")
+    assert "| lost | failed | 0 | 0 | - | no machine has 2 GPUs |" in text and ray.ended
+    ray.gpus = 0
+    launch.run_on_ray(chosen[:1], 1, "local", {"num_cpus": 2})
+    assert ray.asked[-1] == {"num_gpus": 0, "num_cpus": 2, "resources": {}, "max_retries": -1}
+    with pytest.raises(ValueError, match=r"--ray=1\.2\.3\.4:6: no cluster at 1\.2\.3\.4:6$"):
+        launch.run_on_ray(chosen, 1, "1.2.3.4:6", {})
+
+
+def test_without_ray_its_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install 'focus_jax\[ray\]'"):
+        launch.run_on_ray([], 1, "auto", {})
 
 
 # --- submitit ------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 
 from focus_jax import commands
 from focus_jax.weights import hub
-from focus_jax.weights.run import load_trained
+from focus_jax.weights.run import folder_of, load_trained
+from tests.object_store import store  # noqa: F401  (a fixture)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
@@ -150,3 +151,15 @@ def test_a_model_that_no_hub_has_is_one_sentence(asked):
     with pytest.raises(ValueError, match="hf://owner/other cannot be had") as told:
         load_trained("hf://owner/other")
     assert "\n" not in str(told.value)
+
+
+def test_a_model_in_object_storage_is_fetched(store):  # noqa: F811
+    store |= {f"gs://bucket/model/{name}": content for name, content in FILES.items()}
+    store["gs://bucket/model/checkpoints/7/state/x"] = b"numbers"
+    folder = folder_of("gs://bucket/model")
+    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    assert found == ["README.md", "checkpoints/7/state/x", "config.json", "encoder.safetensors"]
+    assert (folder / "encoder.safetensors").read_bytes() == b"numbers"
+    assert folder_of("gs://bucket/model") == folder
+    with pytest.raises(ValueError, match="gs://bucket/nothing holds no model; give the folder"):
+        load_trained("gs://bucket/nothing")
