@@ -5,11 +5,12 @@
 
 PHOTOS is a data set in the layout of docs/training.md, of whose val_landmarks.csv the photos that
 `--clean` names are fitted. With `--people` the folder is that of the Face Research Lab London Set
-and the Young Adult White Faces, with split.csv: the test people are fitted by dlib's landmarks and
+and the Young Adult White Faces, with split.csv: the test people are fitted by a detector's landmarks and
 judged by the points that were placed by hand, a row for each ethnicity.
 
-Each face starts from the mean and descends `--start` steps, mostly by its landmarks, then `--steps`
-with everything, under the mask that the shipped model's networks find once and that stays fixed.
+Each face begins with that of its landmarks, `--start` steps of colours, then `--steps` with
+everything, under the mask that the shipped model's networks find once and that stays fixed. What is
+asked is what a face model can show, so `--prior` holds its coefficients less than refinement does.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from tqdm import tqdm
 
 from experiments.refinement import validation_faces
 from focus_jax import forward
-from focus_jax.data.detect import dlib_source
+from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.faces import Face, Photo, read_faces
 from focus_jax.evaluation.photometric import landmark_error, rmse
 from focus_jax.evaluation.report import table
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen.add_argument("--people", action="store_true", help="the test people, by ethnicity")
     parser.add_argument("--start", type=int, default=30, metavar="STEPS")
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--prior", type=float, default=0.1, help="1: as refinement has it")
     parser.add_argument("--every", type=int, default=1, help="fit only every so manieth photo")
     parser.add_argument("--out", type=Path, metavar="PNG", help="photos beside their renderings")
     arguments = parser.parse_args(argv)
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     kept = slice(None, None, arguments.every)
-    fitted = fit(faces[kept], judge, face_model, arguments.start, arguments.steps)
+    fitted = fit(faces[kept], judge, face_model, arguments.start, arguments.steps, arguments.prior)
     rows = [
         row(
             "all",
@@ -100,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     judged = "NME % (placed by hand)" if arguments.people else "NME %"
     print(
         f"{arguments.face_model}: {len(fitted.inside)} photos at {judge.size} pixels, "
-        f"{arguments.start} + {arguments.steps} steps.\n\n"
+        f"{arguments.start} + {arguments.steps} steps, prior x {arguments.prior:g}.\n\n"
         + table(
             [
                 *("photos of", "photos", "RMSE in the mask", "RMSE of the face", judged),
@@ -127,9 +129,9 @@ def clean_faces(folder: Path, names: Path, size: int) -> list[Face]:
 
 def people(folder: Path, size: int) -> tuple[list[Face], np.ndarray, np.ndarray]:
     """The test people's crops, their ethnicities `[n]` and points placed by hand `[n 11 2]`, in
-    pixels of the crop. People whom dlib does not find are counted on standard error."""
+    pixels of the crop. People who are not found are named on standard error."""
     ethnicity = {line["face_id"]: line["face_eth"] for line in _lines(folder / "london_info.csv")}
-    source, faces, groups, placed = dlib_source(), [], [], []
+    source, faces, groups, placed = landmark_source(DEFAULT), [], [], []
     for line in _lines(folder / "split.csv"):
         if line["split"] != "test":
             continue
@@ -153,7 +155,9 @@ def _lines(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def fit(faces: list[Face], judge: Model, face_model: FaceModel, first: int, steps: int) -> Fitted:
+def fit(
+    faces: list[Face], judge: Model, face_model: FaceModel, first: int, steps: int, prior: float
+) -> Fitted:
     """Descend on every face, under the mask of `judge`."""
     frozen = judge.recognizer
     face_model = jax.tree.map(jnp.asarray, face_model)
@@ -180,6 +184,7 @@ def fit(faces: list[Face], judge: Model, face_model: FaceModel, first: int, step
             frozen,
             steps,
             decoding=decoding,
+            prior=prior,
         )
         seen = _see(raw, image, points, mask.round(), face_model, frozen, decoding=decoding)
         parts.append([np.asarray(array)[: len(chosen)] for array in seen])

@@ -237,6 +237,7 @@ def refine(
     kind: str = "dlib",
     drawing: Drawing = PLAIN,
     together: bool = False,
+    prior: float = 1.0,
 ) -> tuple[Float[Array, "b n"], Errors, Errors]:
     """Codes after `steps` of descent, and their errors before and after.
 
@@ -251,7 +252,9 @@ def refine(
     fixed = {"decoding": decoding, "kind": kind, "drawing": drawing, "together": together}
     made = {"decoding": decoding, "drawing": drawing}
     photo = image, _believed(raw, landmarks, dense, mask, face_model, **made), mask
-    found = _descend(raw, photo, face_model, frozen, steps, weights=WEIGHTS, seen=seen, **fixed)
+    held = {k: prior * WEIGHTS[k] for k in ("identity", "expression", "albedo")}
+    weights = WEIGHTS | held
+    found = _descend(raw, photo, face_model, frozen, steps, weights=weights, seen=seen, **fixed)
     return found.best, found.start, found.lowest
 
 
