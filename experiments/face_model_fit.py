@@ -5,8 +5,8 @@
 
 PHOTOS is a data set in the layout of docs/training.md, of whose val_landmarks.csv the photos that
 `--clean` names are fitted. With `--people` the folder is that of the Face Research Lab London Set
-and the Young Adult White Faces, with split.csv: the test people are fitted by a detector's landmarks and
-judged by the points that were placed by hand, a row for each ethnicity.
+and the Young Adult White Faces, with split.csv: the test people are fitted by a detector's
+landmarks and judged by the points that were placed by hand, a row for each ethnicity.
 
 Each face begins with that of its landmarks, `--start` steps of colours, then `--steps` with
 everything, under the mask that the shipped model's networks find once and that stays fixed. What is

@@ -56,7 +56,6 @@ def test_photos_that_are_missing_are_an_error(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not FRL.is_dir(), reason="the photos of ../shared/frl are absent")
 def test_people_are_the_test_people_and_points_meet_their_landmarks(monkeypatch):
-    pytest.importorskip("dlib")
     split = [line for line in face_model_fit._lines(FRL / "split.csv") if line["split"] == "test"]
     few = [line for line in split if line["set"] == "london"][:2]
     lines = face_model_fit._lines
