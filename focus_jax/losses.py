@@ -12,26 +12,28 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from focus_jax.types import AnyArray
+
 # iBUG indices with the weight 20: the nose ridge without its top, and the inner lip.
 HEAVY_LANDMARKS = (28, 29, 30, 60, 61, 62, 63, 64, 65, 66, 67)
 
 
-def _same_shape(**arrays: jax.Array) -> None:
+def _same_shape(**arrays: AnyArray) -> None:
     shapes = {name: array.shape for name, array in arrays.items()}
     if len({shape[:-1] for shape in shapes.values()}) > 1:
         raise ValueError(f"these arrays must agree in all axes but the last: {shapes}")
 
 
-def _safe_root(squared: jax.Array) -> jax.Array:
+def _safe_root(squared: AnyArray) -> jax.Array:
     """Square root whose gradient at zero is zero, not infinite."""
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
 def neighbour(
-    target: Float[Array, "b h w 3"],
-    rendering: Float[Array, "b h w 3"],
-    mask: Float[Array, "b h w 1"],
+    target: Float[AnyArray, "b h w 3"],
+    rendering: Float[AnyArray, "b h w 3"],
+    mask: Float[AnyArray, "b h w 1"],
     window: int = 5,
     search: Literal["target", "rendering"] = "target",
     *,
@@ -63,7 +65,7 @@ def neighbour(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _nearest(window: int, fixed: jax.Array, searched: jax.Array) -> jax.Array:
+def _nearest(window: int, fixed: AnyArray, searched: AnyArray) -> jax.Array:
     """Squared distance of each colour to the nearest in the window around it.
 
     Planes `[3 b h w]` to `[b h-2r w-2r]`, without the border of r = window // 2 pixels.
@@ -71,7 +73,7 @@ def _nearest(window: int, fixed: jax.Array, searched: jax.Array) -> jax.Array:
     return _nearest_forward(window, fixed, searched)[0]
 
 
-def _shifts(window: int, x: jax.Array) -> list[jax.Array]:
+def _shifts(window: int, x: AnyArray) -> list[AnyArray]:
     """The image inside its border, moved to each place of the window."""
     height, width = (n - 2 * (window // 2) for n in x.shape[-2:])
     places = [(dy, dx) for dy in range(window) for dx in range(window)]
@@ -117,9 +119,9 @@ _nearest.defvjp(_nearest_forward, _nearest_backward)
 
 
 def masked_photometric(
-    target: Float[Array, "b h w 3"],
-    rendering: Float[Array, "b h w 3"],
-    mask: Float[Array, "b h w 1"],
+    target: Float[AnyArray, "b h w 3"],
+    rendering: Float[AnyArray, "b h w 3"],
+    mask: Float[AnyArray, "b h w 1"],
     *,
     squared: bool = False,
 ) -> Float[Array, ""]:
@@ -132,9 +134,9 @@ def masked_photometric(
 
 
 def robust_photometric(
-    target: Float[Array, "b h w 3"],
-    rendering: Float[Array, "b h w 3"],
-    coverage: Float[Array, "b h w 1"],
+    target: Float[AnyArray, "b h w 3"],
+    rendering: Float[AnyArray, "b h w 3"],
+    coverage: Float[AnyArray, "b h w 1"],
     sigma: float = 0.043,
     deviations: float = 3.0,
 ) -> tuple[Float[Array, ""], Float[Array, "b h w 1"]]:
@@ -151,7 +153,9 @@ def robust_photometric(
     return -jnp.mean(mask * log_likelihood), mask
 
 
-def area(mask: Float[Array, "b h w 1"], coverage: Float[Array, "b h w 1"]) -> Float[Array, ""]:
+def area(
+    mask: Float[AnyArray, "b h w 1"], coverage: Float[AnyArray, "b h w 1"]
+) -> Float[Array, ""]:
     """Share of the rendered face that the mask leaves out: 1 - S_M / S_R (Eq. 3)."""
     _same_shape(mask=mask, coverage=coverage)
     left_out = jnp.sum(coverage * (1.0 - mask), axis=(1, 2, 3))
@@ -159,14 +163,14 @@ def area(mask: Float[Array, "b h w 1"], coverage: Float[Array, "b h w 1"]) -> Fl
     return jnp.mean(left_out / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))
 
 
-def binary(mask: Float[Array, "b h w 1"], *, squared: bool = False) -> Float[Array, ""]:
+def binary(mask: Float[AnyArray, "b h w 1"], *, squared: bool = False) -> Float[Array, ""]:
     """Distance of the mask from 0 or 1 over the whole image (L_bin); `squared` as in the paper."""
     if squared:
         return -jnp.mean(jnp.sum((mask - 0.5) ** 2, axis=(1, 2, 3)))
     return 0.5 - jnp.mean(jnp.abs(mask - 0.5))
 
 
-def cosine(a: Float[Array, "*n c"], b: Float[Array, "*n c"]) -> Float[Array, ""]:
+def cosine(a: Float[AnyArray, "*n c"], b: Float[AnyArray, "*n c"]) -> Float[Array, ""]:
     """Mean of 1 - cos between the vectors on the last axis (Eqs. 2, 4, 6)."""
     if a.shape != b.shape:
         raise ValueError(f"features must agree in shape: {a.shape} and {b.shape}")
@@ -176,7 +180,7 @@ def cosine(a: Float[Array, "*n c"], b: Float[Array, "*n c"]) -> Float[Array, ""]
 
 
 def shallow_cosine(
-    a: Float[Array, "b h w c"], b: Float[Array, "b h w c"], *, normalize_width: bool = True
+    a: Float[AnyArray, "b h w c"], b: Float[AnyArray, "b h w c"], *, normalize_width: bool = True
 ) -> Float[Array, ""]:
     """Cosine distance of feature maps, over channels, averaged over positions (Eqs. 2 and 4).
 
@@ -188,13 +192,15 @@ def shallow_cosine(
     return cosine(a, b)
 
 
-def _unit_width(x: jax.Array) -> jax.Array:
+def _unit_width(x: AnyArray) -> AnyArray:
     squared = jnp.sum(x * x, axis=2, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(squared, 1e-12))
 
 
 def landmark(
-    predicted: Float[Array, "b n 2"], target: Float[Array, "b n 2"], weights: Float[Array, "*w n"]
+    predicted: Float[AnyArray, "b n 2"],
+    target: Float[AnyArray, "b n 2"],
+    weights: Float[AnyArray, "*w n"],
 ) -> Float[Array, ""]:
     """Mean squared weighted distance, pixels^2 (Eq. 7); the weights lie inside the square.
 
@@ -216,13 +222,13 @@ def landmark_weights(heavy: float) -> Float[Array, "68"]:
     return jnp.ones(68).at[jnp.array(HEAVY_LANDMARKS)].set(heavy)
 
 
-def prior(*coefficients: Float[Array, "b _"]) -> Float[Array, ""]:
+def prior(*coefficients: Float[AnyArray, "b _"]) -> Float[Array, ""]:
     """Squared norm of unit-variance coefficients, mean over the batch (L_reg)."""
     return sum((jnp.mean(jnp.sum(c**2, axis=-1)) for c in coefficients), jnp.zeros(()))
 
 
 def coefficients(
-    predicted: Float[Array, "b n"], true: Float[Array, "b n"], weights: Float[Array, "n"]
+    predicted: Float[AnyArray, "b n"], true: Float[AnyArray, "b n"], weights: Float[AnyArray, "n"]
 ) -> Float[Array, ""]:
     """Weighted sum of squared differences of unit-variance coefficients, mean over the batch.
 
@@ -233,7 +239,7 @@ def coefficients(
     return jnp.mean(jnp.sum(weights * (predicted - true) ** 2, axis=-1))
 
 
-def coefficient_weights(*bases: Float[Array, "v 3 _"]) -> Float[Array, "n"]:
+def coefficient_weights(*bases: Float[AnyArray, "v 3 _"]) -> Float[Array, "n"]:
     """Each mode's share of what its basis moves on average, for `coefficients`: 1 for each basis.
 
     So that the loss of a mean face is about 1 for each basis, whatever its number of modes.
@@ -243,7 +249,7 @@ def coefficient_weights(*bases: Float[Array, "v 3 _"]) -> Float[Array, "n"]:
 
 
 def cross_entropy(
-    logits: Float[Array, "b h w 1"], target: Float[Array, "b h w 1"]
+    logits: Float[AnyArray, "b h w 1"], target: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Mean binary cross-entropy on logits, against the preliminary masks of Eq. 10."""
     _same_shape(logits=logits, target=target)
@@ -251,10 +257,10 @@ def cross_entropy(
 
 
 def pasted(
-    logits: Float[Array, "b h w 1"],
-    occluder: Float[Array, "b h w 1"],
-    coverage: Float[Array, "b h w 1"],
-    whole: Float[Array, "b"] | None = None,
+    logits: Float[AnyArray, "b h w 1"],
+    occluder: Float[AnyArray, "b h w 1"],
+    coverage: Float[AnyArray, "b h w 1"],
+    whole: Float[AnyArray, "b"] | None = None,
 ) -> Float[Array, ""]:
     """Cross-entropy of a mask where a known occluder lies over the face, per pixel of the face.
 

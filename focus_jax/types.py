@@ -19,12 +19,20 @@ are those of the face model, millimetres unless its `units` say otherwise.
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportMissingTypeStubs=false
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
+
+# What functions take: arrays of JAX, traced ones too, and of NumPy, which JAX makes its own. Type
+# checkers see the former alone, so that functions need not say what each operation makes of both.
+if TYPE_CHECKING:
+    AnyArray = jax.Array
+else:
+    AnyArray = jax.Array | np.ndarray
 
 
 @struct.dataclass

@@ -3,6 +3,10 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import jaxtyping
+import pytest
+from jaxtyping import install_import_hook
+
 # Four virtual devices for the tests of sharding; everything else runs on the first. Tests compile
 # many programs and run each once, so LLVM's slow passes do not pay, nor do XLA's newer emitters of
 # fused loops, whose code takes two and a half times as long to compile, nor dividing a program to
@@ -19,3 +23,21 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Helpers of the tests by their name, and one test from another as tests.ROOM.MODULE_test.
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+# Shapes of arrays, and all other types, are checked by beartype at every call of these. Not where
+# types are Warp's, which beartype does not know; nor in `types`, whose fields hold whatever a tree
+# of arrays is mapped to; in `face_models` not all annotations hold yet.
+CHECKED = ["evaluation", "losses", "networks"]
+CHECKED += ["rendering." + module for module in ("batching", "camera", "fragments", "geometry")]
+CHECKED += ["rendering." + module for module in ("morphable", "pictures", "rasterize", "render")]
+CHECKED += ["rendering." + module for module in ("rasterize_jnp", "scenes", "shading")]
+BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # int is a float
+install_import_hook([f"focus_jax.{module}" for module in CHECKED], BEARTYPE)
+
+
+@pytest.fixture
+def unchecked():
+    """Without those checks: what the package itself says of such arguments."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -34,6 +34,7 @@ def random_images(seed=0, size=16):
 TOLERANCE = 1e-4
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_coefficients_of_a_mean_face_cost_one_for_each_basis():
     rng = np.random.default_rng(0)
     bases = [rng.normal(0, scale, (30, 3, n)) for scale, n in ((2.0, 5), (0.1, 3))]
@@ -81,6 +82,7 @@ def test_neighbour_forgives_a_shift_of_one_pixel(search, squared):
     assert losses.neighbour(target, np.roll(target, 4, axis=2), ones, 5, search) > 0.01
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_neighbour_searches_the_image_it_is_told_to():
     target = np.zeros((1, 9, 9, 3), np.float32)
     rendering = np.zeros_like(target)
@@ -237,6 +239,7 @@ def test_landmarks_of_any_number_weigh_what_each_picture_says():
     assert (np.abs(gradient).sum(-1) > 0).sum() == 3 * 478 - 1 and not gradient[1, 7].any()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_shapes_that_would_broadcast_are_refused():
     target, rendering, mask = random_images()
     with pytest.raises(ValueError, match="agree"):

@@ -6,9 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
+import numpy as np
 import pytest
 
 import focus_jax
+from focus_jax import camera, losses
+from focus_jax.evaluation import masks
+from focus_jax.networks import chips
 
 FOLDER = Path(focus_jax.__file__).parent
 
@@ -84,3 +89,18 @@ def test_every_room_says_what_it_is_for():
         said = ast.get_docstring(ast.parse(path.read_text()))
         assert said and "Read " in said, path
         assert "mports" in said or "Builds on" in said, path
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (camera.extrinsics, (2, 5)),
+        (losses.binary, (2, 8, 8)),
+        (lambda mask: masks.image_iou(mask, mask), (2, 8, 8)),
+        (chips.dlib_matrix, (2, 5, 2)),
+    ],
+)
+def test_the_tests_check_shapes(function, shape):
+    """What tests/conftest.py switches on, in each of the rooms."""
+    with pytest.raises(jaxtyping.TypeCheckError, match="checking the parameters"):
+        function(np.zeros(shape, np.float32))

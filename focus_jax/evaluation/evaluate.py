@@ -13,7 +13,7 @@ from focus_jax.evaluation.shape import by_region, coefficients_of, shape_error, 
 from focus_jax.forward import Networks, Prediction, predict
 from focus_jax.rendering import morphable
 from focus_jax.system.sharding import gather
-from focus_jax.types import REGIONS, Batch, FaceModel
+from focus_jax.types import REGIONS, AnyArray, Batch, FaceModel
 
 # Rows of a mask table: everything rendered is face, Eq. 10's threshold, the segmentation network.
 PREDICTORS = ("everything", "threshold", "segmenter")
@@ -57,7 +57,7 @@ def score(batch: Batch, found: Prediction) -> dict[str, jax.Array]:
 
 @jax.jit
 def region_errors(
-    face_model: FaceModel, predicted: jax.Array, true: jax.Array
+    face_model: FaceModel, predicted: AnyArray, true: AnyArray
 ) -> dict[str, jax.Array]:
     """Shape error of each face by region of the face model, after rigid alignment of the whole."""
     errors = vertex_errors(predicted, true)
@@ -109,10 +109,10 @@ def evaluate(
     return {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
 
 
-def _identity(face_model: FaceModel, neutral: jax.Array) -> jax.Array:
+def _identity(face_model: FaceModel, neutral: AnyArray) -> jax.Array:
     return coefficients_of(neutral, face_model.shape_mean, face_model.identity_basis)
 
 
-def _mean_face_error(face_model: FaceModel, neutral: jax.Array) -> jax.Array:
+def _mean_face_error(face_model: FaceModel, neutral: AnyArray) -> jax.Array:
     none = jnp.zeros((neutral.shape[0], 0))
     return shape_error(morphable.vertices(face_model, none, none), neutral)

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from focus_jax.types import AnyArray
+
 
 def mask_scores(
-    true: Float[Array, "b h w 1"],
-    predicted: Float[Array, "b h w 1"],
-    region: Float[Array, "b h w 1"],
+    true: Float[AnyArray, "b h w 1"],
+    predicted: Float[AnyArray, "b h w 1"],
+    region: Float[AnyArray, "b h w 1"],
 ) -> dict[str, Float[Array, "b"]]:
     """Accuracy, precision, recall, F1 and IoU of the face class inside `region`, for each image.
 
@@ -23,7 +25,7 @@ def mask_scores(
             f"masks and region must have one shape: {true.shape}, {predicted.shape}, {region.shape}"
         )
 
-    def total(x: jax.Array) -> jax.Array:
+    def total(x: AnyArray) -> jax.Array:
         return jnp.sum(x * region, axis=(-3, -2, -1))
 
     hit, false_alarm = total(true * predicted), total((1 - true) * predicted)
@@ -41,7 +43,7 @@ def mask_scores(
 
 
 def image_iou(
-    true: Float[Array, "b h w 1"], predicted: Float[Array, "b h w 1"]
+    true: Float[AnyArray, "b h w 1"], predicted: Float[AnyArray, "b h w 1"]
 ) -> dict[str, Float[Array, "b"]]:
     """IoU of the face, of the rest, and their mean (mIoU), over each whole image.
 
@@ -51,7 +53,7 @@ def image_iou(
     if true.shape != predicted.shape:
         raise ValueError(f"masks must have one shape: {true.shape} and {predicted.shape}")
 
-    def iou(a: jax.Array, b: jax.Array) -> jax.Array:
+    def iou(a: AnyArray, b: AnyArray) -> jax.Array:
         hit, both = jnp.sum(a * b, axis=(-3, -2, -1)), jnp.sum(a + b, axis=(-3, -2, -1))
         return hit / jnp.maximum(both - hit, 1.0)
 
@@ -60,9 +62,9 @@ def image_iou(
 
 
 def boundary_iou(
-    true: Float[Array, "b h w 1"],
-    predicted: Float[Array, "b h w 1"],
-    region: Float[Array, "b h w 1"],
+    true: Float[AnyArray, "b h w 1"],
+    predicted: Float[AnyArray, "b h w 1"],
+    region: Float[AnyArray, "b h w 1"],
     ratio: float = 0.02,
 ) -> Float[Array, "b"]:
     """Boundary IoU (Cheng et al. 2021) of the face class inside `region`, for each image.
@@ -79,7 +81,7 @@ def boundary_iou(
         )
     reach = max(1, round(ratio * math.hypot(*true.shape[-3:-1])))
 
-    def band(face: jax.Array) -> jax.Array:
+    def band(face: AnyArray) -> jax.Array:
         rest = (1 - face) * region
         window = (1, 2 * reach + 1, 2 * reach + 1, 1)
         near = jax.lax.reduce_window(rest, -jnp.inf, jax.lax.max, window, (1, 1, 1, 1), "SAME")
@@ -91,9 +93,9 @@ def boundary_iou(
 
 
 def calibration_error(
-    true: Float[Array, "b h w 1"],
-    predicted: Float[Array, "b h w 1"],
-    region: Float[Array, "b h w 1"],
+    true: Float[AnyArray, "b h w 1"],
+    predicted: Float[AnyArray, "b h w 1"],
+    region: Float[AnyArray, "b h w 1"],
     bins: int = 15,
 ) -> Float[Array, "b"]:
     """Expected calibration error of a soft mask inside `region`, for each image.
@@ -109,7 +111,7 @@ def calibration_error(
     bin_of = jnp.clip(jnp.floor(jnp.asarray(predicted) * bins), 0, bins - 1)
     gap = (predicted - true) * region
 
-    def total(x: jax.Array) -> jax.Array:
+    def total(x: AnyArray) -> jax.Array:
         return jnp.sum(x, axis=(-3, -2, -1))
 
     gaps = jnp.stack([jnp.abs(total(gap * (bin_of == i))) for i in range(bins)])

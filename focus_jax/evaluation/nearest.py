@@ -26,7 +26,7 @@ def own_nearest(targets: Sequence[Scanned], meshes: Sequence[Mesh]) -> tuple[flo
     return float((rank == 1).mean()), float(rank.mean())
 
 
-def distances(targets: Sequence[Scanned], meshes: Sequence[Mesh]) -> Float[np.ndarray, "m n"]:
+def distances(targets: Sequence[Scanned], meshes: Sequence[Mesh]) -> Float[np.ndarray, "k l"]:
     """Mean distance of each scan to each mesh, aligned and scaled, in the mesh's own unit.
 
     In the scan's, small heads would be near to everything.

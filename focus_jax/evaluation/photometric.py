@@ -3,11 +3,13 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from focus_jax.types import AnyArray
+
 
 def rmse(
-    target: Float[Array, "b h w 3"],
-    rendering: Float[Array, "b h w 3"],
-    region: Float[Array, "b h w 1"],
+    target: Float[AnyArray, "b h w 3"],
+    rendering: Float[AnyArray, "b h w 3"],
+    region: Float[AnyArray, "b h w 1"],
 ) -> Float[Array, "b"]:
     """Root mean squared colour difference over `region`, in grey levels of 255, for each image."""
     squared = jnp.sum((target - rendering) ** 2 * region, axis=(1, 2, 3))
@@ -16,9 +18,9 @@ def rmse(
 
 
 def mae(
-    target: Float[Array, "b h w 3"],
-    rendering: Float[Array, "b h w 3"],
-    region: Float[Array, "b h w 1"],
+    target: Float[AnyArray, "b h w 3"],
+    rendering: Float[AnyArray, "b h w 3"],
+    region: Float[AnyArray, "b h w 1"],
 ) -> Float[Array, "b"]:
     """Mean absolute colour difference over `region`, in grey levels of 255, for each image.
 
@@ -29,7 +31,7 @@ def mae(
 
 
 def landmark_error(
-    predicted: Float[Array, "b 68 2"], true: Float[Array, "b 68 2"]
+    predicted: Float[AnyArray, "b 68 2"], true: Float[AnyArray, "b 68 2"]
 ) -> Float[Array, "b"]:
     """Mean landmark distance in percent of the distance between the outer eye corners (NME)."""
     eyes = jnp.linalg.norm(true[:, 36] - true[:, 45], axis=-1)

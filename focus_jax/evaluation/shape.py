@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from focus_jax.types import AnyArray
+
 
 def align(
-    source: Float[Array, "v 3"], target: Float[Array, "v 3"], *, scale: bool
-) -> Float[Array, "v 3"]:
+    source: Float[AnyArray, "v 3"], target: Float[AnyArray, "v 3"], *, scale: bool
+) -> Float[AnyArray, "v 3"]:
     """Least-squares rigid motion of `source` onto `target`, scaled if asked (Umeyama 1991)."""
     source_mean, target_mean = jnp.mean(source, axis=0), jnp.mean(target, axis=0)
     centred, wanted = source - source_mean, target - target_mean
@@ -21,35 +23,35 @@ def align(
 
 
 def vertex_errors(
-    predicted: Float[Array, "b v 3"], true: Float[Array, "b v 3"], *, scale: bool = False
+    predicted: Float[AnyArray, "b v 3"], true: Float[AnyArray, "b v 3"], *, scale: bool = False
 ) -> Float[Array, "b v"]:
     """Distance of each vertex to its true place after alignment, in the model's units."""
     if predicted.shape != true.shape:
         raise ValueError(f"shapes must have one topology: {predicted.shape} and {true.shape}")
 
-    def one(p: jax.Array, t: jax.Array) -> jax.Array:
+    def one(p: AnyArray, t: AnyArray) -> jax.Array:
         return jnp.linalg.norm(align(p, t, scale=scale) - t, axis=-1)
 
     return jax.vmap(one)(predicted, true)
 
 
 def shape_error(
-    predicted: Float[Array, "b v 3"], true: Float[Array, "b v 3"], *, scale: bool = False
+    predicted: Float[AnyArray, "b v 3"], true: Float[AnyArray, "b v 3"], *, scale: bool = False
 ) -> Float[Array, "b"]:
     """Mean distance of corresponding vertices after alignment, in the model's units, per face."""
     return jnp.mean(vertex_errors(predicted, true, scale=scale), axis=-1)
 
 
 def by_region(
-    errors: Float[Array, "b v"], region: Int[Array, "v"], count: int
-) -> Float[Array, "b r"]:
+    errors: Float[AnyArray, "b v"], region: Int[AnyArray, "v"], count: int
+) -> Float[AnyArray, "b r"]:
     """Mean error over the vertices of each of `count` regions; NaN for one without vertices."""
     member = (region[:, None] == jnp.arange(count)).astype(errors.dtype)  # [v, r]
     return errors @ member / jnp.sum(member, axis=0)
 
 
 def coefficients_of(
-    shapes: Float[Array, "b v 3"], mean: Float[Array, "v 3"], basis: Float[Array, "v 3 i"]
+    shapes: Float[AnyArray, "b v 3"], mean: Float[AnyArray, "v 3"], basis: Float[AnyArray, "v 3 i"]
 ) -> Float[Array, "b i"]:
     """The coefficients that come closest to shapes in the face model's own coordinates."""
     modes = basis.reshape(-1, basis.shape[-1])

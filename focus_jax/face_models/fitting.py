@@ -29,7 +29,7 @@ class Similarity(NamedTuple):
     rotation: Float[np.ndarray, "3 3"]
     translation: Float[np.ndarray, "3"]
 
-    def __call__(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    def __call__(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         return self.scale * points @ self.rotation + self.translation
 
     def back(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

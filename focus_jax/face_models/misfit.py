@@ -4,13 +4,13 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from focus_jax.types import FaceModel
+from focus_jax.types import AnyArray, FaceModel
 
 
 def correct(
-    vertices: Float[np.ndarray | Array, "*b v 3"], prior: Float[np.ndarray, "v 3"]
+    vertices: Float[np.ndarray | AnyArray, "*b v 3"], prior: Float[np.ndarray, "v 3"]
 ) -> np.ndarray:
     """Predicted neutral shapes minus the prior, in the face model's coordinates."""
     if vertices.shape[-2:] != prior.shape:

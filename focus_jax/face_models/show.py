@@ -8,7 +8,7 @@ from scipy.spatial import KDTree
 from focus_jax.face_models import fitting
 from focus_jax.rendering import camera, morphable, pictures
 from focus_jax.rendering.render import render_mesh
-from focus_jax.types import REGIONS, FaceModel
+from focus_jax.types import REGIONS, AnyArray, FaceModel
 
 MODES = 3  # of each kind in the picture
 DEVIATIONS = 2.0  # of each, to both sides
@@ -84,7 +84,7 @@ def _pose(yaw: float) -> jax.Array:
 
 
 def _view(
-    model: FaceModel, vertices: jax.Array, albedo: jax.Array, yaw: float, side: int
+    model: FaceModel, vertices: AnyArray, albedo: AnyArray, yaw: float, side: int
 ) -> np.ndarray:
     light = jnp.zeros((1, 3, 9)).at[:, :, :4].set(jnp.array([3.6, -0.3, -0.7, 0.0]))
     found = render_mesh(

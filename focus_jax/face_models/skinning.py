@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from focus_jax.types import AnyArray
+
 _EXACT = jax.lax.Precision.HIGHEST
 
 
@@ -27,7 +29,7 @@ class SkinnedModel:
     parents: tuple[int, ...] = struct.field(pytree_node=False)  # -1: the root, which is first
 
 
-def rotation_matrices(rotations: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+def rotation_matrices(rotations: Float[AnyArray, "*n 3"]) -> Float[Array, "*n 3 3"]:
     """Rodrigues' formula. At no rotation: the identity, with a finite gradient."""
     squared = jnp.sum(rotations**2, axis=-1)[..., None, None]
     small = squared < 1e-8  # below, the series is exact in float32, and the root has no gradient
@@ -43,7 +45,9 @@ def rotation_matrices(rotations: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]
 
 
 def joint_motions(
-    joints: Float[Array, "*n j 3"], matrices: Float[Array, "*n j 3 3"], parents: tuple[int, ...]
+    joints: Float[AnyArray, "*n j 3"],
+    matrices: Float[AnyArray, "*n j 3 3"],
+    parents: tuple[int, ...],
 ) -> tuple[Float[Array, "*n j 3 3"], Float[Array, "*n j 3"]]:
     """Rotation and translation that each joint gives the points that follow it.
 
@@ -65,10 +69,10 @@ def joint_motions(
 
 
 def skin(
-    vertices: Float[Array, "*n v 3"],
-    weights: Float[Array, "v j"],
-    turns: Float[Array, "*n j 3 3"],
-    shifts: Float[Array, "*n j 3"],
+    vertices: Float[AnyArray, "*n v 3"],
+    weights: Float[AnyArray, "v j"],
+    turns: Float[AnyArray, "*n j 3 3"],
+    shifts: Float[AnyArray, "*n j 3"],
 ) -> Float[Array, "*n v 3"]:
     """Each vertex moved by the weighted mean of the joints' motions."""
     turn = jnp.einsum("vj,...jik->...vik", weights, turns, precision=_EXACT)
@@ -78,9 +82,9 @@ def skin(
 
 def posed(
     model: SkinnedModel,
-    identity: Float[Array, "*n i"],
-    expression: Float[Array, "*n e"],
-    rotations: Float[Array, "*n j 3"],
+    identity: Float[AnyArray, "*n i"],
+    expression: Float[AnyArray, "*n e"],
+    rotations: Float[AnyArray, "*n j 3"],
 ) -> Float[Array, "*n v 3"]:
     """The head's vertices. Fewer coefficients than modes weigh the first ones.
 
@@ -106,11 +110,11 @@ def posed(
     return skin(corrected, model.skin_weights, turns, shifts)
 
 
-def _turned(matrices: jax.Array, points: jax.Array) -> jax.Array:
+def _turned(matrices: AnyArray, points: AnyArray) -> jax.Array:
     return jnp.einsum("...ij,...j->...i", matrices, points, precision=_EXACT)
 
 
-def _offsets(basis: jax.Array, coefficients: jax.Array, kind: str) -> jax.Array:
+def _offsets(basis: AnyArray, coefficients: AnyArray, kind: str) -> jax.Array:
     count, available = coefficients.shape[-1], basis.shape[-1]
     if count > available:
         raise ValueError(f"{count} {kind} coefficients, but the head has {available} modes")

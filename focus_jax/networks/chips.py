@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from focus_jax.types import AnyArray
+
 # Pixels of the chips that each recognizer was trained on.
 SIZES = {"dlib": 150, "arcface_r50": 112, "arcface_r100": 112}
 KINDS = tuple(SIZES)
@@ -71,8 +73,8 @@ DLIB_PADDING = 0.25  # of the mean face's box, on each side
 
 
 def warp_face(
-    image: Float[Array, "b h w 3"],
-    landmarks: Float[Array, "b 68 2"],
+    image: Float[AnyArray, "b h w 3"],
+    landmarks: Float[AnyArray, "b 68 2"],
     *,
     kind: str,
     size: int | None = None,
@@ -101,7 +103,7 @@ def warp_face(
     return bilinear(image, points)
 
 
-def arcface_matrix(landmarks: Float[Array, "b 68 2"], size: int = 112) -> Float[Array, "b 2 3"]:
+def arcface_matrix(landmarks: Float[AnyArray, "b 68 2"], size: int = 112) -> Float[Array, "b 2 3"]:
     """Photo to chip, by five points: eyes, tip of the nose, corners of the mouth.
 
     An eye is the middle between two of its landmarks (37 and 40, 43 and 46, counted from 1), as in
@@ -113,7 +115,7 @@ def arcface_matrix(landmarks: Float[Array, "b 68 2"], size: int = 112) -> Float[
     return similarity(five, jnp.broadcast_to(places, five.shape))
 
 
-def dlib_matrix(landmarks: Float[Array, "b 68 2"], size: int = 150) -> Float[Array, "b 2 3"]:
+def dlib_matrix(landmarks: Float[AnyArray, "b 68 2"], size: int = 150) -> Float[Array, "b 2 3"]:
     """Chip to photo, as dlib's `get_face_chip(photo, shape, size, 0.25)`, for 68 landmarks.
 
     dlib enlarges about the middle: it takes the side for `size` when it fits the points, and for
@@ -132,7 +134,7 @@ def dlib_matrix(landmarks: Float[Array, "b 68 2"], size: int = 150) -> Float[Arr
 
 
 def similarity(
-    source: Float[Array, "*b n 2"], target: Float[Array, "*b n 2"]
+    source: Float[AnyArray, "*b n 2"], target: Float[AnyArray, "*b n 2"]
 ) -> Float[Array, "*b 2 3"]:
     """Rotation, scale and translation that take `source` nearest to `target` (least squares)."""
     source_mean, target_mean = (jnp.mean(p, axis=-2, keepdims=True) for p in (source, target))
@@ -146,7 +148,7 @@ def similarity(
     return jnp.concatenate([turn, shift], axis=-1)
 
 
-def _invert(matrix: jax.Array) -> jax.Array:
+def _invert(matrix: AnyArray) -> jax.Array:
     """The inverse of a similarity transform."""
     a, b = matrix[..., 0, 0], matrix[..., 1, 0]
     square = jnp.maximum(a**2 + b**2, 1e-12)
@@ -155,13 +157,13 @@ def _invert(matrix: jax.Array) -> jax.Array:
     return jnp.concatenate([turn, -turn @ matrix[..., 2:]], axis=-1)
 
 
-def _transform(matrix: jax.Array, points: jax.Array) -> jax.Array:
+def _transform(matrix: AnyArray, points: AnyArray) -> jax.Array:
     turned = jnp.einsum("bij,yxj->byxi", matrix[..., :2], points)
     return turned + matrix[:, None, None, :, 2]
 
 
 def bilinear(
-    image: Float[Array, "b h w c"], points: Float[Array, "b y x 2"]
+    image: Float[AnyArray, "b h w c"], points: Float[AnyArray, "b y x 2"]
 ) -> Float[Array, "b y x c"]:
     """Values of `image` between pixel centres, at `points` (x, y); zero outside."""
     b, height, width, channels = image.shape

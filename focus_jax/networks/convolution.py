@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from focus_jax.networks import winograd
+from focus_jax.types import AnyArray
 
 FEW_PIXELS = 256  # of all maps of a batch; more lose more by being copied than they gain
 MANY_CHANNELS = 64
@@ -33,8 +34,8 @@ def on_cpu() -> bool:
 
 
 def convolve(
-    x: Float[Array, "b h w c"],
-    kernel: Float[Array, "kh kw c d"],
+    x: Float[AnyArray, "b h w c"],
+    kernel: Float[AnyArray, "kh kw c d"],
     *,
     stride: int = 1,
     padding: int = 0,
@@ -67,7 +68,7 @@ def convolve(
     return _direct(x, kernel, stride, padding)
 
 
-def _direct(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+def _direct(x: AnyArray, kernel: AnyArray, stride: int, padding: int) -> jax.Array:
     """XLA's own form."""
     return jax.lax.conv_general_dilated(
         x,
@@ -79,7 +80,7 @@ def _direct(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.A
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _one_or_two(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+def _one_or_two(x: AnyArray, kernel: AnyArray, padding: int) -> jax.Array:
     """XLA's own form at stride 1, of two pixels at once where there are few channels to fill."""
     _, kw, _, features = kernel.shape
     if features > FEW_FEATURES:
@@ -113,7 +114,7 @@ _one_or_two.defvjp(_one_or_two_forward, _one_or_two_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _sum_of_shifts(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+def _sum_of_shifts(x: AnyArray, kernel: AnyArray, padding: int) -> jax.Array:
     """One channel to one, as one loop over the pixels, and so the gradient of the map."""
     kh, kw, _, _ = kernel.shape
     return functools.reduce(
@@ -143,14 +144,14 @@ def _sum_of_shifts_backward(padding, residuals, cotangent):
 _sum_of_shifts.defvjp(_sum_of_shifts_forward, _sum_of_shifts_backward)
 
 
-def _shifts(x: jax.Array, size: tuple[int, int], padding: int) -> list[jax.Array]:
+def _shifts(x: AnyArray, size: tuple[int, int], padding: int) -> list[jax.Array]:
     """What each place of the kernel sees, row by row."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     height, width = (n - k + 1 for n, k in zip(x.shape[1:3], size, strict=True))
     return [x[:, i : i + height, j : j + width] for i in range(size[0]) for j in range(size[1])]
 
 
-def _on_blocks(x: jax.Array, kernel: jax.Array, padding: int, height: int, width: int) -> jax.Array:
+def _on_blocks(x: AnyArray, kernel: AnyArray, padding: int, height: int, width: int) -> jax.Array:
     """A convolution of stride 2 as one of stride 1 on blocks of 2 x 2 pixels."""
     kh, kw, _, _ = kernel.shape
     rows, columns = kh + kh % 2, kw + kw % 2
@@ -165,7 +166,7 @@ def _on_blocks(x: jax.Array, kernel: jax.Array, padding: int, height: int, width
     return _one_or_two(space_to_depth(x[:, :bottom, :right]), kernel, 0)
 
 
-def space_to_depth(x: Float[Array, "b h w c"]) -> Float[Array, "b y x d"]:
+def space_to_depth(x: Float[AnyArray, "b h w c"]) -> Float[AnyArray, "b y x d"]:
     """Each block of 2 x 2 pixels as one, its pixels (row by row) as further channels."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
@@ -173,7 +174,7 @@ def space_to_depth(x: Float[Array, "b h w c"]) -> Float[Array, "b y x d"]:
 
 
 def _shifted_copies(
-    x: jax.Array, size: tuple[int, int], stride: int, padding: int, height: int, width: int
+    x: AnyArray, size: tuple[int, int], stride: int, padding: int, height: int, width: int
 ) -> jax.Array:
     """Everything the kernel sees at each place, channels innermost: `[b height width kh*kw*c]`."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -190,7 +191,7 @@ def _shifted_copies(
 
 
 def convolve_enlarged(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
+    x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "3 3 c d"]
 ) -> Float[Array, "b 2*h 2*w d"]:
     """`convolve(enlarged, kernel, padding=1)` of the map with each pixel repeated 2 x 2.
 
@@ -203,7 +204,7 @@ def convolve_enlarged(
     rows = jnp.stack([jnp.sum(kernel, 0), -kernel[0], kernel[2]])
     both = jnp.stack([jnp.sum(rows, 1), -rows[:, 0], rows[:, 2]], axis=1)  # [3 3 c d]
 
-    def product(seen: jax.Array, kernels: Sequence[jax.Array]) -> list[jax.Array]:
+    def product(seen: AnyArray, kernels: Sequence[AnyArray]) -> list[jax.Array]:
         joined = seen @ jnp.concatenate(kernels, axis=-1)
         return jnp.split(joined, len(kernels), axis=-1)
 
@@ -233,7 +234,7 @@ def _around(axis: int) -> list[tuple[int, int]]:
 
 
 @jax.custom_vjp
-def _three_by_three(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _three_by_three(x: AnyArray, kernel: AnyArray) -> jax.Array:
     return winograd.convolve(x, kernel)
 
 
@@ -250,7 +251,7 @@ _three_by_three.defvjp(_three_by_three_forward, _three_by_three_backward)
 
 
 @jax.custom_vjp
-def _of_few_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _of_few_channels(x: AnyArray, kernel: AnyArray) -> jax.Array:
     """XLA's own form, but for the gradient of the kernel."""
     return _direct(x, kernel, 1, 1)
 

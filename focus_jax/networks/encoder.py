@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from focus_jax.networks.layers import BatchNorm, Conv, average_pool, max_pool
+from focus_jax.types import AnyArray
 
 KINDS = ("resnet50", "small", "recognizer")
 
@@ -29,7 +30,7 @@ class Block(nn.Module):
     bottleneck: bool = True
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b y x d"]:
+    def __call__(self, x: Float[AnyArray, "b h w c"], train: bool) -> Float[Array, "b y x d"]:
         features = self.width * (4 if self.bottleneck else 1)
         if self.bottleneck:
             shapes = [(self.width, 1, 1), (self.width, 3, self.stride), (features, 1, 1)]
@@ -65,8 +66,8 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "b h w 3"],
-        features: Float[Array, "b n"] | None = None,
+        image: Float[AnyArray, "b h w 3"],
+        features: Float[AnyArray, "b n"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b outputs"]:
         del features  # of the recognizer; only FeatureEncoder reads them
@@ -86,7 +87,7 @@ class Encoder(nn.Module):
 
 
 @jax.custom_vjp
-def _joined_product(frozen: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _joined_product(frozen: AnyArray, x: AnyArray, kernel: AnyArray) -> jax.Array:
     return jnp.concatenate([frozen, x], axis=-1) @ kernel
 
 
@@ -109,7 +110,9 @@ class JoinedDense(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, frozen: Float[Array, "b n"], x: Float[Array, "b m"]) -> Float[Array, "b d"]:
+    def __call__(
+        self, frozen: Float[AnyArray, "b n"], x: Float[AnyArray, "b m"]
+    ) -> Float[Array, "b d"]:
         shape = (frozen.shape[-1] + x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -138,8 +141,8 @@ class FeatureEncoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "b h w 3"],
-        features: Float[Array, "b n"] | None = None,
+        image: Float[AnyArray, "b h w 3"],
+        features: Float[AnyArray, "b n"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b outputs"]:
         if features is None:
@@ -166,7 +169,7 @@ class FeatureEncoder(nn.Module):
             x = jnp.concatenate([x, features[..., -self.direct :]], axis=-1)
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="fc")(x)
 
-    def _detail(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b n"]:
+    def _detail(self, x: Float[AnyArray, "b h w 3"]) -> Float[Array, "b n"]:
         shapes = ((self.detail_width, 4, 4, 0), *((2 * self.detail_width, 3, 2, 1),) * 2)
         for i, (width, size, stride, padding) in enumerate(shapes, start=1):
             x = Conv(width, size, stride, padding, name=f"detail{i}")(x)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from focus_jax.networks import convolution
 from focus_jax.networks.convolution import convolve, convolve_enlarged
+from focus_jax.types import AnyArray
 
 
 class Conv(nn.Module):
@@ -29,7 +30,7 @@ class Conv(nn.Module):
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b y x d"]:
+    def __call__(self, x: Float[AnyArray, "b h w c"]) -> Float[Array, "b y x d"]:
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         if self.enlarge:
@@ -47,7 +48,7 @@ BatchNorm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x: jax.Array, size: int, stride: int, padding: int) -> jax.Array:
+def _max_pool(x: AnyArray, size: int, stride: int, padding: int) -> jax.Array:
     if not convolution.on_cpu():
         pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
         window, strides = (1, size, size, 1), (1, stride, stride, 1)
@@ -114,7 +115,7 @@ _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def max_pool(
-    x: Float[Array, "b h w c"], size: int, *, stride: int, padding: int = 0
+    x: Float[AnyArray, "b h w c"], size: int, *, stride: int, padding: int = 0
 ) -> Float[Array, "b y x c"]:
     """Largest value of each window; the border counts as minus infinity.
 
@@ -123,7 +124,7 @@ def max_pool(
     return _max_pool(x, size, stride, padding)
 
 
-def average_pool(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b size size c"]:
+def average_pool(x: Float[AnyArray, "b h w c"], size: int) -> Float[Array, "b size size c"]:
     """Mean over a `size` x `size` grid of windows that may overlap by a pixel, for any map."""
     rows, columns = (_windows(n, size) for n in x.shape[1:3])
     return jnp.einsum("bhwc,yh,xw->byxc", x, rows, columns)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from focus_jax.networks.chips import KINDS, SIZES, check_kind, warp_face
 from focus_jax.networks.convolution import convolve
 from focus_jax.networks.layers import BatchNorm, Conv, average_pool, max_pool
+from focus_jax.types import AnyArray
 
 __all__ = [
     "KINDS",
@@ -64,7 +65,7 @@ def check_chip_size(kind: str, size: int, *, crop: int, deep: bool) -> None:
 
 def features(
     variables: Any,
-    chips: Float[Array, "b s s 3"],
+    chips: Float[AnyArray, "b s s 3"],
     *,
     kind: str,
     shallow_only: bool = False,
@@ -87,8 +88,8 @@ def features(
 
 def embedding(
     variables: Any,
-    photos: Float[Array, "b h w 3"],
-    landmarks: Float[Array, "b 68 2"],
+    photos: Float[AnyArray, "b h w 3"],
+    landmarks: Float[AnyArray, "b 68 2"],
     *,
     kind: str = "dlib",
 ) -> Float[Array, "b d"]:
@@ -102,8 +103,8 @@ def embedding(
 
 def encoder_features(
     variables: Any,
-    photos: Float[Array, "b h w 3"],
-    landmarks: Float[Array, "b 68 2"] | None = None,
+    photos: Float[AnyArray, "b h w 3"],
+    landmarks: Float[AnyArray, "b 68 2"] | None = None,
     *,
     kind: str = "dlib",
     detail: bool = False,
@@ -146,7 +147,7 @@ def direct_features(kind: str) -> int:
     return (128 if kind == "dlib" else 512) + 2 * 68
 
 
-def _nothing(chips: jax.Array) -> jax.Array:
+def _nothing(chips: AnyArray) -> jax.Array:
     return jnp.zeros((chips.shape[0], 0), chips.dtype)
 
 
@@ -154,7 +155,7 @@ def _nothing(chips: jax.Array) -> jax.Array:
 
 
 def dlib_maps(
-    variables: Any, chips: Float[Array, "b s s 3"], *, stages: int = len(STAGES)
+    variables: Any, chips: Float[AnyArray, "b s s 3"], *, stages: int = len(STAGES)
 ) -> list[Float[Array, "b y x c"]]:
     """Output of each stage of dlib's 29-layer residual network, the first `stages` of them."""
     if min(chips.shape[1:3]) < 32:
@@ -170,11 +171,11 @@ def dlib_maps(
     return maps
 
 
-def _conv(layer: Any, x: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
+def _conv(layer: Any, x: AnyArray, *, stride: int = 1, padding: int = 0) -> jax.Array:
     return convolve(x, layer["kernel"], stride=stride, padding=padding) + layer["bias"]
 
 
-def _dlib_block(first: Any, second: Any, x: jax.Array, *, down: bool) -> jax.Array:
+def _dlib_block(first: Any, second: Any, x: AnyArray, *, down: bool) -> jax.Array:
     """Two convolutions and a shortcut; a `down` block halves the map, without padding."""
     if not down:
         y = _conv(second, nn.relu(_conv(first, x, padding=1)), padding=1)
@@ -188,7 +189,7 @@ def _dlib_block(first: Any, second: Any, x: jax.Array, *, down: bool) -> jax.Arr
     return nn.relu(_grow(y, shape) + _grow(shortcut, shape))
 
 
-def _at_least(x: jax.Array, size: int) -> jax.Array:
+def _at_least(x: AnyArray, size: int) -> AnyArray:
     """Zeros around a map that is smaller than the kernel, which only happens for small chips."""
     missing = [max(0, size - n) for n in x.shape[1:3]]
     if not any(missing):
@@ -196,11 +197,11 @@ def _at_least(x: jax.Array, size: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)))
 
 
-def _grow(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _grow(x: AnyArray, shape: tuple[int, ...]) -> jax.Array:
     return jnp.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])
 
 
-def _embedding(variables: Any, x: jax.Array) -> jax.Array:
+def _embedding(variables: Any, x: AnyArray) -> jax.Array:
     return jnp.mean(x, axis=(1, 2)) @ variables["params"]["embedding"]
 
 
@@ -211,7 +212,7 @@ class PReLU(nn.Module):
     """max(x, 0) + slope * min(x, 0), one slope a channel."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... c"]) -> Float[Array, "... c"]:
+    def __call__(self, x: Float[AnyArray, "... c"]) -> Float[Array, "... c"]:
         slope = self.param("weight", nn.initializers.constant(0.25), (x.shape[-1],))
         return jnp.where(x > 0, x, slope * x)
 
@@ -223,7 +224,7 @@ class IResNetBlock(nn.Module):
     stride: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b y x d"]:
+    def __call__(self, x: Float[AnyArray, "b h w c"]) -> Float[Array, "b y x d"]:
         y = BatchNorm(use_running_average=True, name="bn1")(x)
         y = BatchNorm(use_running_average=True, name="bn2")(Conv(self.features, name="conv1")(y))
         y = Conv(self.features, stride=self.stride, name="conv2")(PReLU(name="prelu")(y))
@@ -243,7 +244,7 @@ class IResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, chips: Float[Array, "b s s 3"], shallow_only: bool = False
+        self, chips: Float[AnyArray, "b s s 3"], shallow_only: bool = False
     ) -> tuple[list[jax.Array], jax.Array]:
         """Output of each stage, and the embedding. Chips in [0, 1]."""
         x = Conv(self.width, name="conv1")(2 * chips - 1)
@@ -267,7 +268,7 @@ ARCFACE = {"arcface_r50": IResNet(), "arcface_r100": IResNet((3, 13, 30, 3))}
 
 
 def _arcface(
-    kind: str, variables: Any, chips: jax.Array, shallow_only: bool = False
+    kind: str, variables: Any, chips: AnyArray, shallow_only: bool = False
 ) -> tuple[list[jax.Array], jax.Array]:
     maps, deep = cast(Any, ARCFACE[kind].apply(variables, chips, shallow_only))
     return maps, deep

@@ -15,12 +15,13 @@ from jaxtyping import Array, Float
 
 from focus_jax.networks.convolution import space_to_depth
 from focus_jax.networks.layers import BatchNorm, Conv, max_pool
+from focus_jax.types import AnyArray
 
 STEEPNESS = 5.0  # of the mask's sigmoid, as in the release
 LEVELS = 5
 
 
-def mask_from_logits(logits: Float[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
+def mask_from_logits(logits: Float[AnyArray, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
     """Probability that a pixel shows the face."""
     return jax.nn.sigmoid(STEEPNESS * logits)
 
@@ -32,7 +33,7 @@ class DoubleConv(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w d"]:
+    def __call__(self, x: Float[AnyArray, "b h w c"], train: bool) -> Float[Array, "b h w d"]:
         for i in (1, 2):
             x = Conv(self.features, use_bias=True, name=f"conv{i}")(x)
             x = nn.relu(BatchNorm(use_running_average=not train, name=f"bn{i}")(x))
@@ -45,7 +46,7 @@ class UpConv(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b y x d"]:
+    def __call__(self, x: Float[AnyArray, "b h w c"], train: bool) -> Float[Array, "b y x d"]:
         x = Conv(self.features, use_bias=True, enlarge=True, name="conv")(x)
         return nn.relu(BatchNorm(use_running_average=not train, name="bn")(x))
 
@@ -64,8 +65,8 @@ class Segmenter(nn.Module):
     @nn.compact
     def __call__(
         self,
-        rendering: Float[Array, "b h w 3"],
-        image: Float[Array, "b h w 3"],
+        rendering: Float[AnyArray, "b h w 3"],
+        image: Float[AnyArray, "b h w 3"],
         train: bool = False,
     ) -> Float[Array, "b h w 1"]:
         """Logits x of the mask sigmoid(5 x); see `mask_from_logits`."""
@@ -85,7 +86,7 @@ class Segmenter(nn.Module):
             x = Conv(1, use_bias=True, kernel_init=_binomial, name="smooth")(depth_to_space(x))
         return x[:, :height, :width]
 
-    def _unet(self, x: jax.Array, outputs: int, train: bool) -> jax.Array:
+    def _unet(self, x: AnyArray, outputs: int, train: bool) -> jax.Array:
         double: Any = DoubleConv
         up: Any = UpConv
         if self.remat:
@@ -113,13 +114,13 @@ class Segmenter(nn.Module):
         )(x)
 
 
-def _binomial(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+def _binomial(key: AnyArray, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
     del key
     row = np.array([0.25, 0.5, 0.25])
     return jnp.asarray(np.broadcast_to(np.outer(row, row)[..., None, None], shape), dtype)
 
 
-def pad_to_multiple(x: Float[Array, "b h w c"], multiple: int) -> Float[Array, "b y x c"]:
+def pad_to_multiple(x: Float[AnyArray, "b h w c"], multiple: int) -> Float[AnyArray, "b y x c"]:
     """Repeat the last row and column until both sizes are multiples."""
     rows, columns = (-n % multiple for n in x.shape[1:3])
     if not rows and not columns:
@@ -127,7 +128,7 @@ def pad_to_multiple(x: Float[Array, "b h w c"], multiple: int) -> Float[Array, "
     return jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
 
 
-def depth_to_space(x: Float[Array, "b y x d"]) -> Float[Array, "b h w c"]:
+def depth_to_space(x: Float[AnyArray, "b y x d"]) -> Float[AnyArray, "b h w c"]:
     """The inverse of `space_to_depth`."""
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from focus_jax.types import AnyArray
+
 TILE = 4
 # Of six inputs, of three weights, and from six products to four outputs (their 4.1).
 INPUT = np.array(
@@ -39,7 +41,7 @@ OUTPUT = np.array(
 
 
 def convolve(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
+    x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "3 3 c d"]
 ) -> Float[Array, "b h w d"]:
     """Cross-correlation, the size kept."""
     seen = _inputs(x)
@@ -48,7 +50,9 @@ def convolve(
 
 
 def gradients(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], cotangent: Float[Array, "b h w d"]
+    x: Float[AnyArray, "b h w c"],
+    kernel: Float[AnyArray, "3 3 c d"],
+    cotangent: Float[AnyArray, "b h w d"],
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "3 3 c d"]]:
     """Gradients of input and kernel, from that of the output."""
     seen, wanted = _inputs(x), _outputs_transposed(cotangent)
@@ -61,12 +65,12 @@ def gradients(
     )
 
 
-def _matrices(x: jax.Array) -> jax.Array:
+def _matrices(x: AnyArray) -> AnyArray:
     """`[6 6 ... c]` as 36 matrices."""
     return x.reshape(36, -1, x.shape[-1])
 
 
-def _inputs(x: jax.Array) -> jax.Array:
+def _inputs(x: AnyArray) -> jax.Array:
     """Transformed 6 x 6 inputs of each tile, columns first: `[6 6 b tiles tiles c]`."""
     rows, columns = (TILE * -(-n // TILE) for n in x.shape[1:3])
     x = jnp.pad(x, ((0, 0), (1, rows + 1 - x.shape[1]), (1, columns + 1 - x.shape[2]), (0, 0)))
@@ -74,13 +78,13 @@ def _inputs(x: jax.Array) -> jax.Array:
     return _mix(INPUT, [x[:, :, :, j : j + columns - 3 : TILE] for j in range(6)])
 
 
-def _inputs_transposed(x: jax.Array) -> jax.Array:
+def _inputs_transposed(x: AnyArray) -> jax.Array:
     """From the gradient of `_inputs` to that of their pixels, without the border before them."""
     x = _overlapped(_mix(INPUT.T, x), axis=3)
     return _overlapped(_mix(INPUT.T, x), axis=1)[:, 1:, 1:]
 
 
-def _overlapped(places: jax.Array, axis: int) -> jax.Array:
+def _overlapped(places: AnyArray, axis: int) -> jax.Array:
     """Six places of each tile, along `axis` of one, added up where tiles overlap by two."""
     after = [(0, int(i == axis)) for i in range(places.ndim - 1)]
     before = [(n, 0) for _, n in after]
@@ -90,13 +94,13 @@ def _overlapped(places: jax.Array, axis: int) -> jax.Array:
     return _side_by_side(whole, axis)
 
 
-def _outputs(products: jax.Array) -> jax.Array:
+def _outputs(products: AnyArray) -> jax.Array:
     """The map, of the products of each tile."""
     columns = _side_by_side(_combine(OUTPUT, products), axis=3)
     return _side_by_side(_combine(OUTPUT, jax.lax.optimization_barrier(columns)), axis=1)
 
 
-def _outputs_transposed(y: jax.Array) -> jax.Array:
+def _outputs_transposed(y: AnyArray) -> jax.Array:
     """From the gradient of the map to that of the products, columns first."""
     rows, columns = (TILE * -(-n // TILE) for n in y.shape[1:3])
     y = jnp.pad(y, ((0, 0), (0, rows - y.shape[1]), (0, columns - y.shape[2]), (0, 0)))
@@ -104,25 +108,25 @@ def _outputs_transposed(y: jax.Array) -> jax.Array:
     return _mix(OUTPUT.T, [y[:, :, :, j::TILE] for j in range(TILE)])
 
 
-def _weights(kernel: jax.Array) -> jax.Array:
+def _weights(kernel: AnyArray) -> jax.Array:
     """The transformed kernel, columns first: `[6 6 c d]`."""
     return _mix(KERNEL, _mix(KERNEL, kernel).swapaxes(0, 1))
 
 
-def _side_by_side(places: Sequence[jax.Array], axis: int) -> jax.Array:
+def _side_by_side(places: Sequence[AnyArray], axis: int) -> jax.Array:
     """Places of each tile as pixels along `axis`."""
     shape = list(places[0].shape)
     shape[axis] *= TILE
     return jnp.stack(places, axis=axis + 1).reshape(shape)
 
 
-def _mix(matrix: np.ndarray, parts: Sequence[jax.Array] | jax.Array) -> jax.Array:
+def _mix(matrix: np.ndarray, parts: Sequence[AnyArray] | AnyArray) -> jax.Array:
     """The matrix times a vector of arrays, as one array."""
     # Written out once: XLA would compute it anew for each of its uses.
     return jax.lax.optimization_barrier(jnp.stack(_combine(matrix, parts)))
 
 
-def _combine(matrix: np.ndarray, parts: Sequence[jax.Array] | jax.Array) -> list[jax.Array]:
+def _combine(matrix: np.ndarray, parts: Sequence[AnyArray] | AnyArray) -> list[jax.Array]:
     """The matrix times a vector of arrays, written out: most of its numbers are 0, 1 or -1."""
 
     def total(row: np.ndarray) -> jax.Array:

@@ -14,10 +14,12 @@ from jax.custom_batching import custom_vmap
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from focus_jax.types import AnyArray
+
 BATCH_AXIS = "data"  # the mesh axis over which batches are split
 
 
-def run(operation: Callable, options: Hashable, shared: jax.Array, *arrays: jax.Array) -> tuple:
+def run(operation: Callable, options: Hashable, shared: AnyArray, *arrays: AnyArray) -> tuple:
     """The operation on the whole batch.
 
     `jax.vmap` folds the mapped axis into the batch. Each device computes its own part of the batch,
@@ -53,7 +55,7 @@ def _foldable(operation: Callable, options: Hashable) -> Callable:
     return call
 
 
-def _on_each_device(operation: Callable, shared: jax.Array, *arrays: jax.Array) -> tuple:
+def _on_each_device(operation: Callable, shared: AnyArray, *arrays: AnyArray) -> tuple:
     axes = _batch_axes(arrays[0])
     if not axes:
         return operation(shared, *arrays)
@@ -68,7 +70,7 @@ def _on_each_device(operation: Callable, shared: jax.Array, *arrays: jax.Array) 
     return mapped(shared, *arrays)
 
 
-def _batch_axes(x: jax.Array):
+def _batch_axes(x: AnyArray):
     """Mesh axes over which the batch is, or should be, split; None for all on one device."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or AxisType.Manual in mesh.axis_types:  # none, or the caller's own shard_map

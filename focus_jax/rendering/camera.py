@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from focus_jax.types import AnyArray
+
 FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
 DISTANCE = 1000.0  # from the camera to the origin of a face whose pose is zero
 
@@ -14,7 +16,7 @@ DISTANCE = 1000.0  # from the camera to the origin of a face whose pose is zero
 _EXACT = jax.lax.Precision.HIGHEST
 
 
-def rotation_matrix(angles: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+def rotation_matrix(angles: Float[AnyArray, "*n 3"]) -> Float[Array, "*n 3 3"]:
     """Rx Ry Rz of three Euler angles in radians: pitch (about x), yaw (y), roll (z)."""
     (cx, cy, cz), (sx, sy, sz) = (
         jnp.moveaxis(jnp.cos(angles), -1, 0),
@@ -28,7 +30,9 @@ def rotation_matrix(angles: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
     return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
 
 
-def extrinsics(pose: Float[Array, "*n 6"]) -> tuple[Float[Array, "*n 3 3"], Float[Array, "*n 3"]]:
+def extrinsics(
+    pose: Float[AnyArray, "*n 6"],
+) -> tuple[Float[Array, "*n 3 3"], Float[Array, "*n 3"]]:
     """World to camera, `x_camera = rotation @ x_world + translation`, from a pose.
 
     The pose is three Euler angles (radians) and three translations. The face looks along +z with y
@@ -40,7 +44,7 @@ def extrinsics(pose: Float[Array, "*n 6"]) -> tuple[Float[Array, "*n 3 3"], Floa
 
 
 def inverse(
-    rotation: Float[Array, "*n 3 3"], translation: Float[Array, "*n 3"]
+    rotation: Float[AnyArray, "*n 3 3"], translation: Float[AnyArray, "*n 3"]
 ) -> tuple[Float[Array, "*n 3 3"], Float[Array, "*n 3"]]:
     """The rigid motion backwards: camera to world from world to camera, and the reverse."""
     back = jnp.swapaxes(rotation, -1, -2)
@@ -52,8 +56,8 @@ def inverse(
 
 
 def rotate(
-    rotation: Float[Array, "*n 3 3"], points: Float[Array, "*n v 3"]
-) -> Float[Array, "*n v 3"]:
+    rotation: Float[AnyArray, "*#n 3 3"], points: Float[AnyArray, "*#n v 3"]
+) -> Float[Array, "*_ v 3"]:
     """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
     leading = jnp.broadcast_shapes(rotation.shape[:-2], points.shape[:-2])
     return _rotate(
@@ -63,7 +67,7 @@ def rotate(
 
 
 @jax.custom_vjp
-def _rotate(rotation: jax.Array, points: jax.Array) -> jax.Array:
+def _rotate(rotation: AnyArray, points: AnyArray) -> AnyArray:
     rows = jnp.swapaxes(rotation, -1, -2)[..., None, :, :]  # [..., 1, j, i]
     return (
         points[..., 0:1] * rows[..., 0, :]
@@ -96,10 +100,10 @@ def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
 
 
 def project(
-    vertices: Float[Array, "*n v 3"],
-    rotation: Float[Array, "*n 3 3"],
-    translation: Float[Array, "*n 3"],
-    intrinsics: Float[Array, "3 3"],
+    vertices: Float[AnyArray, "*n v 3"],
+    rotation: Float[AnyArray, "*n 3 3"],
+    translation: Float[AnyArray, "*n 3"],
+    intrinsics: Float[AnyArray, "3 3"],
 ) -> Float[Array, "*n v 3"]:
     """World points to (x, y, depth): pixels, and the distance along the camera's axis.
 
@@ -116,10 +120,10 @@ def project(
 
 
 def unproject(
-    screen: Float[Array, "*n v 3"],
-    rotation: Float[Array, "*n 3 3"],
-    translation: Float[Array, "*n 3"],
-    intrinsics: Float[Array, "3 3"],
+    screen: Float[AnyArray, "*n v 3"],
+    rotation: Float[AnyArray, "*n 3 3"],
+    translation: Float[AnyArray, "*n 3"],
+    intrinsics: Float[AnyArray, "3 3"],
 ) -> Float[Array, "*n v 3"]:
     """World points from (x, y, depth), for positive depths: the inverse of `project`."""
     depth = screen[..., 2]
@@ -130,11 +134,11 @@ def unproject(
 
 
 def clip_near(
-    vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
-    attributes: Float[Array, "b v c"],
-    rotation: Float[Array, "b 3 3"],
-    translation: Float[Array, "b 3"],
+    vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
+    attributes: Float[AnyArray, "b v c"],
+    rotation: Float[AnyArray, "b 3 3"],
+    translation: Float[AnyArray, "b 3"],
     *,
     near: float,
 ) -> tuple[Float[Array, "b 4*t 3"], Int[Array, "2*t 3"], Float[Array, "b 4*t c"]]:
@@ -159,7 +163,7 @@ def clip_near(
     a, b, c = jnp.moveaxis(jnp.take_along_axis(corners, order[..., None], 2), 2, 0)
     one, two, none = ((count == n)[..., None] for n in (1, 2, 0))
 
-    def cut(front: jax.Array, behind: jax.Array) -> jax.Array:
+    def cut(front: AnyArray, behind: AnyArray) -> AnyArray:
         # Always from behind to the front: the same numbers for both triangles at an edge.
         across = front[..., -1:] - behind[..., -1:]
         share = -behind[..., -1:] / jnp.where(across > 0, across, 1.0)

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from focus_jax.rendering import rasterize
-from focus_jax.types import Fragments
+from focus_jax.types import AnyArray, Fragments
 
 
 def depth_map(
     fragments: Fragments,
-    screen_vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
+    screen_vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
     *,
     backend: str | None = None,
     perspective: bool = False,
@@ -29,9 +29,9 @@ def depth_map(
 
 def normal_map(
     fragments: Fragments,
-    screen_vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
-    normals: Float[Array, "b v 3"],
+    screen_vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
+    normals: Float[AnyArray, "b v 3"],
     *,
     backend: str | None = None,
 ) -> Float[Array, "b h w 3"]:
@@ -44,8 +44,8 @@ def normal_map(
 
 def visible_vertices(
     fragments: Fragments,
-    screen_vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
+    screen_vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
     *,
     tolerance: float = 2e-3,
 ) -> Bool[Array, "b v"]:
@@ -87,10 +87,10 @@ def _visible(triangle_id, screen, triangles, tolerance):
 
 def visible_points(
     fragments: Fragments,
-    screen_vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
-    corners: Int[Array, "n 3"],
-    weights: Float[Array, "n 3"],
+    screen_vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
+    corners: Int[AnyArray, "n 3"],
+    weights: Float[AnyArray, "n 3"],
 ) -> Bool[Array, "b n"]:
     """Which weighted sums of three vertices each are seen: most of whose weight is on vertices that
     are, as in `visible_vertices`.
@@ -100,8 +100,8 @@ def visible_points(
 
 
 def smooth_coverage(
-    screen_vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
+    screen_vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
     height: int,
     width: int,
     backend: str | None = None,
@@ -120,13 +120,13 @@ def smooth_coverage(
     return mean_of_blocks(covered, samples)
 
 
-def finer(screen_vertices: Float[Array, "b v 3"], samples: int) -> Float[Array, "b v 3"]:
+def finer(screen_vertices: Float[AnyArray, "b v 3"], samples: int) -> Float[Array, "b v 3"]:
     """Screen positions in an image of `samples` times as many pixels a side."""
     xy = (screen_vertices[..., :2] + 0.5) * samples - 0.5  # pixel centres are integers in both
     return jnp.concatenate([xy, screen_vertices[..., 2:]], axis=-1)
 
 
-def mean_of_blocks(image: Float[Array, "b y x c"], side: int) -> Float[Array, "b h w c"]:
+def mean_of_blocks(image: Float[AnyArray, "b y x c"], side: int) -> Float[Array, "b h w c"]:
     """Each block of side x side pixels as one, its mean."""
     b, height, width, channels = image.shape
     blocks = image.reshape(b, height // side, side, width // side, side, channels)

@@ -5,28 +5,29 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from focus_jax.rendering import batching
+from focus_jax.types import AnyArray
 
 
-def _safe_length(x: jax.Array) -> jax.Array:
+def _safe_length(x: AnyArray) -> jax.Array:
     """Length of the last axis, kept as 1; zero vectors have length 0 and gradient 0, not NaN."""
     squared = jnp.sum(x * x, -1, keepdims=True)
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
-def _or_one(x: jax.Array) -> jax.Array:
+def _or_one(x: AnyArray) -> jax.Array:
     """What may be divided by: 1 instead of 0."""
     return jnp.where(x > 0, x, 1.0)
 
 
-def _crosses(vertices: jax.Array, triangles: jax.Array) -> jax.Array:
+def _crosses(vertices: AnyArray, triangles: AnyArray) -> jax.Array:
     """Cross product of two sides of each triangle: its normal, twice its area long."""
     a, b, c = (jnp.take(vertices, triangles[:, k], axis=-2) for k in range(3))
     return jnp.cross(b - a, c - a)
 
 
 def triangle_normals(
-    vertices: Float[Array, "*n v 3"], triangles: Int[Array, "t 3"]
+    vertices: Float[AnyArray, "*n v 3"], triangles: Int[AnyArray, "t 3"]
 ) -> tuple[Float[Array, "*n t 3"], Float[Array, "*n t"]]:
     """Unit normals and areas (squared units). The normal of a degenerate triangle is (0, 0, 0)."""
     crosses = _crosses(vertices, triangles)
@@ -35,7 +36,7 @@ def triangle_normals(
 
 
 def vertex_normals(
-    vertices: Float[Array, "*n v 3"], triangles: Int[Array, "t 3"], renormalize: bool = False
+    vertices: Float[AnyArray, "*n v 3"], triangles: Int[AnyArray, "t 3"], renormalize: bool = False
 ) -> Float[Array, "*n v 3"]:
     """Mean of the normals of the triangles around each vertex, weighted by their areas.
 
@@ -55,7 +56,7 @@ def vertex_normals(
 
 
 @jax.custom_vjp
-def _means_around(triangles: jax.Array, vertices: jax.Array) -> tuple[jax.Array, ...]:
+def _means_around(triangles: AnyArray, vertices: AnyArray) -> tuple[jax.Array, ...]:
     """x, y and z [n v] of the sums over the triangles around each vertex by the sums of weights."""
     return _means_around_forward(triangles, vertices)[0]
 

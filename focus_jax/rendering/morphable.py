@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from focus_jax.types import FaceModel
+from focus_jax.types import AnyArray, FaceModel
 
 
-def _offsets(basis: jax.Array, coefficients: jax.Array, kind: str) -> jax.Array:
+def _offsets(basis: AnyArray, coefficients: AnyArray, kind: str) -> jax.Array:
     """Coefficients times as many modes: one matrix product, for all vertices and leading axes."""
     count, available = coefficients.shape[-1], basis.shape[-1]
     if count > available:
@@ -19,7 +19,7 @@ def _offsets(basis: jax.Array, coefficients: jax.Array, kind: str) -> jax.Array:
 
 
 def vertices(
-    face_model: FaceModel, identity: Float[Array, "*n i"], expression: Float[Array, "*n e"]
+    face_model: FaceModel, identity: Float[AnyArray, "*n i"], expression: Float[AnyArray, "*n e"]
 ) -> Float[Array, "*n v 3"]:
     """Shape of the face, in the face model's units and coordinates.
 
@@ -32,18 +32,20 @@ def vertices(
     )
 
 
-def albedo(face_model: FaceModel, coefficients: Float[Array, "*n a"]) -> Float[Array, "*n v 3"]:
+def albedo(face_model: FaceModel, coefficients: Float[AnyArray, "*n a"]) -> Float[Array, "*n v 3"]:
     """Diffuse colour per vertex, not clamped. Coefficients as in `vertices`."""
     return face_model.albedo_mean + _offsets(face_model.albedo_basis, coefficients, "albedo")
 
 
-def landmarks(face_model: FaceModel, vertices: Float[Array, "*n v c"]) -> Float[Array, "*n 68 c"]:
+def landmarks(
+    face_model: FaceModel, vertices: Float[AnyArray, "*n v c"]
+) -> Float[Array, "*n 68 c"]:
     """The 68 landmarks of anything given per vertex: positions in space or on screen."""
     return _at(vertices, face_model.landmark_vertices, face_model.landmark_weights)
 
 
 def dense_landmarks(
-    face_model: FaceModel, vertices: Float[Array, "*n v c"]
+    face_model: FaceModel, vertices: Float[AnyArray, "*n v c"]
 ) -> Float[Array, "*n 478 c"]:
     """As `landmarks`, MediaPipe's points; 0 where the model has no place for one.
 
@@ -58,6 +60,6 @@ def dense_landmarks(
     return _at(vertices, corners, weights)
 
 
-def _at(vertices: jax.Array, corners: jax.Array, weights: jax.Array) -> jax.Array:
+def _at(vertices: AnyArray, corners: AnyArray, weights: AnyArray) -> jax.Array:
     taken = jnp.take(vertices, corners, axis=-2)  # [..., l, 3, c]
     return jnp.einsum("lk,...lkc->...lc", weights, taken, precision=jax.lax.Precision.HIGHEST)

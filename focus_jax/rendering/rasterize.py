@@ -32,7 +32,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from focus_jax.rendering import batching, rasterize_jnp
-from focus_jax.types import Fragments
+from focus_jax.types import AnyArray, Fragments
 
 
 class Options(NamedTuple):
@@ -46,8 +46,8 @@ class Options(NamedTuple):
 
 
 def rasterize(
-    screen_vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
+    screen_vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
     height: int,
     width: int,
     backend: str | None = None,
@@ -73,9 +73,9 @@ def rasterize(
 
 def interpolate(
     fragments: Fragments,
-    screen_vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
-    attributes: Float[Array, "b v c"],
+    screen_vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
+    attributes: Float[AnyArray, "b v c"],
     *,
     backend: str | None = None,
     perspective: bool = False,
@@ -99,9 +99,9 @@ def interpolate(
 
 
 def render(
-    screen_vertices: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
-    attributes: Float[Array, "b v c"],
+    screen_vertices: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
+    attributes: Float[AnyArray, "b v c"],
     height: int,
     width: int,
     backend: str | None = None,
@@ -127,7 +127,7 @@ def render(
 # --- Arguments ---------------------------------------------------------------------------------
 
 
-def _checked(screen: jax.Array, triangles: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _checked(screen: AnyArray, triangles: AnyArray) -> tuple[AnyArray, AnyArray]:
     if np.ndim(screen) != 3 or np.shape(screen)[-1] != 3:
         raise ValueError(f"screen_vertices must be [b v 3], not {np.shape(screen)}")
     if np.ndim(triangles) != 2 or np.shape(triangles)[-1] != 3:
@@ -145,7 +145,7 @@ def _checked(screen: jax.Array, triangles: jax.Array) -> tuple[jax.Array, jax.Ar
     return screen.astype(jnp.promote_types(screen.dtype, jnp.float32)), triangles.astype(jnp.int32)
 
 
-def _tell_of_cut(screen: jax.Array, triangles: jax.Array) -> None:
+def _tell_of_cut(screen: AnyArray, triangles: AnyArray) -> None:
     """Warn of triangles of which the camera would see a part, if they were clipped."""
     if isinstance(screen, Tracer) or isinstance(triangles, Tracer) or not screen.size:
         return
@@ -162,7 +162,7 @@ def _tell_of_cut(screen: jax.Array, triangles: jax.Array) -> None:
         )
 
 
-def _checked_attributes(screen: jax.Array, attributes: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _checked_attributes(screen: AnyArray, attributes: AnyArray) -> tuple[AnyArray, AnyArray]:
     attributes = jnp.asarray(attributes)
     if attributes.ndim != 3 or attributes.shape[:2] != screen.shape[:2]:
         raise ValueError(
@@ -194,7 +194,7 @@ def _options(
     return Options(int(height), int(width), backend, bool(perspective), bool(deterministic))
 
 
-def _platform(x: jax.Array) -> str:
+def _platform(x: AnyArray) -> str:
     if not isinstance(x, Tracer):
         return next(iter(x.devices())).platform
     device = getattr(jax.config, "jax_default_device", None)

@@ -7,6 +7,8 @@ in `rasterize_warp`, so that both see the same triangle. See `rasterize` for the
 import jax
 import jax.numpy as jnp
 
+from focus_jax.types import AnyArray
+
 # Limits within which no product below overflows or is subnormal, whatever the compiler flushes.
 TINY_OFFSET = 1e-15  # pixels; a coordinate closer to zero is zero
 MAX_COORDINATE = 1e15  # pixels; a vertex further out has no place on the screen, like infinity
@@ -17,7 +19,7 @@ MIN_AREA = 1e-30  # square pixels, doubled; a smaller triangle covers nothing
 _FINITE = 3e38
 
 
-def _rounded(product: jax.Array) -> jax.Array:
+def _rounded(product: AnyArray) -> jax.Array:
     """The product, out of reach of a fused multiply-add, which compilers form on their own.
 
     A sum with an unrounded product depends on the order of a triangle's vertices: neighbours would
@@ -26,7 +28,7 @@ def _rounded(product: jax.Array) -> jax.Array:
     return jnp.clip(product, -_FINITE, _FINITE)
 
 
-def _corners(screen: jax.Array, triangles: jax.Array) -> tuple[jax.Array, ...]:
+def _corners(screen: AnyArray, triangles: AnyArray) -> tuple[jax.Array, ...]:
     """x, y, depth, each [3, t], and whether the triangle can be seen at all, [t]."""
     inside = jnp.all((triangles >= 0) & (triangles < screen.shape[0]), -1)
     points = jnp.take(screen, triangles.T, axis=0, mode="clip")
@@ -41,7 +43,7 @@ def _corners(screen: jax.Array, triangles: jax.Array) -> tuple[jax.Array, ...]:
     return x, y, z, inside & jnp.all(usable, 0) & (area_ccw > area_cw)
 
 
-def _boxes(x: jax.Array, y: jax.Array, seen: jax.Array, height: int, width: int):
+def _boxes(x: AnyArray, y: AnyArray, seen: AnyArray, height: int, width: int):
     """First pixel, box width, and number of pixels (0 if not seen) of each triangle, [t]."""
 
     def span(values, size):
@@ -70,7 +72,7 @@ def _weights(x, y, px, py):
     return jnp.stack([each / total for each in w]), covered
 
 
-def _depth(weights: jax.Array, z: jax.Array, perspective: bool) -> jax.Array:
+def _depth(weights: AnyArray, z: AnyArray, perspective: bool) -> jax.Array:
     """Depth at each pixel. From differences: exact where all corners, or the pixel's, have it.
 
     With `perspective`, in which the inverse depth of a flat triangle is affine on the screen, `z`
@@ -82,7 +84,7 @@ def _depth(weights: jax.Array, z: jax.Array, perspective: bool) -> jax.Array:
 
 
 def _image_index(
-    screen: jax.Array, triangles: jax.Array, height: int, width: int, perspective: bool
+    screen: AnyArray, triangles: AnyArray, height: int, width: int, perspective: bool
 ) -> jax.Array:
     """`index_map` of one image: rounds of pairs of a triangle and a pixel of its box."""
     count, pixels = triangles.shape[0], height * width
@@ -139,7 +141,7 @@ def _image_index(
 
 
 def index_map(
-    screen: jax.Array, triangles: jax.Array, height: int, width: int, perspective: bool
+    screen: AnyArray, triangles: AnyArray, height: int, width: int, perspective: bool
 ) -> jax.Array:
     """Nearest triangle of each pixel, [b h w] int32, -1 outside."""
     # One image after the other: on CPU 3 to 5 times faster than all in one program.
@@ -156,7 +158,7 @@ def _gather(screen, triangles, triangle_id):
     return points, corners, batch
 
 
-def _pixel_weights(points: jax.Array, triangle_id: jax.Array) -> jax.Array:
+def _pixel_weights(points: AnyArray, triangle_id: AnyArray) -> jax.Array:
     """Affine weights of each pixel's own triangle, [3, b, h, w]; zero outside."""
     height, width = triangle_id.shape[1:]
     x, y = points[..., 0], points[..., 1]
@@ -167,7 +169,7 @@ def _pixel_weights(points: jax.Array, triangle_id: jax.Array) -> jax.Array:
     return jnp.where(triangle_id >= 0, _weights(x, y, px, py)[0], 0.0)
 
 
-def _correct(weights: jax.Array, depths: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _correct(weights: AnyArray, depths: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Perspective-correct weights, and the interpolated inverse depth (1 outside)."""
     scaled = weights / depths
     total = jnp.sum(scaled, 0)

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from focus_jax.rendering import camera, fragments, geometry, rasterize, shading
-from focus_jax.types import Rendering
+from focus_jax.types import AnyArray, Rendering
 
 
 class Drawing(NamedTuple):
@@ -21,11 +21,11 @@ PLAIN = Drawing()
 
 
 def render_mesh(
-    vertices: Float[Array, "b v 3"],
-    albedo: Float[Array, "b v 3"],
-    triangles: Int[Array, "t 3"],
-    pose: Float[Array, "b 6"],
-    light: Float[Array, "b 27"],
+    vertices: Float[AnyArray, "b v 3"],
+    albedo: Float[AnyArray, "b v 3"],
+    triangles: Int[AnyArray, "t 3"],
+    pose: Float[AnyArray, "b 6"],
+    light: Float[AnyArray, "b 27"],
     height: int,
     width: int,
     backend: str | None = None,

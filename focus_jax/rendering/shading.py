@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from focus_jax.types import AnyArray
+
 # Normalisation of the real harmonics: sqrt of 1/4pi, 3/4pi, 15/4pi, 5/16pi, 15/16pi.
 _K = (0.28209479177, 0.48860251190, 1.09254843059, 0.31539156525, 0.54627421529)
 
 
-def sh_basis(normals: Float[Array, "*n 3"]) -> Float[Array, "*n 9"]:
+def sh_basis(normals: Float[AnyArray, "*n 3"]) -> Float[Array, "*n 9"]:
     """Nine real harmonics, order l = 0..2 and m = -l..l, Condon-Shortley sign, as polynomials.
 
     Normals shorter than 1 are read as the release's angles read them, theta = acos(z) and
@@ -20,11 +22,11 @@ def sh_basis(normals: Float[Array, "*n 3"]) -> Float[Array, "*n 9"]:
     return jnp.stack(_harmonics(*_components(normals)), -1)
 
 
-def _components(normals: jax.Array) -> tuple[jax.Array, ...]:
+def _components(normals: AnyArray) -> tuple[AnyArray, ...]:
     return normals[..., 0], normals[..., 1], normals[..., 2]
 
 
-def _harmonics(x: jax.Array, y: jax.Array, z: jax.Array) -> list[jax.Array]:
+def _harmonics(x: AnyArray, y: AnyArray, z: AnyArray) -> list[AnyArray]:
     # The small number makes the stretch 1 at the poles of unit normals, where it is 0 / 0. A
     # shorter normal along the axis has no direction to be stretched in; its x and y stay 0.
     stretch = jnp.sqrt((jnp.maximum((1.0 - z) * (1.0 + z), 0.0) + 1e-6) / (x * x + y * y + 1e-6))
@@ -43,7 +45,9 @@ def _harmonics(x: jax.Array, y: jax.Array, z: jax.Array) -> list[jax.Array]:
 
 
 def shade(
-    albedo: Float[Array, "*n v 3"], normals: Float[Array, "*n v 3"], light: Float[Array, "*n 27"]
+    albedo: Float[AnyArray, "*n v 3"],
+    normals: Float[AnyArray, "*n v 3"],
+    light: Float[AnyArray, "*n 27"],
 ) -> Float[Array, "*n v 3"]:
     """Albedo times irradiance; not clamped.
 
@@ -59,7 +63,7 @@ def shade(
 
 
 @jax.custom_vjp
-def _irradiance(normals: jax.Array, channels: jax.Array) -> jax.Array:
+def _irradiance(normals: AnyArray, channels: AnyArray) -> jax.Array:
     # Written out, the nine products join the polynomials in one loop over the vertices.
     products = (
         h[..., None] * channels[..., k] for k, h in enumerate(_harmonics(*_components(normals)))

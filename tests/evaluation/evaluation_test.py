@@ -52,6 +52,7 @@ def test_parity_with_the_release():
     np.testing.assert_allclose(found, arrays["mask_metrics_per_image"], rtol=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_masks_of_other_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         mask_scores(random_mask(0), random_mask(0, 8), random_mask(0))

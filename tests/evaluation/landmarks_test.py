@@ -83,6 +83,7 @@ def test_the_mesh_is_measured_at_its_own_vertices(hand):
     assert scores["lids"] < 1e-9 and scores["jaw"] < 1e-9
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_hands_of_another_number_of_points_are_refused():
     with pytest.raises(ValueError, match="189 points"):
         landmarks.errors(np.zeros((68, 2)), np.zeros((83, 2)))

@@ -105,6 +105,7 @@ def test_an_empty_region_is_calibrated():
     np.testing.assert_array_equal(calibration_error(blobs(0), blobs(1), zero), 0)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("score", [boundary_iou, calibration_error])
 def test_shapes_must_agree_and_jit_changes_nothing(score):
     with pytest.raises(ValueError, match="one shape"):

@@ -372,6 +372,7 @@ def test_cuda_gives_what_the_cpu_gives():
 # --- Errors and limits ---------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_are_named():
     screen, triangles, attributes = example()
     render = rasterize.render
