@@ -74,7 +74,9 @@ def machine(*packages: str) -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [
-            line.split(":")[1].strip() for line in info.open() if line.startswith("model name")
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
         ]
         model = names[0] if names else model
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
