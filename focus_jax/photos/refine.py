@@ -48,7 +48,7 @@ START_WEIGHTS = {
     **{"identity": 1e-3, "expression": 1e-3, "albedo": 1e-3},
 }
 # The recognizer is most of a step: each second one asks it, and the next goes by what it said.
-# Without that, Adam's steps shrink with what comes and goes, and the likeness is less.
+# Without that it finds less of the likeness, whatever its weight.
 EVERY = 2
 # What a landmark error above its bound costs, beside `WEIGHTS`.
 EXCESS = 4000.0
