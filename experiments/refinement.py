@@ -3,9 +3,10 @@
     python -m experiments.refinement MODEL FOLDER [--steps 20 60 100] [--count 262]
         [--synthetic 0] [--without likeness]
 
-MODEL is the folder of a training run, or none; FOLDER a data set of photos, whose
-val_landmarks.csv is read. Prints a table: the colour distance inside the mask, and the distance of
-the landmarks (root mean square, in crop widths) from those of the csv, before and after. With
+MODEL is the folder of a training run, shipped, or none; FOLDER a data set of photos, whose
+val_landmarks.csv is read, or any folder of photos. Prints a table: the colour distance inside the
+mask, the distance of the landmarks (root mean square, in crop widths) from those of the detector,
+and the likeness of photo and rendering to the recognizer, inside the mask, before and after. With
 `--synthetic` another one of so many synthetic faces, whose shape is known: the mean distance of
 neutral faces after similarity alignment, before and after. `--without` leaves a term out.
 """
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from focus_jax.data.decode import UnreadablePhoto
 from focus_jax.data.detect import DEFAULT, landmark_source
-from focus_jax.data.faces import Face, Photo, read_faces
+from focus_jax.data.faces import Face, Photo, find_photos, read_faces
 from focus_jax.data.landmark_files import csv_source
 from focus_jax.data.landmarks import Detection, Source, read_landmarks
 from focus_jax.data.photos import CSV
@@ -37,7 +38,7 @@ from focus_jax.rendering import morphable
 BATCH, SEED = 8, 7
 HEAD = (
     "| steps | colour distance, of 255 | after | lower in | landmarks, % of the crop | after "
-    "| higher in | seconds a face |\n|" + " --- |" * 8
+    "| higher in | likeness | after | lower in | processor s a face |\n|" + " --- |" * 11
 )
 
 
@@ -64,9 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(
-        f"{len(faces)} validation photos of {arguments.folder}, model {arguments.model}\n\n{HEAD}"
-    )
+    print(f"{len(faces)} photos of {arguments.folder}, model {arguments.model}\n\n{HEAD}")
     for steps in arguments.steps:
         print(row(steps, *measure(model, faces, steps)), flush=True)
     if arguments.synthetic:
@@ -114,50 +113,60 @@ def detected_there(csv: Path) -> Source:
 
 
 def validation_faces(folder: Path, size: int, count: int | None) -> list[tuple[str, Face]]:
-    """Validation photos' names and crops, by `detected_there`. ValueError for none."""
+    """Validation photos' names and crops, by `detected_there`. ValueError for none.
+
+    Of a folder without a csv, the first face of each photo.
+    """
     csv = folder / CSV["validation"]
-    source, rows = detected_there(csv), read_landmarks(csv)[:count]
-    photos = folder / "Dataset" if (folder / "Dataset").is_dir() else folder
+    if csv.is_file():
+        source, names = detected_there(csv), [row.filename for row in read_landmarks(csv)]
+        photos = folder / "Dataset" if (folder / "Dataset").is_dir() else folder
+        listed = [Photo(photos / name, name) for name in names]
+    else:
+        source, listed = landmark_source(DEFAULT), find_photos([str(folder)]).photos
     faces: list[tuple[str, Face]] = []
-    for line in rows:
+    for photo in listed[:count]:
         try:
-            found = read_faces(Photo(photos / line.filename, line.filename), source, size)[1]
+            found = read_faces(photo, source, size)[1]
         except UnreadablePhoto as problem:
             print(f"skipped {problem}", file=sys.stderr)
             continue
-        faces += [(line.filename, face) for face in found]
+        faces += [(photo.name, face) for face in found[:1]]
     if not faces:
-        raise ValueError(f"none of the photos of {csv} can be read")
+        raise ValueError(f"none of the photos of {folder} can be read, or none shows a face")
     return faces
 
 
-def measure(model: Model, faces: list[Face], steps: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Colour distances and landmark errors `[n 2]`, before and after; seconds a face.
+def measure(model: Model, faces: list[Face], steps: int) -> tuple[dict[str, np.ndarray], float]:
+    """Errors `[n 2]` of each kind, before and after; seconds of the processor a face.
 
     The time is that of whole batches after the first, which compiles.
     """
-    colours, landmarks, seconds = [], [], []
+    parts, seconds = [], []
     for start in tqdm(range(0, len(faces), BATCH), desc=f"{steps} steps", unit="batch"):
         chosen = faces[start : start + BATCH]
         full = chosen + [chosen[-1]] * (BATCH - len(chosen))
         crops, points = (np.stack([getattr(f, k) for f in full]) for k in ("crop", "landmarks"))
-        begun = time.perf_counter()
+        begun = time.process_time()
         found = jax.device_get(find_codes(model, make_batch(model, crops, points), steps))
-        errors = found.errors, found.refined
-        seconds.append((time.perf_counter() - begun) / BATCH)
-        colours.append(np.stack([e.photometric for e in errors], -1)[: len(chosen)])
-        landmarks.append(np.stack([np.sqrt(2 * e.landmark) for e in errors], -1)[: len(chosen)])
+        seconds.append((time.process_time() - begun) / BATCH)
+        both = np.array([found.errors, found.refined]).transpose(1, 2, 0)
+        parts.append(both[:, : len(chosen)])
     pace = float(np.median(seconds[1:])) if seconds[1:] else float("nan")
-    return np.concatenate(colours), np.concatenate(landmarks), pace
+    return dict(zip(refine.Errors._fields, np.concatenate(parts, 1), strict=True)), pace
 
 
-def row(steps: int, colours: np.ndarray, landmarks: np.ndarray, seconds: float) -> str:
+def row(steps: int, errors: dict[str, np.ndarray], seconds: float) -> str:
     """A line of the table, of errors `[n 2]` before and after."""
+    shown = (
+        (255 * errors["photometric"], np.less, "{:.2f}"),
+        (100 * np.sqrt(2 * errors["landmark"]), np.greater, "{:.2f}"),
+        (1 - errors["likeness"], np.less, "{:.4f}"),
+    )
     cells = [str(steps)]
-    for errors, scale, changed in ((colours, 255, np.less), (landmarks, 100, np.greater)):
-        before, after = scale * errors.mean(0)
-        cells += [f"{before:.2f}", f"{after:.2f}"]
-        cells.append(f"{int(changed(errors[:, 1], errors[:, 0]).sum())} of {len(errors)}")
+    for values, changed, form in shown:
+        cells += [form.format(mean) for mean in values.mean(0)]
+        cells.append(f"{int(changed(values[:, 1], values[:, 0]).sum())} of {len(values)}")
     return "| " + " | ".join([*cells, f"{seconds:.2f}"]) + " |"
 
 

@@ -68,7 +68,7 @@ def pictures(name_or_folder: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
             for number in range(len(source)):
                 yield f"{split}/{number:08}", functools.partial(_record, source, number, feature)
     except Exception as error:  # of many kinds: its registry, its files, and what builders import
-        why = " ".join(str(error).split())[:300]
+        why = " ".join(str(error).split()).partition(". Available")[0][:300]
         raise ValueError(
             f"the data set {name_or_folder} cannot be read: {why}; give the folder of one that was "
             "built with `tfds build --file_format=array_record`"

@@ -47,6 +47,9 @@ START_WEIGHTS = {
     **{"photometric": 0.1, "landmark": 160.0, "likeness": 0.0},
     **{"identity": 1e-3, "expression": 1e-3, "albedo": 1e-3},
 }
+# The recognizer is most of a step: each second one asks it, and the next goes by what it said.
+# Without that it finds less of the likeness, whatever its weight.
+EVERY = 2
 # What a landmark error above its bound costs, beside `WEIGHTS`.
 EXCESS = 4000.0
 HELD = 0.8  # of the bound, from where on it does
@@ -99,6 +102,7 @@ class _Descent(NamedTuple):
     best: Float[Array, "b n"]
     lowest: Errors  # of the best code
     start: Errors
+    pull: Float[Array, "b n"]  # the likeness's gradient, when it was last asked for
 
 
 def _score(errors: Errors, weights: dict[str, float]) -> Float[Array, "b"]:
@@ -111,16 +115,25 @@ def _descend(
     face_model: FaceModel,
     frozen: dict,
     steps: int,
+    *,
+    seen: Float[Array, "b c"] | None,
     **fixed: Any,
 ) -> _Descent:
-    """The last code and the best on the way, and the errors at the start and of the best."""
+    """The last code and the best on the way, and the errors at the start and of the best.
+
+    `seen` is the photos' embedding; without one there is no likeness, and no best.
+    """
     none = Errors(*[jnp.full(len(raw), jnp.finfo(raw.dtype).max)] * 3)
-    found = _Descent(raw, _ADAM.init(raw), raw, none, none)
+    found = _Descent(raw, _ADAM.init(raw), raw, none, none, jnp.zeros_like(raw))
     # One more round than there are steps, for the errors after the last of them. A program for each
     # step: in a loop of XLA's the convolutions of a CPU take several times as long.
     for number in range(steps + 1):
         part = np.float32(number / max(steps, 1))
-        found = _step(found, part, *photo, face_model, frozen, **fixed)
+        # The first, for the errors at the start, and the last are among them.
+        asked = number == 0 or (steps - number) % EVERY == 0
+        found = _step(
+            found, part, *photo, face_model, frozen, seen=seen if asked else None, **fixed
+        )
     return found
 
 
@@ -135,7 +148,7 @@ def _step(
     frozen,
     *,
     weights: dict[str, float],
-    seen: Float[Array, "b c"] | None,  # the photo's embedding; None: no likeness is asked for
+    seen: Float[Array, "b c"] | None,  # the photo's embedding; None: not asked for in this step
     decoding: forward.Decoding,
     kind: str = "dlib",
     drawing: Drawing = PLAIN,
@@ -161,10 +174,15 @@ def _step(
         light = code.light.reshape(-1, 3, 9)
         colour = jnp.sum((light - jnp.mean(light, axis=1, keepdims=True)) ** 2)
         excess = EXCESS * jnp.sum(jnp.maximum(errors.landmark - HELD * bound, 0.0))
-        cost = jnp.sum(_score(errors, weights)) + prior + excess + COLOUR_PRIOR * colour
-        return cost, errors
+        rest = jnp.sum(_score(errors._replace(likeness=jnp.zeros(len(image))), weights))
+        rest += prior + excess + COLOUR_PRIOR * colour
+        return (rest, weights["likeness"] * jnp.sum(likeness)), errors
 
-    (_, errors), gradient = jax.value_and_grad(objective, has_aux=True)(now.raw)
+    (rest, alike), back, errors = jax.vjp(objective, now.raw, has_aux=True)
+    pull = now.pull
+    if seen is not None:
+        (pull,) = back((jnp.zeros_like(rest), jnp.ones_like(alike)))
+    gradient = back((jnp.ones_like(rest), jnp.zeros_like(alike)))[0] + pull
     start = jax.tree.map(lambda s, e: jnp.where(part == 0, e, s), now.start, errors)
     within, score, lowest = errors.landmark, _score(errors, weights), _score(now.lowest, weights)
     if together:
@@ -173,6 +191,7 @@ def _step(
             jnp.mean(x, keepdims=True) for x in (within, bound, score, lowest)
         )
     better = jnp.broadcast_to((within <= bound) & (score < lowest), errors.landmark.shape)
+    better &= seen is not None  # without a likeness, scores are not those of other steps
     change, moments = _ADAM.update(gradient, now.moments)
     # Adam's first steps are of full length whatever the gradient: a face that sits would be thrown.
     rate = optax.cosine_decay_schedule(RATE, 1)(part) * jnp.minimum(1.0, 0.1 + 9.0 * part)
@@ -182,6 +201,7 @@ def _step(
         jnp.where(better[:, None], now.raw, now.best),
         jax.tree.map(lambda old, new: jnp.where(better, new, old), now.lowest, errors),
         start,
+        pull,
     )
 
 

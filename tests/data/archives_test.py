@@ -58,5 +58,5 @@ def test_pictures_of_a_built_data_set(tmp_path):
     write_records(tmp_path / "numbers", ({"number": k} for k in range(3)))
     with pytest.raises(ValueError, match=r"cannot be read: it has no pictures, but number; give"):
         data_set_photos(str(tmp_path / "numbers" / NAME / VERSION))
-    with pytest.raises(ValueError, match="the data set no_such_thing cannot be read: "):
+    with pytest.raises(ValueError, match="cannot be read: Dataset no_such_thing not found; give"):
         data_set_photos("no_such_thing")
