@@ -99,5 +99,7 @@ def test_the_reference_has_every_public_name(tmp_path):
         elif "." in module:
             assert f"## {module}\n" in pages, name
     # Shapes as they are written, and fields with their comments.
-    assert "project(vertices: Float[Array, '*n v 3'], rotation: Float[Array, '*n 3 3']" in pages
+    assert (
+        "project(vertices: Float[AnyArray, '*n v 3'], rotation: Float[AnyArray, '*n 3 3']" in pages
+    )
     assert 'triangles: Int[Array, "t 3"]  # counter-clockwise' in pages
