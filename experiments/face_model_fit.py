@@ -73,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--prior", type=float, default=0.1, help="1: as refinement has it")
     parser.add_argument("--every", type=int, default=1, help="fit only every so manieth photo")
-    parser.add_argument("--out", type=Path, metavar="PNG", help="photos beside their renderings")
+    parser.add_argument(
+        "--out", type=Path, metavar="PICTURE", help="photos beside their renderings"
+    )
     arguments = parser.parse_args(argv)
     try:
         face_model, judge = load_face_model(arguments.face_model), load_model("shipped")
@@ -112,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     )
     if arguments.out:
-        pictures.write_png(arguments.out, sheet(fitted))
+        pictures.write_image(arguments.out, sheet(fitted))
     return 0
 
 

@@ -237,9 +237,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     (options.out / "report.md").write_text(report + "\n")
     print(report)
     for name, model in models.items():
-        pictures.write_png(options.out / f"{name}_faces.png", random_faces(model))
+        pictures.write_image(options.out / f"{name}_faces.jpg", random_faces(model))
         for kind in KINDS:
-            pictures.write_png(options.out / f"{name}_{kind}.png", mode_faces(model, kind))
+            pictures.write_image(options.out / f"{name}_{kind}.jpg", mode_faces(model, kind))
     return 0
 
 

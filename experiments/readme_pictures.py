@@ -6,8 +6,6 @@ public domain), whose landmarks dlib finds.
 
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import skimage.data
 from absl import app, flags
@@ -20,46 +18,11 @@ from focus_jax.data.synthetic import synthesize
 from focus_jax.face_models import load_face_model
 from focus_jax.photos import inference
 from focus_jax.photos.trained import load_model, make_batch
-from focus_jax.rendering import morphable, pictures
-from focus_jax.rendering.render import render_mesh
+from focus_jax.rendering import pictures
 
 _PHOTOS = flags.DEFINE_string("photos", "shipped", "Folder of a model of photos.")
 _OUT = flags.DEFINE_string("out", "docs", "Folder of the pictures.")
 OCCLUDERS = ("none", "mask", "sunglasses", "scarf", "hand", "hat")
-
-
-def random_people(count: int = 20, side: int = 192) -> np.ndarray:
-    """A picture of random faces of the built-in model, five in a row."""
-    model = load_face_model("builtin")
-    rng = np.random.default_rng(11)
-
-    def draw(basis: np.ndarray, scale: float) -> jax.Array:
-        return jnp.asarray(scale * rng.normal(size=(count, basis.shape[-1])), jnp.float32)
-
-    vertices = morphable.vertices(
-        model, draw(model.identity_basis, 1.0), draw(model.expression_basis, 0.5)
-    )
-    albedo = morphable.albedo(model, draw(model.albedo_basis, 1.0))
-    pose = np.zeros((count, 6), np.float32)
-    pose[:, 1] = rng.normal(0, 0.25, count)
-    light = np.zeros((count, 3, 9), np.float32)
-    light[:, :, :4] = [3.6, -0.3, -0.7, 0.0]
-    light[:, :, 3] = rng.normal(0, 0.3, (count, 1))
-    found = render_mesh(
-        vertices,
-        albedo,
-        jnp.asarray(model.triangles),
-        jnp.asarray(pose),
-        jnp.asarray(light.reshape(count, 27)),
-        2 * side,
-        2 * side,
-    )
-    image = np.asarray(found.image + 0.9 * (1 - found.coverage))
-    cells = [
-        pictures.grid([image[i : i + 5][j : j + 1] for j in range(5)], side=side, gap=1)
-        for i in range(0, count, 5)
-    ]
-    return np.concatenate(cells)
 
 
 def synthetic_photos(side: int = 150) -> np.ndarray:
@@ -103,7 +66,6 @@ def astronaut(workdir: str) -> np.ndarray:
 def main(argv: list[str]) -> None:
     del argv
     out = Path(_OUT.value)
-    pictures.write_png(out / "face_model.png", random_people())
     pictures.write_png(out / "synthetic.png", synthetic_photos())
     pictures.write_png(out / "astronaut.png", astronaut(Path(_PHOTOS.value)))
 
