@@ -42,8 +42,8 @@ def fit(image: np.ndarray, model: Model, steps: int, landmarks: str, folder: Pat
     hidden = face.numbers["occlusion"]["total"]
     more = f", the largest of {len(faces)}" if len(faces) > 1 else ""
     said = f"A face{more}: {hidden:.0%} of it hidden, confidence {face.numbers['confidence']:.2f}."
-    files = (str(where / name) for name in ("overlay.jpg", "mask.png", "fitted.glb"))
-    return Fit(*files, face.code, said)
+    overlay, mask, solid = (str(where / n) for n in ("overlay.jpg", "mask.png", "fitted.glb"))
+    return Fit(overlay, mask, solid, face.code, said)
 
 
 def change(
