@@ -162,7 +162,7 @@ def test_gradient_is_that_of_central_differences(perspective):
 )
 def test_kernel_gradient_is_that_of_float64(perspective, deterministic, channels):
     screen, triangles, attributes = example(channels=channels)
-    options = {"perspective": perspective, "deterministic": deterministic}
+    options = {"perspective": bool(perspective), "deterministic": bool(deterministic)}
     loss = loss_of(triangles, 24, 32, backend="warp", **options)
     found = jax.jit(jax.grad(loss, (0, 1)))(screen, attributes)
     with jax.enable_x64(True):
