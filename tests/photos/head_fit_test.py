@@ -40,7 +40,7 @@ def people(model):
         identity,
         expression,
         neutral,
-        np.asarray(morphable.vertices(model, identity, expression)),
+        np.asarray(morphable.vertices(model, np.stack([identity] * 2), expression)),
     )
 
 
