@@ -37,11 +37,12 @@ def test_rebuilding_reproduces_the_geometry(wheel, tmp_path):
         kept = [key for key in shipped.files if key not in DENSE]
         assert new.files == kept
         for key in set(kept) - set(ALBEDO):
-            if shipped[key].dtype.kind != "f":
+            if shipped[key].dtype.kind != "f" and not key.endswith("_basis"):
                 np.testing.assert_array_equal(new[key], shipped[key], err_msg=key)
                 continue
             # Equal to the bit on one kind of CPU; on another least squares round differently.
-            np.testing.assert_allclose(new[key], shipped[key], rtol=0, atol=2e-2, err_msg=key)
+            limit = 0.02 * np.abs(shipped[key].astype(float)).max()
+            np.testing.assert_allclose(new[key], shipped[key], rtol=0, atol=limit, err_msg=key)
 
 
 def test_another_file_is_refused(tmp_path):
