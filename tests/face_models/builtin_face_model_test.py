@@ -1,4 +1,8 @@
-"""Rebuilding the built-in model's geometry from its sources gives the file that is shipped."""
+"""Rebuilding the built-in model's geometry from its sources gives the file that is shipped.
+
+Equal to the bit where products of matrices round as they did there (a CPU with AVX-512). On others a
+few closest points of the registration, deep in the nostrils, are other ones.
+"""
 
 import subprocess
 import sys
@@ -15,6 +19,7 @@ SCANS = ROOT.parent / "shared" / "face_models" / "ict_facekit_light_face_head_ey
 # Of photographs, whose build is third_party/people_albedo.py.
 DENSE = ("dense_landmark_vertices", "dense_landmark_weights")  # by derive_mesh_places.py
 ALBEDO = ("albedo_mean", "albedo_basis", "albedo_basis_step", "licence")
+ROUNDED = ("shape_mean", "identity_basis", "expression_units", "expression_mixture")
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +41,15 @@ def test_rebuilding_reproduces_the_geometry(wheel, tmp_path):
     with np.load(built) as new, np.load(BUILTIN) as shipped:
         kept = [key for key in shipped.files if key not in DENSE]
         assert new.files == kept
-        for key in set(kept) - set(ALBEDO):
-            if shipped[key].dtype.kind not in "fi" or key == "triangles":
-                np.testing.assert_array_equal(new[key], shipped[key], err_msg=key)
-                continue
-            # Equal to the bit on one kind of CPU; on another least squares round differently.
-            if key.endswith("_basis"):  # modes of nearly equal variance turn into each other
-                assert np.std(new[key]) == pytest.approx(np.std(shipped[key]), rel=0.05)
-                continue
-            limit = 0.02 * np.abs(shipped[key].astype(float)).max()
-            np.testing.assert_allclose(new[key], shipped[key], rtol=0, atol=limit, err_msg=key)
+        for key in set(kept) - set(ALBEDO) - set(ROUNDED):
+            np.testing.assert_array_equal(new[key], shipped[key], err_msg=key)
+        away = np.linalg.norm(new["shape_mean"] - shipped["shape_mean"], axis=1)
+        assert np.mean(away > 0.05) < 0.04 and away.max() < 5  # millimetres
+        # Modes of nearly equal variance turn into each other: what they span is compared.
+        for key in set(ROUNDED) - {"shape_mean"}:
+            own = shipped[key].reshape(-1, shipped[key].shape[-1]).astype(float)
+            span, _ = np.linalg.qr(new[key].reshape(own.shape).astype(float))
+            assert np.linalg.norm(own - span @ (span.T @ own)) < 0.02 * np.linalg.norm(own), key
 
 
 def test_another_file_is_refused(tmp_path):
