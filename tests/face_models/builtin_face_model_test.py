@@ -1,7 +1,7 @@
 """Rebuilding the built-in model's geometry from its sources gives the file that is shipped.
 
-Equal to the bit where products of matrices round as they did there (a CPU with AVX-512). On others a
-few closest points of the registration, deep in the nostrils, are other ones.
+Equal to the bit where products of matrices round as they did there (a CPU with AVX-512). On others
+a few closest points of the registration, deep in the nostrils, are other ones.
 """
 
 import subprocess
