@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from focus_jax.system import command, cpu, devices, sharding, storage
 from focus_jax.system.preemption import EXIT_CODE
 from focus_jax.training.summary import write_summary
-from focus_jax.training.train import train
+from focus_jax.training.train import WITHOUT_MASKS, train
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The settings of the run.", lock_config=True
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     workdir = storage.place(_WORKDIR.value or f"runs/{config.name}")
     try:
         scores = train(config, workdir)
-        without = train(config, workdir / "without_masks", masks=False) if config.compare else None
+        without = train(config, workdir / WITHOUT_MASKS, masks=False) if config.compare else None
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise

@@ -34,6 +34,7 @@ from focus_jax.weights.recognizer import load_recognizer
 from focus_jax.weights.run import compute_settings, make_networks, remember_face_model
 
 log = logging.getLogger(__name__)
+WITHOUT_MASKS = "without_masks"  # of a workdir: the same training without them, for the table
 
 
 def make_method(config: Config, face_model: FaceModel) -> updates.Method:
@@ -139,7 +140,9 @@ def train(
     """Train to the end of the schedule, resuming what `workdir` holds; returns the test summaries.
 
     Without `masks` the autoencoder fits the whole rendered face for as many steps, which is the
-    method's baseline; with `true_masks` it fits their part of it, the upper bound. Raises
+    method's baseline; with `true_masks` it fits their part of it, the upper bound. Where the config
+    wants to `compare`, the baseline's workdir is given the checkpoint at the warm-up's end, up to
+    which nothing differs. Raises
     ValueError for settings or data that cannot work, FloatingPointError when updates are not
     finite, OSError when the disk fails, and Interrupted after saving when a signal asked to stop.
     """
@@ -312,6 +315,9 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                 places = {name: stream.get_state() for name, stream in data.streams.items()}
                 memory = {**places, "health": condition._asdict()}
                 checkpoint.save(manager, state, memory)
+                forks = masks and not true_masks and config.compare
+                if forks and done == schedule.renderings + schedule.warmup:
+                    checkpoint.begin(workdir / WITHOUT_MASKS, state, memory)
             if stop:
                 checkpoint.finish(manager)
                 by = received[0] if received else "a signal to another process"

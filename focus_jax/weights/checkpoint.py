@@ -56,6 +56,14 @@ def save(manager: ocp.CheckpointManager, state: TrainState, data: dict[str, Any]
         raise _unwritten(manager, error) from error
 
 
+def begin(workdir: Path, state: TrainState, data: dict[str, Any]) -> None:
+    """Let a run that has no checkpoint yet go on from this one, as `save` has it."""
+    manager = open_checkpoints(workdir)
+    with closing(manager):
+        if manager.latest_step() is None:
+            save(manager, state, data)
+
+
 def _sealed(memory: dict[str, Any]) -> dict[str, Any]:
     # Orbax has checksums for arrays, not for JSON.
     return {"memory": memory, "digest": _digest(memory)}
