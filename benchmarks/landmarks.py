@@ -2,6 +2,7 @@
 
     python -m benchmarks.landmarks FOLDER [--sources mediapipe dlib] [--every 1]
     python -m benchmarks.landmarks --turned 24 [--sources mediapipe dlib] [--face-model builtin]
+    python -m benchmarks.landmarks --hidden 256 [--sources mediapipe dlib] [--face-model builtin]
 
 FOLDER has the layout of the README: photos in Dataset/, one labelled face in each, its landmarks in
 train_landmarks.csv and val_landmarks.csv. Photos are grouped by their names up to the first
@@ -14,6 +15,10 @@ With `--turned` that many faces of a face model are drawn, each turned by 0 to 9
 side before a random background: the share found by angle, and, in percent of the distance of the
 outer corners of the eyes, how far the landmarks lie from the model's own (median): brows, nose,
 eyes and mouth where they are seen, and the jaw.
+
+With `--hidden` that many synthetic photos, four of five with an occluder: the errors of what is
+seen and of what is not, root mean square by the same distance without their median over the photos,
+and the part of the hidden features' squared error that all those of a face have together.
 """
 
 import argparse
@@ -22,11 +27,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from focus_jax.data.belief import JAW
 from focus_jax.data.decode import read_photo
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.landmarks import LandmarkRow, Source, read_landmarks
@@ -43,6 +50,12 @@ from focus_jax.types import FaceModel
 OVERLAP = 0.3
 ANGLES = (0, 15, 30, 45, 60, 75, 90)  # degrees
 SIDE, BACK = 512, 400.0  # pixels of a drawn picture; millimetres further away than in training
+AMBIENT = 4.0  # coefficient of the constant harmonic
+HIDDEN_SIDE, FRAME = (
+    192,
+    40,
+)  # pixels of a synthetic photo, and of its edge's continuation around it
+LABELS_HIDING = 2  # of `synthesize`, from hair on
 
 
 class Looked(NamedTuple):
@@ -106,8 +119,10 @@ def draw(face_model: FaceModel, yaw: float, number: int) -> Drawn:
     shape = morphable.vertices(face_model, own.identity, own.expression)
     albedo = jnp.clip(morphable.albedo(face_model, own.albedo), 0.01, 1.0)
     pose = np.array([[0.0, np.radians(yaw), 0.0, 0.0, 0.0, BACK]], np.float32)
+    light = np.zeros((1, 27), np.float32)
+    light[:, [0, 9, 18]] = AMBIENT
     rendering = render_mesh(
-        shape[None], albedo[None], face_model.triangles, pose, own.light[None], SIDE, SIDE
+        shape[None], albedo[None], face_model.triangles, pose, light, SIDE, SIDE
     )
     screen, triangles = rendering.screen_vertices, face_model.triangles
     seen = fragments.visible_points(
@@ -143,6 +158,37 @@ def turned_rows(source: Source, name: str, face_model: FaceModel, count: int) ->
     return rows
 
 
+def hidden_row(source: Source, name: str, face_model: FaceModel, count: int) -> list[str]:
+    """How far points lie that something hides."""
+    records = list(
+        synthetic.synthesize(
+            face_model, count, size=HIDDEN_SIDE, seed=5, occluded=0.8, noise=False, truths=True
+        )
+    )
+    errors, hidden = [], []
+    for record in tqdm(records, desc=name, unit="photo"):
+        sides = (FRAME, FRAME, FRAME, FRAME, cv2.BORDER_REPLICATE)
+        faces = source(cv2.copyMakeBorder(record["image"], *sides), Path("drawn"))
+        true = record["landmarks"]
+        faces = [f for f in faces if overlap(f.landmarks - FRAME, true) > OVERLAP]
+        if faces:
+            errors.append((faces[0].landmarks - FRAME - true) / synthetic.eye_distance(true))
+            x, y = np.clip(true.round().astype(int), 0, HIDDEN_SIDE - 1).T
+            hidden.append(record["labels"][y, x] >= LABELS_HIDING)
+    error, behind = np.stack(errors), np.stack(hidden)
+    error -= np.median(error, axis=0)  # where the two place points otherwise
+    jaw = np.arange(68) < JAW
+    sizes = [
+        100 * np.sqrt(np.mean(error[chosen & part] ** 2))
+        for chosen in (~behind, behind)
+        for part in (~jaw, jaw)
+    ]
+    faces = [e[h & ~jaw] for e, h in zip(error, behind, strict=True) if (h & ~jaw).sum() >= 8]
+    together = sum((e.mean(0) ** 2).sum() for e in faces) / sum((e**2).mean(0).sum() for e in faces)
+    found = f"{100 * len(error) / count:.0f}"
+    return [name, found, *(f"{size:.1f}" for size in sizes), f"{together:.2f}"]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -152,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sources", nargs="+", default=["mediapipe"])
     parser.add_argument("--every", type=int, default=1, help="only each n-th photo (default: 1)")
     parser.add_argument("--turned", type=int, metavar="FACES", help="draw so many, and turn them")
+    parser.add_argument("--hidden", type=int, metavar="FACES", help="so many synthetic photos")
     parser.add_argument("--face-model", default="builtin", help="whose faces; builtin, or a file")
     options = parser.parse_args(argv)
     if options.turned:
@@ -161,8 +208,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             lines += turned_rows(landmark_source(name), name, face_model, options.turned)
         print(table(["source", "degrees", "found, %", "features, %", "jaw, %"], lines))
         return
+    if options.hidden:
+        model = load_face_model(options.face_model)
+        rows = [hidden_row(landmark_source(n), n, model, options.hidden) for n in options.sources]
+        heads = ["source", "found, %", "features seen, %", "jaw seen, %", "features hidden, %"]
+        print(table([*heads, "jaw hidden, %", "of hidden features together"], rows))
+        return
     if options.folder is None:
-        parser.error("give a folder of photos, or --turned")
+        parser.error("give a folder of photos, --turned or --hidden")
     rows = [row for name in CSV.values() for row in read_landmarks(options.folder / name)]
     rows = sorted(rows, key=lambda row: row.filename)[:: options.every]
     lines = []

@@ -44,36 +44,46 @@ def believed(
     hidden: Float[Array, "b h w 1"],
     weights: Float[Array, "68"],
     *,
+    doubt: float = 0.0,
     backend: str | None = None,
 ) -> Points:
     """The landmarks of photos, with dense ones where there are any and the face model has places.
 
+    The 68 are believed by `weights`, whose squares lose the part `doubt` where `hidden`, 1 where
+    something lies before the face, says so: what a detector says of those is a guess.
+
     A dense one is not believed where it is not known (nan), has no place on the face model, is
     none of SEEN, or lies on a part that the face, as fitted now, hides itself; and as little as its
-    pixel is of the face by `hidden`, 1 where something lies before it. With dense ones the jaw is
-    of a rim that slides over a head that turns, at its far side: what the face hides of it counts
-    by the squared cosine of the angle to the camera, which `rotation` tells (`camera.extrinsics`).
-    The mean squared weight stays that of `weights`, which are those of the 68. None has a gradient.
+    pixel is of the face by `hidden`. With dense ones the jaw is of a rim that slides over a head
+    that turns, at its far side: what the face hides of it counts by the squared cosine of the angle
+    to the camera, which `rotation` tells (`camera.extrinsics`). The mean squared weight stays that
+    of `weights`, which are those of the 68. None has a gradient.
     """
+    height, width = hidden.shape[1:3]
+
+    def covered(points: Float[Array, "b n 2"]) -> Float[Array, "b n"]:
+        column, row = (
+            jnp.clip(jnp.round(points[..., k]).astype(jnp.int32), 0, size - 1)
+            for k, size in enumerate((width, height))
+        )
+        return jax.vmap(lambda picture, y, x: picture[y, x, 0])(hidden, row, column)
+
     own = jnp.broadcast_to(weights, landmarks.shape[:2])
+    if doubt:
+        less = own**2 * (1.0 - doubt * jax.lax.stop_gradient(covered(landmarks)))
+        own = jnp.sqrt(less * jnp.mean(own**2, 1, keepdims=True) / less.mean(1, keepdims=True))
     places = face_model.dense_landmark_vertices, face_model.dense_landmark_weights
     if dense is None or places[0] is None or places[1] is None:
         return Points(landmarks, own)
     triangles, screen = face_model.triangles, jax.lax.stop_gradient(screen_vertices)
-    height, width = hidden.shape[1:3]
     seen = rasterize.rasterize(screen, triangles, height, width, backend)
     corners = jnp.concatenate([jnp.asarray(face_model.landmark_vertices), places[0]])
     shares = jnp.concatenate([jnp.asarray(face_model.landmark_weights), places[1]])
     visible = fragments.visible_points(seen, screen, triangles, corners, shares)
     known = jnp.isfinite(dense).all(-1)
     found = jnp.where(known[..., None], dense, 0.0)  # nan would spoil gradients, weighed or not
-    column, row = (
-        jnp.clip(jnp.round(found[..., k]).astype(jnp.int32), 0, size - 1)
-        for k, size in enumerate((width, height))
-    )
-    covered = jax.vmap(lambda picture, y, x: picture[y, x, 0])(hidden, row, column)
     count = landmarks.shape[1]
-    share = jnp.asarray(SEEN) * visible[:, count:] * known * (1.0 - covered)
+    share = jnp.asarray(SEEN) * visible[:, count:] * known * (1.0 - covered(found))
     towards = jax.lax.stop_gradient(jnp.clip(-rotation[:, 2, 2], 0.0, 1.0))
     slides = known.any(-1)[:, None] & (jnp.arange(count) < JAW) & ~visible[:, :count]
     kept = jnp.where(slides, own * towards[:, None] ** 2, own)

@@ -97,13 +97,16 @@ def _features(
     # The last batch is filled up, so that one compiled program serves all.
     full = records + [records[-1]] * (batch_size - len(records))
     images = np.stack([record["image"] for record in full]).astype(np.float32) / 255
-    points = np.stack([r["landmarks"] for r in full]).astype(np.float32) if landmarks else None
+    points = None
+    if landmarks:  # as a detector finds them, where those of the record are exact
+        points = np.stack(
+            [r.get("found_landmarks", r["landmarks"]) for r in full], dtype=np.float32
+        )
     seen = look(variables, images, points, kind=kind, detail=detail)
     features = np.asarray(seen).astype(np.float16)
-    return [
-        {**shrink(record, size), "features": vector}
-        for record, vector in zip(records, features, strict=False)
-    ]
+    made = zip(records, features, strict=False)
+    seen = [{**shrink(record, size), "features": vector} for record, vector in made]
+    return [{n: v for n, v in record.items() if n != "found_landmarks"} for record in seen]
 
 
 look = jax.jit(recognizer.encoder_features, static_argnames=("kind", "detail"))

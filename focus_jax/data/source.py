@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Records = Sequence[dict[str, Any]]
 COPIES = "~/.cache/focus_jax/data"  # on this machine, of records in object storage
-VERSION = 8  # of the records' content; raise it when the code that makes them changes
+VERSION = 9  # of the records' content; raise it when the code that makes them changes
 
 
 class Splits(NamedTuple):

@@ -27,6 +27,7 @@ class LossForms:
     prior_on_scene: bool = False
     detach_mask: bool = False
     landmark_heavy: float = 20.0
+    landmark_doubt: float = 0.0
     double_sigmoid: bool = False
     pretraining_bgr: bool = False
 

@@ -52,6 +52,9 @@ RELEASE = {
     "composited": False,
     # Landmarks: the weight of the nose ridge and inner lip, squared with the distance (400).
     "landmark_heavy": 20.0,
+    # Not of the paper: the part of its weight, squared, that a landmark loses where the mask says
+    # that something lies before it, since what a detector says of it is a guess.
+    "landmark_doubt": 0.0,
 }
 
 PAPER = {

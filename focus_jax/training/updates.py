@@ -139,6 +139,7 @@ def autoencoder_terms(
         batch.dense_landmarks,
         hidden,
         losses.landmark_weights(forms.landmark_heavy),
+        doubt=forms.landmark_doubt,
         backend=method.networks.backend,
     )
     code = face.code

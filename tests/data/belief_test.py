@@ -118,6 +118,25 @@ def test_what_is_unknown_or_hidden_is_not_believed(believe, exact):
     assert points.weights[0, 68 + 61] == 0 and jnp.isfinite(points.found).all()
 
 
+def test_doubt_takes_weight_from_hidden_landmarks_only(face_model, screen, exact):
+    rotation, _ = camera.extrinsics(jnp.zeros((1, 6)))
+    hidden = jnp.zeros((1, SIZE, SIZE, 1)).at[:, : SIZE // 2].set(1.0)
+    above = np.rint(np.asarray(exact[0][0, :, 1])) < SIZE // 2
+    assert 0 < above.sum() < 68
+    for dense in (None, exact[1]):
+
+        def weights(doubt, dense=dense):
+            given = face_model, screen, rotation, exact[0], dense, hidden, jnp.ones(68)
+            points = belief.believed(*given, doubt=doubt)
+            np.testing.assert_allclose(jnp.mean(points.weights**2), 1.0, rtol=1e-5)
+            return np.asarray(points.weights[0, :68])
+
+        less, plain = weights(0.75), weights(0.0)
+        np.testing.assert_allclose(plain[above], plain[0], rtol=1e-5)
+        ratio = less / plain
+        np.testing.assert_allclose(ratio[above] / ratio[~above].max(), 0.5, rtol=1e-4)
+
+
 def test_a_point_pulls_at_the_face_and_an_unknown_one_spoils_nothing(
     believe, face_model, screen, exact
 ):

@@ -32,7 +32,7 @@ def test_records_hold_the_whole_truth(face_model, records):
         "synthetic_train_000000",
         "synthetic_train_000001",
     ]
-    plain = next(synthesize(face_model, 1, size=SIZE, seed=3))
+    plain = next(synthesize(face_model, 1, size=SIZE, seed=3, noise=False))
     assert record.keys() - plain.keys() == {"labels", "light", "vertices", "depth", "normals"}
 
 
@@ -163,7 +163,17 @@ def test_noise_moves_landmarks_and_nothing_else(face_model, records):
     jaw = np.arange(68) < 17
     np.testing.assert_allclose(moved[~hidden & ~jaw].std(), faces.NOISE[20], rtol=0.1)
     np.testing.assert_allclose(moved[~hidden & jaw].std(), faces.NOISE[0], rtol=0.1)
-    np.testing.assert_allclose(moved[hidden].std(), faces.NOISE_HIDDEN, rtol=0.1)
+    np.testing.assert_allclose(moved[hidden].std(), faces.NOISE_HIDDEN, rtol=0.25)
+    # What is hidden of a face errs by one step, mostly.
+    guessed = [m[h] for m, h in zip(moved, hidden, strict=True) if h.sum() >= 8]
+    together = sum((m.mean(0) ** 2).sum() for m in guessed) / sum(
+        (m**2).mean(0).sum() for m in guessed
+    )
+    assert len(guessed) > 8 and abs(together - faces.TOGETHER) < 0.2
+    # The same errors stand beside exact landmarks, for those who look through a detector's.
+    found = np.stack([record["found_landmarks"] for record in records])
+    np.testing.assert_array_equal(found, np.stack([record["landmarks"] for record in noisy]))
+    assert "found_landmarks" not in noisy[0]
 
 
 def test_face_models_without_regions_have_faces_too(face_model):
