@@ -5,8 +5,9 @@
     python -m focus_jax.main --config=configs/em.py:photos --config.data.root=FOLDER
 
 `FOLDER` holds photos with `train_landmarks.csv` and `val_landmarks.csv`. Arguments combine:
-`configs/em.py:photos,smoke`. With `renderings` the encoder first learns from faces of the face
-model whose coefficients are known, see docs/how_it_works.md. Times are for two CPU cores.
+`configs/em.py:photos,smoke`. Of synthetic photos, and with `photos,renderings` of one's own, the
+encoder first learns from faces of the face model whose coefficients are known, see
+docs/how_it_works.md. Times are for two CPU cores.
 """
 
 from collections.abc import Iterator
@@ -26,20 +27,23 @@ def get_config(arguments: str = "") -> ConfigDict:
             "configs/em.py knows the arguments photos, renderings and smoke, "
             f"not {', '.join(sorted(unknown))}"
         )
-    config = _synthetic()
+    if chosen >= {"renderings"} and "photos" not in chosen:
+        raise ValueError("configs/em.py: renderings goes with photos; synthetic jobs have them")
+    config = _common()
     if "photos" in chosen:
         _photos(config)
-    if "renderings" in chosen:
-        _renderings(config)
+        if "renderings" in chosen:
+            _renderings(config)
+    else:
+        _synthetic(config)
     if "smoke" in chosen:
         _smoke(config)
     config.name = "-".join(["em", *sorted(chosen)])
     return config
 
 
-def _synthetic() -> ConfigDict:
+def _common() -> ConfigDict:
     c = ConfigDict()
-    c.name = "em"
     c.seed = 0
     c.compare = True  # also train without masks, for the table
     c.log_every = 20
@@ -150,12 +154,21 @@ def _training(c: ConfigDict) -> None:
     c.losses = presets.losses("release")
     c.losses.landmark = 1e-2  # pixels of a 64-pixel crop are 3.5 times as large
     c.losses.landmark_heavy = 1.0  # uniform weights serve short trainings better
-    c.losses.landmark_doubt = 0.85  # hidden ones err 2.3 times as much, most of it together
     c.losses.perceptual_features = "shallow"
     c.losses.initial_perceptual = 0.0  # the first masks need no likeness, and are there sooner
     c.losses.area = 0.95
     c.losses.preserve = 2.5
     c.losses.binary = 1.0
+
+
+def _synthetic(c: ConfigDict) -> None:
+    # The embedding of the face as its landmarks cut it out, and faces whose coefficients are known,
+    # tell shapes that pixels behind an occluder do not.
+    c.encoder.landmarks = True
+    c.data.renderings = 2000
+    c.losses.coefficients = 0.3
+    c.losses.landmark_doubt = 0.85  # hidden ones err 2.3 times as much, most of it together
+    c.schedule.update(renderings=800, warmup=300, initialisation=400)
 
 
 def _photos(c: ConfigDict) -> None:

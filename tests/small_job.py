@@ -29,9 +29,15 @@ def get_config(cache: str) -> Any:
     config.face_model.modes = {"identity": 4, "expression": 3, "albedo": 2}
     config.data.update(size=32, batch_size=4, train_count=8, validation_count=4, test_count=4)
     config.data.cache = cache
-    config.losses.update(perceptual=0.0)
+    config.losses.update(perceptual=0.0, coefficients=0.0)
     config.schedule.update(
-        warmup=2, initialisation=3, pretraining=3, joint=6, period=3, segmenter_steps=1
+        renderings=0,
+        warmup=2,
+        initialisation=3,
+        pretraining=3,
+        joint=6,
+        period=3,
+        segmenter_steps=1,
     )
     config.evaluate_every, config.checkpoint_every, config.log_every = 4, 2, 1
     return config
