@@ -129,13 +129,15 @@ def clean_faces(folder: Path, names: Path, size: int) -> list[Face]:
     return faces
 
 
-def people(folder: Path, size: int) -> tuple[list[Face], np.ndarray, np.ndarray]:
-    """The test people's crops, their ethnicities `[n]` and points placed by hand `[n 11 2]`, in
-    pixels of the crop. People who are not found are named on standard error."""
+def people(
+    folder: Path, size: int, split: str = "test"
+) -> tuple[list[Face], np.ndarray, np.ndarray]:
+    """The crops of a split's people, their ethnicities `[n]` and points placed by hand `[n 11 2]`,
+    in pixels of the crop. People who are not found are named on standard error."""
     ethnicity = {line["face_id"]: line["face_eth"] for line in _lines(folder / "london_info.csv")}
     source, faces, groups, placed = landmark_source(DEFAULT), [], [], []
     for line in _lines(folder / "split.csv"):
-        if line["split"] != "test":
+        if line["split"] != split:
             continue
         london = line["set"] == "london"
         name = (

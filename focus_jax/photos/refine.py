@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float
 
 from focus_jax import forward, losses
-from focus_jax.data.belief import Points, believed, fitted
+from focus_jax.data.belief import DOUBT, Points, believed, fitted
 from focus_jax.networks import recognizer
 from focus_jax.photos.landmark_fit import fit_landmarks
 from focus_jax.rendering import camera
@@ -90,8 +90,8 @@ def _believed(
     face = forward.reconstruct(code, face_model, *mask.shape[1:3], drawing=drawing).rendering
     hidden = face.coverage * (1.0 - mask)
     rotation, _ = camera.extrinsics(code.pose)
-    weights = jnp.ones(landmarks.shape[1])
-    return believed(face_model, face.screen_vertices, rotation, landmarks, dense, hidden, weights)
+    found = landmarks, dense, hidden, jnp.ones(landmarks.shape[1])
+    return believed(face_model, face.screen_vertices, rotation, *found, doubt=DOUBT)
 
 
 class _Descent(NamedTuple):

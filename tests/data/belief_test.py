@@ -131,10 +131,18 @@ def test_doubt_takes_weight_from_hidden_landmarks_only(face_model, screen, exact
             np.testing.assert_allclose(jnp.mean(points.weights**2), 1.0, rtol=1e-5)
             return np.asarray(points.weights[0, :68])
 
-        less, plain = weights(0.75), weights(0.0)
+        less, plain, none = weights(0.75), weights(0.0), weights(1.0)
         np.testing.assert_allclose(plain[above], plain[0], rtol=1e-5)
         ratio = less / plain
         np.testing.assert_allclose(ratio[above] / ratio[~above].max(), 0.5, rtol=1e-4)
+        assert (none[above] < 0.04 * plain[above]).all() and (none[~above] > plain[~above]).all()
+
+
+def test_of_a_face_that_is_hidden_whole_landmarks_count_alike(face_model, screen, exact):
+    rotation, _ = camera.extrinsics(jnp.zeros((1, 6)))
+    hidden = jnp.ones((1, SIZE, SIZE, 1))
+    given = face_model, screen, rotation, exact[0], None, hidden, jnp.ones(68)
+    np.testing.assert_allclose(belief.believed(*given, doubt=1.0).weights, 1.0, rtol=1e-5)
 
 
 def test_a_point_pulls_at_the_face_and_an_unknown_one_spoils_nothing(

@@ -4,7 +4,7 @@ from focus_jax.training import settings
 from tests.training.train_test import load_config
 
 
-@pytest.mark.parametrize("name", ["em", "celeba_bfm2017", "misfit_prior"])
+@pytest.mark.parametrize("name", ["em", "celeba_bfm2017", "misfit_prior", "paper_small"])
 def test_the_configs_are_well(name):
     settings.check(load_config(name))
 

@@ -350,8 +350,11 @@ def test_a_run_from_imported_weights_that_looks_through_arcface(few_steps, tmp_p
 
 def test_configs_know_their_arguments():
     assert load_config("em", "photos,smoke").name == "em-photos-smoke"
-    with pytest.raises(ValueError, match="video"):
-        load_config("em", "video")
+    for wrong in ("video", "renderings"):
+        with pytest.raises(ValueError, match=wrong):
+            load_config("em", wrong)
+    assert not load_config("em", "photos").data.renderings
+    assert load_config("em", "photos,renderings").data.renderings == 3000
     paper, release = load_config("celeba_bfm2017", "paper"), load_config("celeba_bfm2017")
     assert paper.losses.detach_mask and not release.losses.detach_mask
     small = load_config("celeba_bfm2017", "paper,smoke")
