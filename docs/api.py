@@ -31,7 +31,9 @@ def write(folder: Path) -> None:
     """The pages of all modules in `folder`, `index.md` with their table of contents."""
     pages: dict[str, list[str]] = {}
     for module in modules():
-        pages.setdefault(module.partition(".")[0], []).append("\n".join(_section(module)))
+        room = module.partition(".")[0]
+        heading = "" if module == room else f"## {module}\n\n"
+        pages.setdefault(room, []).append(heading + "\n".join(_section(module)))
     folder.mkdir(exist_ok=True)
     for room, sections in pages.items():
         (folder / f"{room}.md").write_text(f"# {room}\n\n" + "\n".join(sections), encoding="utf-8")
@@ -48,7 +50,6 @@ def _section(module: str) -> Iterator[str]:
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    yield f"## {module}\n"
     yield f"{ast.get_docstring(tree) or ''}\n"
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_":

@@ -22,6 +22,8 @@ html_title = f"focus_jax {release}"
 html_show_sourcelink = False
 html_static_path, html_css_files = ["_static"], ["wide.css"]
 toc_object_entries_show_parents = "hide"
+highlight_language = "text"  # where a block says none
+python_maximum_signature_line_length = 80  # longer ones have a line a parameter
 
 # Pages are Markdown, as GitHub shows it; a link to a heading is its words.
 myst_heading_anchors = 3

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def _examples(records: Iterable[Record], first: Record) -> Iterator[Record]:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def _quiet(name: str) -> Generator[None]:
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -131,7 +131,9 @@ def _read(path: Path, *keys: str) -> dict[str, np.ndarray]:
     return found
 
 
-def _numbers(found: dict[str, np.ndarray], key: str, path: Path, shape: tuple) -> np.ndarray:
+def _numbers(
+    found: dict[str, np.ndarray], key: str, path: Path, shape: tuple[int, ...]
+) -> np.ndarray:
     """An array as float32 of the given shape, in which -1 stands for any length."""
     array = found[key]
     if -1 not in shape and array.size == np.prod(shape):

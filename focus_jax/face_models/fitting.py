@@ -93,8 +93,8 @@ def lay_over(
     shape, code, rigid = mean, np.zeros(basis.shape[-1]), RIGID
     if landmarks is not None:
         move, rigid = similarity(landmark_points(builtin)[INNER], landmarks[INNER]), 0
-        modes = np.stack([_landmarks_of(basis[..., k], builtin) for k in range(len(code))], -1)
-        modes = modes[INNER].reshape(-1, len(code))
+    modes = np.stack([_landmarks_of(basis[..., k], builtin) for k in range(len(code))], -1)
+    modes = modes[INNER].reshape(-1, len(code))
     for number in range(rigid + SOFT):
         placed = move(shape)
         distance, index = tree.query(placed)

@@ -13,6 +13,7 @@ What lies in the same folder is used, by name:
   `head_template.obj`; without them the built-in model's albedo is laid over the face.
 """
 
+import functools
 import logging
 import zipfile
 from pathlib import Path
@@ -186,9 +187,8 @@ def jaw_mode(head: SkinnedModel) -> Float[np.ndarray, "v 3"] | None:
     none = np.zeros(0, np.float32)
     opening = np.zeros((joints, 3), np.float32)
     opening[JAW, 0] = JAW_SPREAD
-    _, mode = jax.jvp(
-        lambda rotations: posed(head, none, none, rotations), (0 * opening,), (opening,)
-    )
+    pose = functools.partial(posed, head, none, none)
+    _, mode = jax.jvp(pose, (0 * opening,), (opening,))
     return np.asarray(mode) if np.abs(mode).max() > 1e-3 else None
 
 

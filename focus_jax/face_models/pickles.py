@@ -87,7 +87,7 @@ class _Sparse:
     kind = ""
     state: Any = None
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[Any, Any]) -> None:
         self.state = state
 
     def plain(self, inside: Callable[[Any], Any]) -> np.ndarray:
@@ -111,7 +111,7 @@ class _Chumpy:
     named = ""
     state: Any = None
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[Any, Any]) -> None:
         self.state = state
 
     def plain(self, inside: Callable[[Any], Any]) -> Any:

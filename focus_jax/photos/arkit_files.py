@@ -18,8 +18,10 @@ from focus_jax.photos.trained import Model
 
 # Columns of Live Link Face's csv, in which left and right of jaw and mouth are the other way round
 # than in Apple's list. Angles in radians; those of the eyes are not known apart from the weights.
-_TURNED = {"jawLeft": "jawRight", "jawRight": "jawLeft"}
-_TURNED |= {"mouthLeft": "mouthRight", "mouthRight": "mouthLeft"}
+_TURNED = {
+    **{"jawLeft": "jawRight", "jawRight": "jawLeft"},
+    **{"mouthLeft": "mouthRight", "mouthRight": "mouthLeft"},
+}
 ORDER = tuple(_TURNED.get(name, name) for name in arkit.NAMES)
 HEAD = ("HeadYaw", "HeadPitch", "HeadRoll")
 EYES = tuple(

@@ -16,7 +16,7 @@ import pickle
 import platform
 import secrets
 import tempfile
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ _listeners: list[Callable[[str], object]] = []
 
 
 @contextlib.contextmanager
-def telling(listener: Callable[[str], object]) -> Iterator[None]:
+def telling(listener: Callable[[str], object]) -> Generator[None]:
     """Say to `listener`, in a few words, which program is being compiled."""
     _listeners.append(listener)
     try:

@@ -6,7 +6,7 @@ the batch's entries one by one.
 """
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,12 @@ from focus_jax.types import AnyArray
 
 BATCH_AXIS = "data"  # the mesh axis over which batches are split
 
+Operation = Callable[..., tuple[AnyArray, ...]]
 
-def run(operation: Callable, options: Hashable, shared: AnyArray, *arrays: AnyArray) -> tuple:
+
+def run(
+    operation: Operation, options: Hashable, shared: AnyArray, *arrays: AnyArray
+) -> tuple[AnyArray, ...]:
     """The operation on the whole batch.
 
     `jax.vmap` folds the mapped axis into the batch. Each device computes its own part of the batch,
@@ -30,22 +34,27 @@ def run(operation: Callable, options: Hashable, shared: AnyArray, *arrays: AnyAr
 
 
 @functools.lru_cache(maxsize=256)
-def _foldable(operation: Callable, options: Hashable) -> Callable:
+def _foldable(operation: Operation, options: Hashable) -> Operation:
     # Compiled as a whole also outside jit, where its steps would be compiled one by one.
     compiled = jax.jit(functools.partial(_on_each_device, functools.partial(operation, options)))
 
     @custom_vmap
-    def call(shared, *arrays):
+    def call(shared: AnyArray, *arrays: AnyArray) -> tuple[AnyArray, ...]:
         return compiled(shared, *arrays)
 
+    def one(arguments: tuple[AnyArray, ...]) -> tuple[AnyArray, ...]:
+        return call(*arguments)
+
     @call.def_vmap
-    def fold(size, mapped, shared, *arrays):
+    def fold(
+        size: int, mapped: Sequence[bool], shared: AnyArray, *arrays: AnyArray
+    ) -> tuple[tuple[AnyArray, ...], tuple[bool, ...]]:
         arrays = tuple(
             x if is_mapped else jnp.broadcast_to(x, (size, *x.shape))
             for x, is_mapped in zip(arrays, mapped[1:], strict=True)
         )
         if mapped[0]:  # another mesh each time: one after the other
-            results = jax.lax.map(lambda args: call(*args), (shared, *arrays))
+            results = jax.lax.map(one, (shared, *arrays))
         else:
             batch = arrays[0].shape[1]
             folded = call(shared, *(x.reshape(size * batch, *x.shape[2:]) for x in arrays))
@@ -55,7 +64,9 @@ def _foldable(operation: Callable, options: Hashable) -> Callable:
     return call
 
 
-def _on_each_device(operation: Callable, shared: AnyArray, *arrays: AnyArray) -> tuple:
+def _on_each_device(
+    operation: Operation, shared: AnyArray, *arrays: AnyArray
+) -> tuple[AnyArray, ...]:
     axes = _batch_axes(arrays[0])
     if not axes:
         return operation(shared, *arrays)
@@ -70,7 +81,7 @@ def _on_each_device(operation: Callable, shared: AnyArray, *arrays: AnyArray) ->
     return mapped(shared, *arrays)
 
 
-def _batch_axes(x: AnyArray):
+def _batch_axes(x: AnyArray) -> str | tuple[str, ...] | None:
     """Mesh axes over which the batch is, or should be, split; None for all on one device."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or AxisType.Manual in mesh.axis_types:  # none, or the caller's own shard_map

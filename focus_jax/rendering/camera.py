@@ -76,11 +76,15 @@ def _rotate(rotation: AnyArray, points: AnyArray) -> AnyArray:
     )
 
 
-def _rotate_forward(rotation, points):
+def _rotate_forward(
+    rotation: AnyArray, points: AnyArray
+) -> tuple[AnyArray, tuple[AnyArray, AnyArray]]:
     return _rotate(rotation, points), (rotation, points)
 
 
-def _rotate_backward(residuals, cotangent):
+def _rotate_backward(
+    residuals: tuple[AnyArray, AnyArray], cotangent: AnyArray
+) -> tuple[AnyArray, AnyArray]:
     rotation, points = residuals
     cotangent = jax.lax.optimization_barrier(cotangent)  # or it is computed anew for each entry
     # As a sum: XLA's product of so few rows and columns is slow on CPU.

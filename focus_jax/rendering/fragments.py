@@ -63,7 +63,9 @@ def visible_vertices(
     )
 
 
-def _visible(triangle_id, screen, triangles, tolerance):
+def _visible(
+    triangle_id: AnyArray, screen: AnyArray, triangles: AnyArray, tolerance: float
+) -> AnyArray:
     height, width = triangle_id.shape
     count = screen.shape[0]
     a, b, c = (screen[triangles[:, k]] for k in range(3))

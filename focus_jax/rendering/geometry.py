@@ -61,13 +61,17 @@ def _means_around(triangles: AnyArray, vertices: AnyArray) -> tuple[jax.Array, .
     return _means_around_forward(triangles, vertices)[0]
 
 
-def _means_around_forward(triangles, vertices):
+def _means_around_forward(
+    triangles: AnyArray, vertices: AnyArray
+) -> tuple[tuple[AnyArray, ...], tuple[AnyArray, ...]]:
     (sums,) = batching.run(_sum_forward, None, triangles, vertices)
     weight = _or_one(sums[..., 3])
     return tuple(sums[..., k] / weight for k in range(3)), (triangles, vertices, sums)
 
 
-def _means_around_backward(residuals, cotangent):
+def _means_around_backward(
+    residuals: tuple[AnyArray, ...], cotangent: tuple[AnyArray, ...]
+) -> tuple[AnyArray | None, ...]:
     triangles, vertices, sums = residuals
     weight = _or_one(sums[..., 3])
     to_sums = [g / weight for g in cotangent]
@@ -79,10 +83,10 @@ def _means_around_backward(residuals, cotangent):
 _means_around.defvjp(_means_around_forward, _means_around_backward)
 
 
-def _sum_forward(_, triangles, vertices):
+def _sum_forward(_: None, triangles: AnyArray, vertices: AnyArray) -> tuple[AnyArray]:
     """Sums over the triangles around each vertex, of crosses and their lengths, [n v 4]."""
 
-    def one(vertices):
+    def one(vertices: AnyArray) -> AnyArray:
         crosses = _crosses(vertices, triangles)
         weighted = jnp.concatenate([crosses, _safe_length(crosses)], -1)
         total = jnp.zeros((vertices.shape[0], 4), vertices.dtype)
@@ -93,8 +97,10 @@ def _sum_forward(_, triangles, vertices):
     return (jax.lax.map(one, vertices),)
 
 
-def _sum_backward(_, triangles, vertices, *cotangent):
-    def one(arguments):
+def _sum_backward(
+    _: None, triangles: AnyArray, vertices: AnyArray, *cotangent: AnyArray
+) -> tuple[AnyArray]:
+    def one(arguments: tuple[AnyArray, tuple[AnyArray, ...]]) -> AnyArray:
         vertices, cotangent = arguments
         a, b, c = (vertices.at[triangles[:, k]].get(mode="clip") for k in range(3))
         crosses = jnp.cross(b - a, c - a)

@@ -22,6 +22,7 @@ The rules, the same on every backend:
 """
 
 import functools
+import importlib
 import warnings
 from typing import Any, NamedTuple
 
@@ -173,7 +174,13 @@ def _checked_attributes(screen: AnyArray, attributes: AnyArray) -> tuple[AnyArra
 
 
 def _options(
-    height, width, backend, screen, channels, perspective=False, deterministic=False
+    height: int,
+    width: int,
+    backend: str | None,
+    screen: AnyArray,
+    channels: int,
+    perspective: bool = False,
+    deterministic: bool = False,
 ) -> Options:
     if height < 0 or width < 0 or height * width >= 2**31:
         raise ValueError(f"the image cannot be {height} x {width} pixels")
@@ -204,7 +211,7 @@ def _platform(x: AnyArray) -> str:
 @functools.cache
 def _has_warp() -> bool:
     try:
-        import focus_jax.rendering.rasterize_warp  # noqa: F401
+        importlib.import_module("focus_jax.rendering.rasterize_warp")
     except ImportError as error:
         warnings.warn(f"no Warp ({error}): rasterizing in plain JAX, which is slower", stacklevel=2)
         return False
@@ -223,16 +230,22 @@ def expect_programs() -> None:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _render(options, triangles, screen, attributes):
+def _render(
+    options: Options, triangles: AnyArray, screen: AnyArray, attributes: AnyArray
+) -> tuple[AnyArray, ...]:
     return batching.run(_image, options, triangles, screen, attributes)
 
 
-def _render_forward(options, triangles, screen, attributes):
+def _render_forward(
+    options: Options, triangles: AnyArray, screen: AnyArray, attributes: AnyArray
+) -> tuple[tuple[AnyArray, ...], tuple[AnyArray, ...]]:
     image, triangle_id = batching.run(_image, options, triangles, screen, attributes)
     return (image, triangle_id), (triangles, screen, attributes, triangle_id)
 
 
-def _render_backward(options, residuals, cotangents):
+def _render_backward(
+    options: Options, residuals: tuple[AnyArray, ...], cotangents: tuple[AnyArray, ...]
+) -> tuple[AnyArray | None, ...]:
     triangles, screen, attributes, triangle_id = residuals
     gradients = batching.run(
         _backward, options, triangles, screen, attributes, triangle_id, cotangents[0]
@@ -244,16 +257,30 @@ _render.defvjp(_render_forward, _render_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _interpolate(options, triangles, triangle_id, screen, attributes):
+def _interpolate(
+    options: Options,
+    triangles: AnyArray,
+    triangle_id: AnyArray,
+    screen: AnyArray,
+    attributes: AnyArray,
+) -> AnyArray:
     return batching.run(_values, options, triangles, screen, attributes, triangle_id)[0]
 
 
-def _interpolate_forward(options, triangles, triangle_id, screen, attributes):
-    image = _interpolate(options, triangles, triangle_id, screen, attributes)
+def _interpolate_forward(
+    options: Options,
+    triangles: AnyArray,
+    triangle_id: AnyArray,
+    screen: AnyArray,
+    attributes: AnyArray,
+) -> tuple[AnyArray, tuple[AnyArray, ...]]:
+    (image,) = batching.run(_values, options, triangles, screen, attributes, triangle_id)
     return image, (triangles, screen, attributes, triangle_id)
 
 
-def _interpolate_backward(options, residuals, cotangent):
+def _interpolate_backward(
+    options: Options, residuals: tuple[AnyArray, ...], cotangent: AnyArray
+) -> tuple[AnyArray | None, ...]:
     return None, *_render_backward(options, residuals, (cotangent,))
 
 
@@ -271,24 +298,32 @@ def _backend(options: Options) -> Any:
     return rasterize_warp
 
 
-def _nothing(options, triangles, screen) -> bool:
+def _nothing(options: Options, triangles: AnyArray, screen: AnyArray) -> bool:
     """Whether there is no pixel, vertex, triangle or image, which backends need not care about."""
     return 0 in (options.height, options.width, *triangles.shape, *screen.shape)
 
 
-def _index_map(options, triangles, screen):
+def _index_map(options: Options, triangles: AnyArray, screen: AnyArray) -> tuple[AnyArray]:
     if _nothing(options, triangles, screen):
         return (jnp.full((screen.shape[0], options.height, options.width), -1, jnp.int32),)
     return (_backend(options).index_map(screen, triangles, *options[:2], options.perspective),)
 
 
-def _barycentric(options, triangles, screen, triangle_id):
+def _barycentric(
+    options: Options, triangles: AnyArray, screen: AnyArray, triangle_id: AnyArray
+) -> tuple[AnyArray]:
     if _nothing(options, triangles, screen):
         return (jnp.zeros((*triangle_id.shape, 3), screen.dtype),)
     return (_backend(options).barycentric(screen, triangles, triangle_id, options.perspective),)
 
 
-def _values(options, triangles, screen, attributes, triangle_id):
+def _values(
+    options: Options,
+    triangles: AnyArray,
+    screen: AnyArray,
+    attributes: AnyArray,
+    triangle_id: AnyArray,
+) -> tuple[AnyArray]:
     if _nothing(options, triangles, screen) or not attributes.shape[2]:
         return (jnp.zeros((*triangle_id.shape, attributes.shape[2]), screen.dtype),)
     image = _backend(options).interpolate(
@@ -297,7 +332,9 @@ def _values(options, triangles, screen, attributes, triangle_id):
     return (image,)
 
 
-def _image(options, triangles, screen, attributes):
+def _image(
+    options: Options, triangles: AnyArray, screen: AnyArray, attributes: AnyArray
+) -> tuple[AnyArray, AnyArray]:
     if _nothing(options, triangles, screen) or not attributes.shape[2]:
         triangle_id = _index_map(options, triangles, screen)[0]
         return _values(options, triangles, screen, attributes, triangle_id)[0], triangle_id
@@ -305,7 +342,14 @@ def _image(options, triangles, screen, attributes):
     return _backend(options).image(screen, triangles, attributes, *size, options.perspective)
 
 
-def _backward(options, triangles, screen, attributes, triangle_id, cotangent):
+def _backward(
+    options: Options,
+    triangles: AnyArray,
+    screen: AnyArray,
+    attributes: AnyArray,
+    triangle_id: AnyArray,
+    cotangent: AnyArray,
+) -> tuple[AnyArray, AnyArray]:
     if _nothing(options, triangles, screen) or not attributes.shape[2]:
         return jnp.zeros_like(screen), jnp.zeros_like(attributes)
     arrays = screen, triangles, attributes, triangle_id, cotangent

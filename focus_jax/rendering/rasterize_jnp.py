@@ -4,6 +4,8 @@ Every float32 operation that decides which triangle a pixel sees is the same, in
 in `rasterize_warp`, so that both see the same triangle. See `rasterize` for the rules.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -43,10 +45,12 @@ def _corners(screen: AnyArray, triangles: AnyArray) -> tuple[jax.Array, ...]:
     return x, y, z, inside & jnp.all(usable, 0) & (area_ccw > area_cw)
 
 
-def _boxes(x: AnyArray, y: AnyArray, seen: AnyArray, height: int, width: int):
+def _boxes(
+    x: AnyArray, y: AnyArray, seen: AnyArray, height: int, width: int
+) -> tuple[jax.Array, ...]:
     """First pixel, box width, and number of pixels (0 if not seen) of each triangle, [t]."""
 
-    def span(values, size):
+    def span(values: AnyArray, size: int) -> tuple[jax.Array, jax.Array]:
         # Clipped as floats: coordinates may exceed what an int32 holds.
         low = jnp.clip(jnp.ceil(jnp.min(values, 0)), 0, size).astype(jnp.int32)
         high = jnp.clip(jnp.floor(jnp.max(values, 0)), -1, size - 1).astype(jnp.int32)
@@ -58,7 +62,7 @@ def _boxes(x: AnyArray, y: AnyArray, seen: AnyArray, height: int, width: int):
     return left, top, columns, columns * rows
 
 
-def _weights(x, y, px, py):
+def _weights(x: AnyArray, y: AnyArray, px: AnyArray, py: AnyArray) -> tuple[jax.Array, jax.Array]:
     """Barycentric weights [3, n] of pixels in triangles, and whether they are inside, [n]."""
     dx, dy = x - px, y - py
     products = []
@@ -98,7 +102,7 @@ def _image_index(
     # Usual scenes: the boxes' pixels one after the other, as one list.
     ends = jnp.cumsum(sizes, dtype=jnp.int32)
 
-    def listed(number):
+    def listed(number: AnyArray) -> tuple[AnyArray, ...]:
         first = number * capacity
         # The triangle of a pair: marks where each triangle's pairs start, then a running count.
         marks = jnp.zeros(capacity, jnp.int32)
@@ -111,7 +115,7 @@ def _image_index(
     # Scenes whose list an int32 cannot count: the n-th pixel of every box, for all n.
     blocks = -(-count // capacity)
 
-    def in_step(number):
+    def in_step(number: AnyArray) -> tuple[AnyArray, ...]:
         triangle = (number % blocks) * capacity + jnp.arange(capacity, dtype=jnp.int32)
         local = jnp.full(capacity, number // blocks)
         inside = triangle < count
@@ -121,7 +125,7 @@ def _image_index(
     fits = jnp.sum(sizes.astype(jnp.float32)) < 2**30
     rounds = jnp.where(fits, -(-ends[-1] // capacity), blocks * jnp.max(sizes))
 
-    def draw(number, state):
+    def draw(number: AnyArray, state: tuple[AnyArray, AnyArray]) -> tuple[AnyArray, AnyArray]:
         depth, index = state
         triangle, local, valid = jax.lax.cond(fits, listed, in_step, number)
         px, py = left[triangle] + local % sides[triangle], top[triangle] + local // sides[triangle]
@@ -145,12 +149,13 @@ def index_map(
 ) -> jax.Array:
     """Nearest triangle of each pixel, [b h w] int32, -1 outside."""
     # One image after the other: on CPU 3 to 5 times faster than all in one program.
-    return jax.lax.map(
-        lambda image: _image_index(image, triangles, height, width, perspective), screen
-    )
+    shared = {"height": height, "width": width, "perspective": perspective}
+    return jax.lax.map(functools.partial(_image_index, triangles=triangles, **shared), screen)
 
 
-def _gather(screen, triangles, triangle_id):
+def _gather(
+    screen: AnyArray, triangles: AnyArray, triangle_id: AnyArray
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Corner positions of each pixel's triangle, [3, b, h, w, 3], and the corners' indices."""
     corners = jnp.take(triangles, jnp.maximum(triangle_id, 0), axis=0)
     batch = jnp.arange(screen.shape[0])[:, None, None]
@@ -177,7 +182,9 @@ def _correct(weights: AnyArray, depths: AnyArray) -> tuple[AnyArray, AnyArray]:
     return scaled / total, total
 
 
-def barycentric(screen, triangles, triangle_id, perspective: bool) -> jax.Array:
+def barycentric(
+    screen: AnyArray, triangles: AnyArray, triangle_id: AnyArray, perspective: bool
+) -> jax.Array:
     """Weights of the corners of each pixel's triangle, [b h w 3]; zero outside."""
     points, _, _ = _gather(screen, triangles, triangle_id)
     weights = _pixel_weights(points, triangle_id)
@@ -187,7 +194,13 @@ def barycentric(screen, triangles, triangle_id, perspective: bool) -> jax.Array:
     return jnp.moveaxis(weights, 0, -1)
 
 
-def interpolate(screen, triangles, attributes, triangle_id, perspective: bool) -> jax.Array:
+def interpolate(
+    screen: AnyArray,
+    triangles: AnyArray,
+    attributes: AnyArray,
+    triangle_id: AnyArray,
+    perspective: bool,
+) -> jax.Array:
     """Attributes [b v c] at each pixel, [b h w c]; zero outside."""
     weights = barycentric(screen, triangles, triangle_id, perspective)
     corners = jnp.take(triangles, jnp.maximum(triangle_id, 0), axis=0)
@@ -201,15 +214,28 @@ def interpolate(screen, triangles, attributes, triangle_id, perspective: bool) -
     return image
 
 
-def image(screen, triangles, attributes, height: int, width: int, perspective: bool):
+def image(
+    screen: AnyArray,
+    triangles: AnyArray,
+    attributes: AnyArray,
+    height: int,
+    width: int,
+    perspective: bool,
+) -> tuple[jax.Array, jax.Array]:
     """Interpolated attributes [b h w c] and the index map [b h w]."""
     triangle_id = index_map(screen, triangles, height, width, perspective)
     return interpolate(screen, triangles, attributes, triangle_id, perspective), triangle_id
 
 
 def backward(
-    screen, triangles, attributes, triangle_id, cotangent, perspective: bool, deterministic: bool
-):
+    screen: AnyArray,
+    triangles: AnyArray,
+    attributes: AnyArray,
+    triangle_id: AnyArray,
+    cotangent: AnyArray,
+    perspective: bool,
+    deterministic: bool,
+) -> tuple[jax.Array, jax.Array]:
     """Gradients of `interpolate` for the screen positions [b v 3] and the attributes [b v c].
 
     A vertex's weight times the colour's screen gradient, negated, is the derivative with respect to

@@ -12,6 +12,7 @@ indices [h w], values and cotangents [h w c]. Triangles are [t] of vec3i.
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportCallIssue=false
 # pyright: reportInvalidTypeForm=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 # pyright: reportAssignmentType=false, reportGeneralTypeIssues=false, reportReturnType=false
+# pyright: reportUnknownParameterType=false, reportUntypedFunctionDecorator=false
 # (Warp's kernel language looks like Python but has types of its own.)
 
 import warp as wp
@@ -48,7 +49,7 @@ def _snap(x: wp.float32) -> wp.float32:
 
 
 @wp.func
-def _usable(p: wp.mat33) -> wp.bool:
+def is_usable(p: wp.mat33) -> wp.bool:
     """Whether the corners have a place on the screen, in front of the camera. NaN has not."""
     usable = bool(True)  # noqa: UP018 (a literal would be a constant to Warp)
     for j in range(3):
@@ -64,7 +65,7 @@ def _valid(corners: wp.vec3i, count: wp.int32) -> wp.bool:
 
 
 @wp.func
-def _edges(p: wp.mat33, px: wp.float32, py: wp.float32) -> wp.vec3:
+def edge_areas(p: wp.mat33, px: wp.float32, py: wp.float32) -> wp.vec3:
     """Twice the areas of the three triangles that a pixel forms with the sides."""
     ax = p[0, 0] - px
     bx = p[1, 0] - px
@@ -78,12 +79,12 @@ def _edges(p: wp.mat33, px: wp.float32, py: wp.float32) -> wp.vec3:
 @wp.func
 def _weights(p: wp.mat33, x: wp.int32, y: wp.int32) -> wp.vec3:
     """Barycentric weights of a pixel that the triangle covers."""
-    w = _edges(p, wp.float32(x), wp.float32(y))
+    w = edge_areas(p, wp.float32(x), wp.float32(y))
     return w / ((w[0] + w[1]) + w[2])
 
 
 @wp.func
-def _points(screen: wp.array(dtype=wp.vec3), corners: wp.vec3i) -> wp.mat33:
+def corner_points(screen: wp.array(dtype=wp.vec3), corners: wp.vec3i) -> wp.mat33:
     """Positions of the corners as rows; coordinates next to zero are zero."""
     a = screen[corners[0]]
     b = screen[corners[1]]
@@ -107,7 +108,7 @@ def _max(a: wp.float32, b: wp.float32) -> wp.float32:
 
 
 @wp.func
-def _box(p: wp.mat33, width: wp.int32, height: wp.int32) -> wp.vec4:
+def pixel_box(p: wp.mat33, width: wp.int32, height: wp.int32) -> wp.vec4:
     """Left, right, top and bottom pixel that a triangle may cover, as floats: they may be huge."""
     return wp.vec4(
         _max(wp.ceil(_min(_min(p[0, 0], p[1, 0]), p[2, 0])), 0.0),
@@ -137,15 +138,15 @@ def _draw(
     while i < stop:
         corners = triangles[i]
         if _valid(corners, screen.shape[0]):
-            p = _points(screen, corners)
-            box = _box(p, nearest.shape[1], nearest.shape[0])
+            p = corner_points(screen, corners)
+            box = pixel_box(p, nearest.shape[1], nearest.shape[0])
             # Most triangles of a face look away or fall between the pixel centres. The bits are
             # joined without branches, which would be mispredicted; so is the loop over the box.
             # NaN and infinity may pass or not: if they do, they end in the next line.
             ccw = (p[1, 1] - p[0, 1]) * (p[2, 0] - p[0, 0])
             ccw -= (p[1, 0] - p[0, 0]) * (p[2, 1] - p[0, 1])
             filled = wp.int32(box[0] <= box[1]) & wp.int32(box[2] <= box[3])
-            if filled & wp.int32(ccw > 0.0) != 0 and _usable(p):
+            if filled & wp.int32(ccw > 0.0) != 0 and is_usable(p):
                 # With perspective the inverse depth is affine on the screen.
                 z = wp.vec3(p[0, 2], p[1, 2], p[2, 2])
                 if perspective != 0:
@@ -156,7 +157,7 @@ def _draw(
                 y = wp.int32(box[2])
                 ahead = (right - left + 1) * (wp.int32(box[3]) - y + 1)
                 while ahead > 0:
-                    w = _edges(p, wp.float32(x), wp.float32(y))
+                    w = edge_areas(p, wp.float32(x), wp.float32(y))
                     total = (w[0] + w[1]) + w[2]
                     inside = wp.int32(w[0] >= 0.0) & wp.int32(w[1] >= 0.0) & wp.int32(w[2] >= 0.0)
                     inside = inside & wp.int32(total > _MIN_AREA)
@@ -237,7 +238,7 @@ def index_images(
 
 
 @wp.func
-def _shares(w: wp.vec3, p: wp.mat33, perspective: wp.int32) -> wp.vec3:
+def corrected(w: wp.vec3, p: wp.mat33, perspective: wp.int32) -> wp.vec3:
     """The weights, made perspective-correct if asked."""
     s = w
     if perspective != 0:
@@ -260,7 +261,7 @@ def _seen(
     w = wp.vec3()
     if i >= 0 and i < triangles.shape[0] and _valid(triangles[i], screen.shape[0]):
         corners = triangles[i]
-        p = _points(screen, corners)
+        p = corner_points(screen, corners)
         w = _weights(p, x, y)
     return corners, p, w
 
@@ -278,7 +279,7 @@ def weigh_pixels(
     for x in range(start * run, (start + 1) * run):
         corners, p, w = _seen(screen[image], triangles, triangle_id[image, y, x], x, y)
         if corners[0] >= 0:
-            w = _shares(w, p, perspective)
+            w = corrected(w, p, perspective)
         weights[image, y, x] = w
 
 
@@ -300,7 +301,7 @@ def _shade(
         corners, p, w = _seen(screen, triangles, triangle_id[x], x, y)
         k = wp.int32(0)
         if corners[0] >= 0:
-            w = _shares(w, p, perspective)
+            w = corrected(w, p, perspective)
             while k < values.shape[1]:
                 values[x, k] = (
                     w[0] * attributes[corners[0], k]
@@ -431,7 +432,7 @@ def backward_pixels(
     for x in range(start * run, (start + 1) * run):
         corners, p, w = _seen(points, triangles, triangle_id[image, y, x], x, y)
         if corners[0] >= 0:
-            s = _shares(w, p, perspective)
+            s = corrected(w, p, perspective)
             step_b = wp.float32(0.0)
             step_c = wp.float32(0.0)
             k = wp.int32(0)
@@ -470,15 +471,15 @@ def backward_triangles(
             for j in range(3):
                 grad_corners[image, i, j, k] = 0.0
         if _valid(corners, screen.shape[1]):
-            p = _points(screen[image], corners)
-            box = _box(p, triangle_id.shape[2], triangle_id.shape[1])
+            p = corner_points(screen[image], corners)
+            box = pixel_box(p, triangle_id.shape[2], triangle_id.shape[1])
             # Compared as floats: those of a triangle far outside are no int32.
-            if _usable(p) and box[0] <= box[1] and box[2] <= box[3]:
+            if is_usable(p) and box[0] <= box[1] and box[2] <= box[3]:
                 for y in range(wp.int32(box[2]), wp.int32(box[3]) + 1):
                     for x in range(wp.int32(box[0]), wp.int32(box[1]) + 1):
                         if triangle_id[image, y, x] == i:
                             w = _weights(p, x, y)
-                            s = _shares(w, p, perspective)
+                            s = corrected(w, p, perspective)
                             step_b = wp.float32(0.0)
                             step_c = wp.float32(0.0)
                             for k in range(cotangent.shape[3]):

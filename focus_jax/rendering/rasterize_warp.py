@@ -4,7 +4,7 @@
 a GPU.
 """
 
-# pyright: reportArgumentType=false, reportInvalidTypeForm=false
+# pyright: reportArgumentType=false, reportInvalidTypeForm=false, reportUnknownParameterType=false
 # (Warp declares the arrays of a call by annotations that are not types.)
 
 import argparse
@@ -14,14 +14,19 @@ import itertools
 import os
 import pathlib
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import warp as wp
 
 from focus_jax.rendering import rasterize_kernels as kernels
+from focus_jax.types import AnyArray
 
 _NUMBERING = threading.Lock()
+
+_Buffer: TypeAlias = "wp.array[Any, Any]"
 
 # --- Launches ------------------------------------------------------------------------------------
 
@@ -36,7 +41,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _launch(steps, *arrays) -> None:
+def _on_cpu(buffer: _Buffer) -> bool:
+    return buffer.device is not None and buffer.device.is_cpu
+
+
+def _launch(steps: Callable[..., None], *arrays: _Buffer) -> None:
     """Run `steps(*arrays)`, all of a batch: on CPU in threads, each with its part of the images.
 
     Warp's own CPU launches use one thread, and its calls from several JAX CPU devices take turns:
@@ -44,7 +53,7 @@ def _launch(steps, *arrays) -> None:
     depend on the number of parts.
     """
     batch = len(arrays[0])
-    parts = min(batch, _cores()) if arrays[0].device.is_cpu else 1
+    parts = min(batch, _cores()) if _on_cpu(arrays[0]) else 1
     if parts == 1:
         steps(*arrays)
         return
@@ -57,24 +66,28 @@ def _launch(steps, *arrays) -> None:
         job.result()
 
 
-def _each(kernel, shape, inputs, outputs) -> None:
+def _each(
+    kernel: wp.Kernel, shape: int | Sequence[int], inputs: Sequence[Any], outputs: Sequence[_Buffer]
+) -> None:
     wp.launch(kernel, dim=shape, inputs=inputs, outputs=outputs, device=outputs[0].device)
 
 
-def _runs(kernel, shape, inputs, outputs) -> None:
+def _runs(
+    kernel: wp.Kernel, shape: Sequence[int], inputs: Sequence[Any], outputs: Sequence[_Buffer]
+) -> None:
     """Launch over `shape`: along its last axis a thread takes all on CPU, one on CUDA."""
-    run = max(shape[-1], 1) if outputs[0].device.is_cpu else 1
+    run = max(shape[-1], 1) if _on_cpu(outputs[0]) else 1
     _each(kernel, (*shape[:-1], shape[-1] // run), [*inputs, run], outputs)
 
 
-def _as_keys(scratch: wp.array) -> wp.array:
+def _as_keys(scratch: _Buffer) -> _Buffer:
     """int32 [b h w 2], which JAX has without x64, as int64 [b h w]."""
     return wp.array(
         ptr=scratch.ptr, dtype=wp.int64, shape=scratch.shape[:3], device=scratch.device, copy=False
     )
 
 
-def _find(screen, triangles, perspective, nearest) -> None:
+def _find(screen: _Buffer, triangles: _Buffer, perspective: int, nearest: _Buffer) -> None:
     _each(kernels.clear_nearest, nearest.shape, [], [nearest])
     inputs = [screen, triangles, perspective]
     _each(kernels.draw_triangles, (len(screen), len(triangles)), inputs, [nearest])
@@ -86,10 +99,10 @@ def _index_steps(
     perspective: wp.int32,
     scratch: wp.array4d(dtype=wp.int32),
     triangle_id: wp.array3d(dtype=wp.int32),
-):
-    def steps(screen, scratch, triangle_id):
+) -> None:
+    def steps(screen: _Buffer, scratch: _Buffer, triangle_id: _Buffer) -> None:
         nearest = _as_keys(scratch)
-        if screen.device.is_cpu:
+        if _on_cpu(screen):
             outputs = [nearest, triangle_id]
             _each(kernels.index_images, len(screen), [screen, triangles, perspective], outputs)
         else:
@@ -107,11 +120,17 @@ def _image_steps(
     scratch: wp.array4d(dtype=wp.int32),
     triangle_id: wp.array3d(dtype=wp.int32),
     values: wp.array4d(dtype=wp.float32),
-):
-    def steps(screen, attributes, scratch, triangle_id, values):
+) -> None:
+    def steps(
+        screen: _Buffer,
+        attributes: _Buffer,
+        scratch: _Buffer,
+        triangle_id: _Buffer,
+        values: _Buffer,
+    ) -> None:
         nearest = _as_keys(scratch)
         inputs = [screen, triangles, attributes, perspective]
-        if screen.device.is_cpu:
+        if _on_cpu(screen):
             outputs = [nearest, triangle_id, values]
             _each(kernels.render_images, len(screen), inputs, outputs)
         else:
@@ -129,8 +148,8 @@ def _values_steps(
     triangle_id: wp.array3d(dtype=wp.int32),
     perspective: wp.int32,
     values: wp.array4d(dtype=wp.float32),
-):
-    def steps(screen, attributes, triangle_id, values):
+) -> None:
+    def steps(screen: _Buffer, attributes: _Buffer, triangle_id: _Buffer, values: _Buffer) -> None:
         inputs = [screen, triangles, attributes, triangle_id, perspective]
         _runs(kernels.shade_pixels, triangle_id.shape, inputs, [values])
 
@@ -143,8 +162,8 @@ def _weights_steps(
     triangle_id: wp.array3d(dtype=wp.int32),
     perspective: wp.int32,
     weights: wp.array3d(dtype=wp.vec3),
-):
-    def steps(screen, triangle_id, weights):
+) -> None:
+    def steps(screen: _Buffer, triangle_id: _Buffer, weights: _Buffer) -> None:
         inputs = [screen, triangles, triangle_id, perspective]
         _runs(kernels.weigh_pixels, triangle_id.shape, inputs, [weights])
 
@@ -160,8 +179,14 @@ def _backward_steps(
     perspective: wp.int32,
     grad_screen: wp.array2d(dtype=wp.vec3),
     grad_attributes: wp.array3d(dtype=wp.float32),
-):
-    def steps(screen, attributes, triangle_id, cotangent, *outputs):
+) -> None:
+    def steps(
+        screen: _Buffer,
+        attributes: _Buffer,
+        triangle_id: _Buffer,
+        cotangent: _Buffer,
+        *outputs: _Buffer,
+    ) -> None:
         inputs = [screen, triangles, attributes, triangle_id, cotangent, perspective]
         for gradient in outputs:
             gradient.zero_()
@@ -182,10 +207,17 @@ def _ordered_backward_steps(
     scratch: wp.array4d(dtype=wp.float32),
     grad_screen: wp.array2d(dtype=wp.vec3),
     grad_attributes: wp.array3d(dtype=wp.float32),
-):
+) -> None:
     count, width = len(triangles), attributes.shape[2] + 3
 
-    def steps(screen, attributes, triangle_id, cotangent, scratch, *outputs):
+    def steps(
+        screen: _Buffer,
+        attributes: _Buffer,
+        triangle_id: _Buffer,
+        cotangent: _Buffer,
+        scratch: _Buffer,
+        *outputs: _Buffer,
+    ) -> None:
         inputs = [screen, triangles, attributes, triangle_id, cotangent, perspective]
         _runs(kernels.backward_triangles, (len(screen), count), inputs, [scratch])
         inputs = [scratch.reshape((len(screen), 3 * count, width)), order, starts]
@@ -195,20 +227,21 @@ def _ordered_backward_steps(
     _launch(steps, screen, attributes, triangle_id, cotangent, scratch, *gradients)
 
 
-def _callable(steps, outputs: int):
+def _callable(steps: Callable[..., None], outputs: int) -> Callable[..., Sequence[jax.Array]]:
     # Warp loads the module that a function belongs to before calling it, and launches kernels of
     # it: the kernels' module, not this one, whose compilation to nothing would take a second.
     steps.__module__ = kernels.__name__
     made = wp.jax_callable(steps, num_outputs=outputs)
 
-    def call(*arguments, output_dims):
+    def call(
+        *arrays: AnyArray, perspective: bool, output_dims: dict[str, tuple[int, ...]]
+    ) -> Sequence[jax.Array]:
         # Warp numbers its calls as they are traced, and finds what is not an array by the number,
         # which a compiled program holds. Here it is that one integer itself, so that the program
         # runs in any process.
-        perspective = arguments[-1]
         with _NUMBERING:
-            made.call_id = perspective
-            return made(*arguments, output_dims=output_dims)
+            made.call_id = number = int(perspective)
+            return made(*arrays, number, output_dims=output_dims)
 
     return call
 
@@ -225,54 +258,83 @@ _ordered_backward_call = _callable(_ordered_backward_steps, 3)
 # --- The backend's five functions, as in `rasterize_jnp` -----------------------------------------
 
 
-def index_map(screen, triangles, height: int, width: int, perspective: bool) -> jax.Array:
+def index_map(
+    screen: AnyArray, triangles: AnyArray, height: int, width: int, perspective: bool
+) -> jax.Array:
     """Nearest triangle of each pixel, [b h w] int32, -1 outside."""
     pixels = (screen.shape[0], height, width)
     dims = {"scratch": (*pixels, 2), "triangle_id": pixels}
-    return _index_call(screen, triangles, int(perspective), output_dims=dims)[1]
+    return _index_call(screen, triangles, perspective=perspective, output_dims=dims)[1]
 
 
-def image(screen, triangles, attributes, height: int, width: int, perspective: bool):
+def image(
+    screen: AnyArray,
+    triangles: AnyArray,
+    attributes: AnyArray,
+    height: int,
+    width: int,
+    perspective: bool,
+) -> tuple[jax.Array, jax.Array]:
     """Interpolated attributes [b h w c] and the index map [b h w]."""
     pixels = (screen.shape[0], height, width)
     values = (*pixels, attributes.shape[2])
     dims = {"scratch": (*pixels, 2), "triangle_id": pixels, "values": values}
-    arguments = screen, triangles, attributes, int(perspective)
-    _, triangle_id, values = _image_call(*arguments, output_dims=dims)
-    return values, triangle_id
+    arrays = screen, triangles, attributes
+    _, triangle_id, image = _image_call(*arrays, perspective=perspective, output_dims=dims)
+    return image, triangle_id
 
 
-def interpolate(screen, triangles, attributes, triangle_id, perspective: bool) -> jax.Array:
+def interpolate(
+    screen: AnyArray,
+    triangles: AnyArray,
+    attributes: AnyArray,
+    triangle_id: AnyArray,
+    perspective: bool,
+) -> jax.Array:
     """Attributes [b v c] at each pixel, [b h w c]; zero outside."""
     dims = {"values": (*triangle_id.shape, attributes.shape[2])}
-    arguments = screen, triangles, attributes, triangle_id, int(perspective)
-    return _values_call(*arguments, output_dims=dims)[0]
+    arrays = screen, triangles, attributes, triangle_id
+    return _values_call(*arrays, perspective=perspective, output_dims=dims)[0]
 
 
-def barycentric(screen, triangles, triangle_id, perspective: bool) -> jax.Array:
+def barycentric(
+    screen: AnyArray, triangles: AnyArray, triangle_id: AnyArray, perspective: bool
+) -> jax.Array:
     """Weights of the corners of each pixel's triangle, [b h w 3]; zero outside."""
     dims = {"weights": triangle_id.shape}
-    return _weights_call(screen, triangles, triangle_id, int(perspective), output_dims=dims)[0]
+    arrays = screen, triangles, triangle_id
+    return _weights_call(*arrays, perspective=perspective, output_dims=dims)[0]
 
 
 def backward(
-    screen, triangles, attributes, triangle_id, cotangent, perspective: bool, deterministic: bool
-):
+    screen: AnyArray,
+    triangles: AnyArray,
+    attributes: AnyArray,
+    triangle_id: AnyArray,
+    cotangent: AnyArray,
+    perspective: bool,
+    deterministic: bool,
+) -> tuple[jax.Array, jax.Array]:
     """Gradients of `interpolate` for the screen positions [b v 3] and the attributes [b v c].
 
     On CUDA the sums' last bits depend on the order of threads, unless `deterministic`.
     """
     dims = {"grad_screen": screen.shape[:2], "grad_attributes": attributes.shape}
-    arguments = screen, triangles, attributes, triangle_id, cotangent
+    arrays = screen, triangles, attributes, triangle_id, cotangent
     if not deterministic:
-        return tuple(_backward_call(*arguments, int(perspective), output_dims=dims))
+        to_screen, to_attributes = _backward_call(
+            *arrays, perspective=perspective, output_dims=dims
+        )
+        return to_screen, to_attributes
     owners = triangles.reshape(-1)
     order = jnp.argsort(owners, stable=True).astype(jnp.int32)
     vertices = jnp.arange(screen.shape[1] + 1, dtype=jnp.int32)
     starts = jnp.searchsorted(owners[order], vertices).astype(jnp.int32)
     dims["scratch"] = (screen.shape[0], triangles.shape[0], 3, attributes.shape[2] + 3)
-    call = _ordered_backward_call(*arguments, order, starts, int(perspective), output_dims=dims)
-    return call[1], call[2]
+    _, to_screen, to_attributes = _ordered_backward_call(
+        *arrays, order, starts, perspective=perspective, output_dims=dims
+    )
+    return to_screen, to_attributes
 
 
 @functools.cache
@@ -282,7 +344,9 @@ def expect_programs() -> None:
     one = shape((1, 3, 3), jnp.float32)
     triangles, pixels = (shape(s, jnp.int32) for s in ((1, 3), (1, *size)))
 
-    def trace(screen, triangles, attributes, pixels):
+    def trace(
+        screen: AnyArray, triangles: AnyArray, attributes: AnyArray, pixels: AnyArray
+    ) -> None:
         for perspective in (False, True):
             index_map(screen, triangles, *size, perspective)
             image(screen, triangles, attributes, *size, perspective)

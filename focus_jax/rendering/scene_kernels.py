@@ -8,11 +8,18 @@ of what the lamp sees first.
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportCallIssue=false
 # pyright: reportInvalidTypeForm=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 # pyright: reportAssignmentType=false, reportGeneralTypeIssues=false, reportReturnType=false
+# pyright: reportUnknownParameterType=false, reportUntypedFunctionDecorator=false
 # (Warp's kernel language looks like Python but has types of its own.)
 
 import warp as wp
 
-from focus_jax.rendering.rasterize_kernels import _box, _edges, _points, _shares, _usable
+from focus_jax.rendering.rasterize_kernels import (
+    corner_points,
+    corrected,
+    edge_areas,
+    is_usable,
+    pixel_box,
+)
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
@@ -238,9 +245,9 @@ def shade(
             label = wp.int32(0)
             if i >= 0:
                 t = surface.triangles[i]
-                p = _points(surface.screen, t)
-                w = _edges(p, wp.float32(x), wp.float32(y))
-                w = _shares(w / ((w[0] + w[1]) + w[2]), p, 1)
+                p = corner_points(surface.screen, t)
+                w = edge_areas(p, wp.float32(x), wp.float32(y))
+                w = corrected(w / ((w[0] + w[1]) + w[2]), p, 1)
                 look = _look(surface, i, t, w)
                 colour = _colour(surface, lights, i, t, w, look, free[y, x])
                 normals[y, x] = _normal(surface, t, w)
@@ -280,15 +287,15 @@ def blend(
     for n in range(order.shape[0]):
         i = order[n]
         t = surface.triangles[i]
-        p = _points(surface.screen, t)
-        box = _box(p, depth.shape[1], depth.shape[0])
-        if box[0] <= box[1] and box[2] <= box[3] and _usable(p):
+        p = corner_points(surface.screen, t)
+        box = pixel_box(p, depth.shape[1], depth.shape[0])
+        if box[0] <= box[1] and box[2] <= box[3] and is_usable(p):
             for y in range(wp.int32(box[2]), wp.int32(box[3]) + 1):
                 for x in range(wp.int32(box[0]), wp.int32(box[1]) + 1):
-                    w = _edges(p, wp.float32(x), wp.float32(y))
+                    w = edge_areas(p, wp.float32(x), wp.float32(y))
                     total = (w[0] + w[1]) + w[2]
                     if total > 1e-12 and _owned(p, w):
-                        w = _shares(w / total, p, 1)
+                        w = corrected(w / total, p, 1)
                         z = w[0] * p[0, 2] + w[1] * p[1, 2] + w[2] * p[2, 2]
                         if z < depth[y, x]:
                             look = _look(surface, i, t, w)

@@ -71,11 +71,15 @@ def _irradiance(normals: AnyArray, channels: AnyArray) -> jax.Array:
     return functools.reduce(jnp.add, products)
 
 
-def _irradiance_forward(normals, channels):
+def _irradiance_forward(
+    normals: AnyArray, channels: AnyArray
+) -> tuple[AnyArray, tuple[AnyArray, AnyArray]]:
     return _irradiance(normals, channels), (normals, channels)
 
 
-def _irradiance_backward(residuals, cotangent):
+def _irradiance_backward(
+    residuals: tuple[AnyArray, AnyArray], cotangent: AnyArray
+) -> tuple[AnyArray, AnyArray]:
     normals, channels = residuals
     harmonics, pull = jax.vjp(_harmonics, *_components(normals))
     weights = [

@@ -2,12 +2,12 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def in_utf8(path: Path) -> Iterator[str]:
+def in_utf8(path: Path) -> Generator[str]:
     """A name by which the file can be opened, to be read or written; through a link if need be."""
     try:
         str(path).encode()

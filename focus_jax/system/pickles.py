@@ -64,7 +64,7 @@ def is_inert(content: Any) -> bool:
 class _Type:
     """An array's type: its code, such as f8, and the order of its bytes."""
 
-    def __init__(self, code: str, *_: Any):
+    def __init__(self, code: Any, *_: Any):
         self.code, self.order = code, "="
 
     def __setstate__(self, state: tuple) -> None:
@@ -192,7 +192,7 @@ _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # since Python 2
 
 # The one in Python: that in C makes room for as many objects as the largest number that one is
 # remembered by, so that a file of a few bytes could ask for all memory.
-class Reader(pickle._Unpickler):
+class Reader(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
     """Reads one pickle after the other from a file, by `load`.
 
     `known` gives what else a name stands for, or None; `refer` follows references to outside of

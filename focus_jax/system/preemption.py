@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ class Interrupted(Exception):  # noqa: N818  (not an error: the run can go on)
 
 
 @contextlib.contextmanager
-def catch_signals() -> Iterator[list[str]]:
+def catch_signals() -> Generator[list[str]]:
     """A list that receives the name of the first SIGINT or SIGTERM.
 
     The second one ends the process at once, whatever it waits for: checkpoints are complete or

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def move(folder: Any, to: Any) -> None:
 
 
 @contextlib.contextmanager
-def claimed(path: Any, *, wait: bool) -> Iterator[None]:
+def claimed(path: Any, *, wait: bool) -> Generator[None]:
     """Hold what an object stands for, for this process alone.
 
     Its holder renews it; one that has not been for `LAPSED` seconds, watched, was a dead process's.

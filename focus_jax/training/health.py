@@ -8,7 +8,7 @@ import contextlib
 import logging
 import math
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,7 +113,7 @@ def too_many_skipped(
 
 
 @contextlib.contextmanager
-def naming_operation(step: Step, records: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+def naming_operation(step: Step, records: Sequence[Mapping[str, Any]]) -> Generator[None]:
     """With `jax.debug_nans`: say in one sentence which operation of which line gave a NaN."""
     try:
         yield

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,7 +101,7 @@ def newest(manager: ocp.CheckpointManager) -> str:
 
 
 @contextlib.contextmanager
-def closing(manager: ocp.CheckpointManager) -> Iterator[None]:
+def closing(manager: ocp.CheckpointManager) -> Generator[None]:
     """Close the manager at the end, and say of a full disk what is safe.
 
     After an error, an unfinished checkpoint adds no error of its own; with several processes it is
@@ -220,7 +220,7 @@ def _set_aside(manager: ocp.CheckpointManager, steps: list[int]) -> None:
 
 
 @contextlib.contextmanager
-def alone_in(workdir: Path) -> Iterator[None]:
+def alone_in(workdir: Path) -> Generator[None]:
     """Keep other runs out of a workdir, as two would spoil each other's files; ValueError if one
     is in it. The system lets a dead run's claim go."""
     if not is_first():

@@ -140,8 +140,8 @@ class _Tensor(NamedTuple):
 
     storage: _Storage
     offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
+    size: tuple[Any, ...]  # as the file says
+    stride: tuple[Any, ...]
 
     def array(self) -> np.ndarray:
         if not self.storage.values:

@@ -11,8 +11,10 @@ from focus_jax.data.occluders.meshes import colourful
 from focus_jax.data.occluders.part import FACE, HAIR, OCCLUDER, Part
 
 CLOTH, SAME, MEDICAL, PLASTIC, DARK, WHITE, METAL, LENS, PICTURE, STRANDS = range(10)
-_SHINE = {CLOTH: (0.02, 5), MEDICAL: (0.02, 5), PLASTIC: (0.25, 30), DARK: (0.25, 30)}
-_SHINE |= {WHITE: (0.05, 10), METAL: (0.5, 25), LENS: (0.5, 70), STRANDS: (0.15, 15)}
+_SHINE = {
+    **{CLOTH: (0.02, 5), MEDICAL: (0.02, 5), PLASTIC: (0.25, 30), DARK: (0.25, 30)},
+    **{WHITE: (0.05, 10), METAL: (0.5, 25), LENS: (0.5, 70), STRANDS: (0.15, 15)},
+}
 Z = np.array([0.0, 0, 1])
 
 
