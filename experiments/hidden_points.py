@@ -10,18 +10,16 @@ by the encoder, and by refinement with each `--doubt` of hidden landmarks (`data
 """
 
 import argparse
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import jax
 import numpy as np
 
 from experiments.face_model_fit import IBUG, people
-from focus_jax.data.belief import DOUBT, believed
+from focus_jax.data.belief import DOUBT
 from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.occluders import OCCLUDERS, paste_occluder
 from focus_jax.evaluation.report import table
@@ -104,8 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     rows = [row("detector", seen.landmarks, seen), row("encoder", fitted(model, seen, 0), seen)]
     for doubt in options.doubt:
-        refine.believed = functools.partial(believed, doubt=doubt)
-        jax.clear_caches()
+        refine.DOUBT = doubt
         name = f"{options.steps} steps, doubt {doubt:g}"
         rows.append(row(name, fitted(model, seen, options.steps), seen))
     print(

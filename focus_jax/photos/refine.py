@@ -81,9 +81,17 @@ def _errors(face: forward.Reconstruction, face_model, image, points, mask, liken
     return Errors(*both, likeness)
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "drawing"))
+@functools.partial(jax.jit, static_argnames=("decoding", "drawing", "doubt"))
 def _believed(
-    raw, landmarks, dense, mask, face_model, *, decoding: forward.Decoding, drawing: Drawing
+    raw,
+    landmarks,
+    dense,
+    mask,
+    face_model,
+    *,
+    decoding: forward.Decoding,
+    drawing: Drawing,
+    doubt: float,
 ) -> Points:
     """What a descent from `raw` holds against the face: once, as errors must stay comparable."""
     code = forward.decode(raw, forward.widths(face_model), decoding)
@@ -91,7 +99,7 @@ def _believed(
     hidden = face.coverage * (1.0 - mask)
     rotation, _ = camera.extrinsics(code.pose)
     found = landmarks, dense, hidden, jnp.ones(landmarks.shape[1])
-    return believed(face_model, face.screen_vertices, rotation, *found, doubt=DOUBT)
+    return believed(face_model, face.screen_vertices, rotation, *found, doubt=doubt)
 
 
 class _Descent(NamedTuple):
@@ -270,7 +278,7 @@ def refine(
     """
     seen = _embed(frozen, image * mask, landmarks, kind=kind)
     fixed = {"decoding": decoding, "kind": kind, "drawing": drawing, "together": together}
-    made = {"decoding": decoding, "drawing": drawing}
+    made = {"decoding": decoding, "drawing": drawing, "doubt": DOUBT}
     photo = image, _believed(raw, landmarks, dense, mask, face_model, **made), mask
     held = {k: prior * WEIGHTS[k] for k in ("identity", "expression", "albedo")}
     weights = WEIGHTS | held
@@ -290,7 +298,7 @@ def start(
     """A first code without any network: the face of the landmarks, roughly coloured in `steps`."""
     raw = fit_landmarks(landmarks, dense, face_model, size=image.shape[1], decoding=decoding)
     mask = jnp.ones_like(image[..., :1])
-    made = {"decoding": decoding, "drawing": PLAIN}
+    made = {"decoding": decoding, "drawing": PLAIN, "doubt": DOUBT}
     photo = image, _believed(raw, landmarks, dense, mask, face_model, **made), mask
     fixed = {"weights": START_WEIGHTS, "seen": None, "decoding": decoding}
     found = _descend(raw, photo, face_model, {}, steps, **fixed).raw
