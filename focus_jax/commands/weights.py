@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--onnx",
         action="store_true",
-        help="also segmenter.onnx, and encoder.onnx where it needs no recognizer (extra `onnx`)",
+        help="also encoder.onnx and segmenter.onnx (extra `onnx`)",
     )
     add_face_model(command)
     options = parser.parse_args(arguments)

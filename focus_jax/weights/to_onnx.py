@@ -2,8 +2,9 @@
 
 The rasterizer between the two networks is a foreign call, which ONNX has no word for: the whole
 from crop to mask cannot be one graph. `segmenter.onnx` is the second half, from a rendering, its
-coverage and the crop to the mask; `encoder.onnx` the first, from the crop to the code. One face at
-a time; arrays are float32, pictures in [0, 1].
+coverage and the crop to the mask; `encoder.onnx` the first, from the crop to the code. Where that
+reads a recognizer's features, it also takes the larger crop that the recognizer sees, and the 68
+landmarks in its pixels. One face at a time; arrays are float32, pictures in [0, 1].
 """
 
 import importlib.util
@@ -14,8 +15,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from focus_jax import forward
+from focus_jax.networks.recognizer import encoder_features
 from focus_jax.types import Batch, Rendering
-from focus_jax.weights.run import Trained, load_trained
+from focus_jax.weights.run import Trained, crop_size, load_trained
 
 CODE = ("identity", "expression", "albedo", "pose", "light")
 
@@ -29,8 +31,7 @@ def check_installed() -> None:
 def write(run: str | Path, folder: Path, face_model: str | None = None) -> list[Path]:
     """Write segmenter.onnx and encoder.onnx of a run into a folder; returns their paths.
 
-    Without encoder.onnx where the encoder reads a recognizer's features. ValueError without the
-    package jax2onnx, and as `load_trained`.
+    ValueError without the package jax2onnx, and as `load_trained`.
     """
     check_installed()
     trained = load_trained(run, face_model)
@@ -38,10 +39,14 @@ def write(run: str | Path, folder: Path, face_model: str | None = None) -> list[
     picture, map_ = (1, size, size, 3), (1, size, size, 1)
     folder.mkdir(parents=True, exist_ok=True)
     inputs = {"rendering": picture, "coverage": map_, "image": picture}
-    paths = [_write(segmenter(trained), inputs, ("mask",), folder / "segmenter.onnx")]
-    if trained.config.encoder.kind != "recognizer":
-        paths.append(_write(encoder(trained), {"image": picture}, CODE, folder / "encoder.onnx"))
-    return paths
+    seen = {"image": picture}
+    if trained.config.encoder.kind == "recognizer":
+        side = crop_size(trained.config)
+        seen |= {"crop": (1, side, side, 3), "landmarks": (1, 68, 2)}
+    return [
+        _write(segmenter(trained), inputs, ("mask",), folder / "segmenter.onnx"),
+        _write(encoder(trained), seen, CODE, folder / "encoder.onnx"),
+    ]
 
 
 def _write(
@@ -54,7 +59,8 @@ def _write(
 
     names = {"input_names": list(inputs), "output_names": list(outputs)}
     given = list(inputs.values())
-    jax2onnx.to_onnx(function, given, **names, return_mode="file", output_path=str(path))
+    # As a file of its own it would put large arrays into a second one.
+    path.write_bytes(jax2onnx.to_onnx(function, given, **names).SerializeToString())
     return path
 
 
@@ -71,13 +77,19 @@ def segmenter(trained: Trained) -> Callable[..., Any]:
 
 
 def encoder(trained: Trained) -> Callable[..., Any]:
-    """The arrays of the code, `CODE`, of a crop `[1 h w 3]`."""
+    """The arrays of the code, `CODE`, of a picture `[1 h w 3]`, and of what a recognizer reads."""
     networks, variables = trained.networks, trained.variables["encoder"]
+    detail, direct = (bool(getattr(networks.encoder, n, 0)) for n in ("detail_width", "direct"))
     widths = forward.widths(trained.face_model)
 
-    def encode(image: Any) -> Any:
-        landmarks, index = jnp.zeros((1, 68, 2)), jnp.zeros(1, jnp.int32)
-        batch = Batch(image=image, landmarks=landmarks, index=index)
+    def encode(image: Any, crop: Any = None, landmarks: Any = None) -> Any:
+        features = None
+        if crop is not None:
+            look = {"kind": networks.recognizer, "detail": detail}
+            points = landmarks if direct else None
+            features = encoder_features(trained.recognizer, crop, points, **look)
+        nowhere, index = jnp.zeros((1, 68, 2)), jnp.zeros(1, jnp.int32)
+        batch = Batch(image=image, landmarks=nowhere, index=index, features=features)
         raw, _ = forward.encode(networks.encoder, variables, batch, train=False)
         code = forward.decode(raw, widths, networks.decoding)
         return tuple(getattr(code, name) for name in CODE)
