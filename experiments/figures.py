@@ -4,14 +4,17 @@
 ends in 9): the photo, three with an occluder pasted on, the fitted face over it, the same turned,
 and the mask.
 `stages.png`: scikit-image's astronaut (NASA, public domain), plain and with a mask pasted on,
-through every stage of Figure 2. All by the shipped model, without refinement.
+through every stage of Figure 2. `video.jpg`: frames of an overlay, of a film in which two of
+PORTRAITS move, are cut apart and change places. All by the shipped model, without refinement.
 """
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import jax.numpy as jnp
 import numpy as np
 import skimage.data
@@ -21,7 +24,7 @@ from focus_jax import forward, load_model, losses, morphable, render_mesh
 from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.faces import Photo, read_faces
 from focus_jax.data.occluders import paste_occluder
-from focus_jax.photos import inference
+from focus_jax.photos import inference, results, video, video_files
 from focus_jax.photos.trained import Model, make_batch
 from focus_jax.rendering import pictures
 from focus_jax.types import Batch, FaceCode
@@ -35,8 +38,8 @@ PEOPLE = {
     "male_59.jpg": "none",
 }
 PAPER = 0.94  # grey of what is not face
-TURN = 0.6  # radians
 SIDE = 160
+FILMED = 256  # pixels of a portrait in the film
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     people = [(arguments.portraits / name, kind) for name, kind in PEOPLE.items()]
     sheet = portraits(model, batch_of(model, people))
     pictures.write_image(arguments.out / "portraits.jpg", sheet, quality=88)
+    pictures.write_image(arguments.out / "video.jpg", film(model, arguments.portraits), quality=88)
     astronaut = Photo(Path("astronaut"), "astronaut", skimage.data.astronaut())
     batch = batch_of(model, [(astronaut, "none"), (astronaut, "mask")])
     pictures.write_png(arguments.out / "stages.png", stages(model, batch))
@@ -94,11 +98,39 @@ def portraits(model: Model, batch: Batch) -> np.ndarray:
     code = inference.find_codes(model, batch).code
     found = inference.show(model, batch, code)
     shown, coverage = draw(model, code)
-    turned = on_paper(*draw(model, code, pose=code.pose.at[:, 1].add(TURN)))
+    turned = np.asarray(inference.turned(model, code)) / 255
     photo = resized(batch.image, 224)
     mask = np.asarray(found.mask) * 0.9 + 0.05
     rows = [photo, pictures.overlay(photo, shown, coverage), turned, resized(mask, 224)]
     return np.concatenate([_row(row) for row in rows])
+
+
+def film(model: Model, portraits: Path) -> np.ndarray:
+    """Frames of an overlay, side by side: two people, one of them alone, both exchanged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, out = Path(folder) / "film.mp4", Path(folder) / "out"
+        code = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(path), code, 25, (2 * FILMED, FILMED))
+        one, two = (cv2.imread(str(portraits / name)) for name in list(PEOPLE)[::3])
+        for number in range(45):
+            left, right = _moved(one, number), _moved(two, number + 20)
+            if number >= 30:
+                left, right = right, left
+            writer.write(np.hstack([left, 0 * right if 15 <= number < 30 else right]))
+        writer.release()
+        shared, source = results.share(model, ["turned"]), landmark_source(DEFAULT)
+        video.reconstruct_video(path, out, path.name, shared, source, steps=0, batch_size=8)
+        drawn = [frame for _, frame in video_files.frames(out / "overlay.webm")]
+    return np.hstack([drawn[7], drawn[22], drawn[37]])
+
+
+def _moved(portrait: np.ndarray, number: int) -> np.ndarray:
+    """A portrait as the frame of a film in which it moves smoothly."""
+    small = cv2.resize(portrait, (FILMED, FILMED), interpolation=cv2.INTER_AREA)
+    turn, size = 6 * np.sin(number / 9), 1 + 0.06 * np.sin(number / 13)
+    moved = cv2.getRotationMatrix2D((FILMED / 2, FILMED / 2), turn, size)
+    moved[0, 2] += 0.03 * FILMED * np.sin(number / 7)
+    return cv2.warpAffine(small, moved, (FILMED, FILMED), borderMode=cv2.BORDER_REPLICATE)
 
 
 def stages(model: Model, batch: Batch) -> np.ndarray:
@@ -126,7 +158,7 @@ def stages(model: Model, batch: Batch) -> np.ndarray:
         "light": on_paper(*draw(model, code, colours=grey)),
         "rendering": on_paper(shown, coverage),
         "over the photo": pictures.overlay(photo, shown, coverage),
-        "turned": on_paper(*draw(model, code, pose=code.pose.at[:, 1].add(TURN))),
+        "turned": np.asarray(inference.turned(model, code)) / 255,
         "Eq. 10": resized(np.asarray(robust), 224),
         "mask": resized(np.asarray(found.mask), 224),
     }

@@ -5,6 +5,8 @@
         --subsets=kinds.csv --column=kind
     focus-jax evaluate landmarks PEOPLE [--model=shipped] [--refine=60] [--split=test]
     focus-jax evaluate scans [SCAN --texture=PICTURE] [--ict=FACEKIT --skins=FOLDER]
+    focus-jax evaluate realy DATA PREDICTIONS --template=BFM09
+    focus-jax evaluate svfr TRUTH PREDICTIONS [--metrical --unit=1]
     focus-jax evaluate page --workdir=runs/em [--out=runs/em/report.html]
 
 Tables are of masks, colours and shapes, as the paper prints them; subsets those of the truth, or
@@ -19,6 +21,10 @@ left out; test people are for the last table, choose nothing on them.
 `scans` measures shapes: pictures of a coloured scan from several sides, and of people drawn from
 ICT-FaceKit's statistics in MakeHuman's skins, are reconstructed and scored by the NoW protocol,
 beside mean faces that saw no picture.
+
+`realy` and `svfr` score meshes by the protocols of REALY (four regions of each scan) and of
+NeRSemble's single-view benchmark; `focus_jax.evaluation.realy` and `.svfr` say which files that
+takes, docs/benchmarks.md what is as published.
 """
 
 import argparse
@@ -58,9 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     page.add_argument("--out", type=user_path, help="the page; by default WORKDIR/report.html")
     _add_landmarks(commands)
     _add_scans(commands)
+    _add_benchmarks(commands)
     options = parser.parse_args(argv)
     quiet()
     jobs = {"tables": _tables, "page": _page, "landmarks": _landmarks, "scans": _scans}
+    jobs |= {"realy": _realy, "svfr": _svfr}
     return in_one_sentence(jobs[options.command])(options)
 
 
@@ -102,6 +110,20 @@ def _add_scans(commands: Any) -> None:
     )
     shapes.add_argument("--seed", type=int, default=0, help="of the people drawn")
     _add_model(shapes)
+
+
+def _add_benchmarks(commands: Any) -> None:
+    realy = commands.add_parser("realy", help="meshes by the protocol of REALY")
+    realy.add_argument("data", type=user_path, metavar="DATA", help="REALY's own data/")
+    realy.add_argument("predictions", type=user_path, metavar="PREDICTIONS", help="ID.obj ...")
+    realy.add_argument("--template", required=True, help="name of the topology, in DATA")
+    svfr = commands.add_parser("svfr", help="meshes by NeRSemble's single-view protocol")
+    svfr.add_argument("truth", type=user_path, metavar="TRUTH", help="PERSON/KEY/mesh_posed.ply")
+    svfr.add_argument("predictions", type=user_path, metavar="PREDICTIONS", help="such a tree")
+    svfr.add_argument("--metrical", action="store_true", help="take the meshes' size as it is")
+    svfr.add_argument(
+        "--unit", type=float, default=1.0, help="millimetres in the meshes' unit, for --metrical"
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +221,20 @@ def _scans(options: argparse.Namespace) -> None:
             batch_size=_at_least(options.batch_size, 1, "--batch-size"),
         )
     )
+
+
+def _realy(options: argparse.Namespace) -> None:
+    from focus_jax.evaluation import realy
+
+    given = options.data, options.predictions, options.template
+    print(realy.table(realy.evaluate(*given, progress=True)))
+
+
+def _svfr(options: argparse.Namespace) -> None:
+    from focus_jax.evaluation import svfr
+
+    unit = options.unit if options.metrical else None
+    print(svfr.table(svfr.evaluate(options.truth, options.predictions, unit=unit, progress=True)))
 
 
 def _at_least(value: int, least: int, name: str) -> int:

@@ -39,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     predict = commands.add_parser("predict", help="write the prediction folder of a model")
     predict.add_argument("--workdir", required=True, help="of the training run, or shipped")
     predict.add_argument("--photos", type=user_path, required=True, help="folder of the photos")
-    predict.add_argument("--images", type=user_path, required=True, help="list of photos")
+    predict.add_argument("--images", type=user_path, help="list of photos")
     predict.add_argument("--landmarks", type=user_path, help="68 landmarks of each photo, csv")
     predict.add_argument("--misfit", type=user_path, help="misfit prior to subtract")
     add_face_model(predict)
+    predict.add_argument("--svfr", action="store_true", help="for NeRSemble's benchmark")
     predict.add_argument("--mean-expression", "--mean_expression", action="store_true")
     predict.add_argument("--out", type=user_path, required=True, help="the prediction folder")
     score = commands.add_parser("score", help="distances of predictions from the scans")
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    images = _images(options)
     cpu.prepare()
     keep_programs()
     model = load_model(options.workdir, options.face_model)
@@ -73,7 +75,6 @@ def _predict(options: argparse.Namespace) -> None:
     if prior is None:
         modes = forward.widths(model.face_model)._asdict()
         whole = load_face_model(model.face_model_file, **modes, mesh="full")
-    images = now.read_images(options.images)
     skipped = now_predict.predict(
         model,
         images,
@@ -83,10 +84,22 @@ def _predict(options: argparse.Namespace) -> None:
         prior=prior,
         mean_expression=options.mean_expression,
         whole=whole,
+        svfr=options.svfr,
     )
     print(f"wrote {len(images) - len(skipped)} of {len(images)} predictions to {options.out}")
     if skipped:
         print("without a prediction: " + "; ".join(skipped))
+
+
+def _images(options: argparse.Namespace) -> list[str]:
+    if options.images is not None:
+        return now.read_images(options.images)
+    if not options.svfr:
+        raise ValueError("--images is needed, a list of the benchmark's photos")
+    found = sorted(options.photos.glob("*/*_*_*/rgb.png"))
+    if not found:
+        raise ValueError(f"{options.photos} holds no PERSON/SEQUENCE_TIMESTEP_SERIAL/rgb.png")
+    return [path.relative_to(options.photos).as_posix() for path in found]
 
 
 def _score(options: argparse.Namespace) -> None:

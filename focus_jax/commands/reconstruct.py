@@ -2,7 +2,8 @@
 
 Finds every face, fits the face model and the mask, and writes for each face meshes, masks,
 pictures and numbers into DIR/PHOTO/NUMBER/, and DIR/index.html to look at them. Of a video it
-follows one person: DIR/VIDEO/overlay.webm, track.jsonl, and the best frame's face in DIR/VIDEO/0/.
+follows each person: DIR/VIDEO/overlay.webm, track.jsonl and the best frame's face in 0/ of who is
+longest in view; of the next person1/track.jsonl and 1/, and so on.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
     write = results.kinds([*arguments.write.split(","), *exported])
     check_names(found, out)
     if arguments.same_person and found.videos:
-        raise ValueError("--same-person is of photos; of a video one person is followed anyway")
+        raise ValueError("--same-person is of photos; in a video people are told apart anyway")
     if found.videos and not sound.installed():
         print(
             'overlays will be silent: sound needs `pip install "focus_jax[sound]"`', file=sys.stderr

@@ -2,6 +2,7 @@
 
 focus-jax weights import FILE --as encoder|segmenter|arcface OUT.safetensors
 focus-jax weights export RUN FOLDER       a trained model without its optimizers
+focus-jax weights export RUN FOLDER --onnx      and its networks as ONNX
 """
 
 import argparse
@@ -11,6 +12,7 @@ from focus_jax import weights
 from focus_jax.commands.arguments import add_face_model
 from focus_jax.system.command import in_one_sentence
 from focus_jax.system.files import user_path
+from focus_jax.weights import to_onnx
 from focus_jax.weights.run import export
 from focus_jax.weights.torch import NETWORKS, convert, read
 
@@ -33,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("export", help="a trained model as config and safetensors")
     command.add_argument("run", help="the folder of a training run")
     command.add_argument("folder", type=user_path, help="the folder to write")
+    command.add_argument(
+        "--onnx",
+        action="store_true",
+        help="also encoder.onnx and segmenter.onnx (extra `onnx`)",
+    )
     add_face_model(command)
     options = parser.parse_args(arguments)
     return in_one_sentence(_export if options.command == "export" else _import)(options)
@@ -53,5 +60,10 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    if options.onnx:
+        to_onnx.check_installed()
     size = export(options.run, options.folder, options.face_model)
     print(f"{options.folder}: {size / 1e6:.1f} MB")
+    if options.onnx:
+        for path in to_onnx.write(options.run, options.folder, options.face_model):
+            print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -61,7 +61,7 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     try:
         if path.suffix == ".obj":
-            vertices, triangles = _read_obj(path)
+            vertices, triangles = read_obj(path)
         else:
             mesh = trimesh.load_mesh(path, process=False, fix_texture=False)
             vertices, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
@@ -72,7 +72,7 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return vertices, triangles
 
 
-def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The `v` and `f` lines; polygons become fans of triangles, all else is passed over."""
     vertices: list[list[str]] = []
     triangles: list[tuple[int, int, int]] = []

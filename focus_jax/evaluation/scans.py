@@ -166,6 +166,8 @@ class Comparison(NamedTuple):
     distance: np.ndarray  # [n] mm
     signed: np.ndarray  # [n] mm, positive where the scan lies outside the mesh
     vertex: np.ndarray  # [n] of the mesh, near the closest point
+    away: np.ndarray  # [n 3] mm, from the mesh to the scan
+    normal: np.ndarray  # [n 3] of the mesh at the closest point
     scale: float  # by which the mesh was enlarged
 
 
@@ -209,9 +211,11 @@ def _left(scan: np.ndarray, surface: Surface, motion: Similarity) -> Comparison:
     closest, triangle = surface.closest(points)
     away = motion.scale * (points - closest)
     distance = np.linalg.norm(away, axis=1)
-    side = np.where((away * surface.normals(triangle)).sum(axis=1) < 0, -1.0, 1.0)
+    normal = surface.normals(triangle)
+    side = np.where((away * normal).sum(axis=1) < 0, -1.0, 1.0)
     vertex = surface.triangles[triangle, 0]
-    return Comparison(scan, distance, side * distance, vertex, motion.scale)
+    turned = away @ motion.rotation, normal @ motion.rotation
+    return Comparison(scan, distance, side * distance, vertex, *turned, motion.scale)
 
 
 def scan_errors(

@@ -11,12 +11,14 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from focus_jax.networks.layers import BatchNorm, Conv, average_pool, max_pool
 from focus_jax.types import AnyArray
 
 KINDS = ("resnet50", "small", "recognizer")
+COLOUR_SIDE = 32  # pixels at which a `FeatureEncoder` sees colours
 
 
 class Block(nn.Module):
@@ -152,7 +154,7 @@ class FeatureEncoder(nn.Module):
         if train and self.noise:
             key = self.make_rng("dropout")
             features += self.noise * jax.random.normal(key, features.shape, features.dtype)
-        colour = jax.image.resize(image, (image.shape[0], 32, 32, 3), "linear") - 0.5
+        colour = _resized(image, COLOUR_SIDE) - 0.5
         for i, scale in enumerate((1, 2, 2)):
             conv = Conv(self.colour_width * scale, 3, 2, use_bias=True, name=f"colour{i + 1}")
             colour = nn.relu(conv(colour))
@@ -175,6 +177,17 @@ class FeatureEncoder(nn.Module):
             x = Conv(width, size, stride, padding, name=f"detail{i}")(x)
             x = nn.relu(nn.GroupNorm(8, name=f"detail_norm{i}")(x))
         return nn.LayerNorm(name="detail_norm")(x.reshape(x.shape[0], -1))
+
+
+def _resized(image: Float[AnyArray, "b h w c"], side: int) -> Float[Array, "b side side c"]:
+    """As `jax.image.resize(..., "linear")`, in words that converters to ONNX know, too."""
+    weights = []
+    for size in image.shape[1:3]:
+        scale = side / size
+        places = (np.arange(side)[:, None] + 0.5) / scale - 0.5
+        near = np.maximum(0, 1 - np.abs(places - np.arange(size)) * min(scale, 1.0))
+        weights.append(jnp.asarray(near / near.sum(1, keepdims=True), image.dtype))
+    return jnp.einsum("yh,bhwc,xw->byxc", weights[0], image, weights[1], precision="highest")
 
 
 def small_encoder(outputs: int) -> Encoder:

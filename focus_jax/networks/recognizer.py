@@ -183,7 +183,7 @@ def _dlib_block(first: Any, second: Any, x: AnyArray, *, down: bool) -> jax.Arra
     y = _conv(first, _at_least(x, first["kernel"].shape[0]), stride=2)
     y = _conv(second, nn.relu(y), padding=1)
     window = tuple(min(2, n) for n in x.shape[1:3])
-    shortcut = nn.avg_pool(x, window, (2, 2))
+    shortcut = nn.avg_pool(x, window_shape=window, strides=(2, 2))
     # dlib adds maps of different shapes as if the smaller had zeros at its bottom, right and end.
     shape = tuple(max(a, b) for a, b in zip(y.shape, shortcut.shape, strict=True))
     return nn.relu(_grow(y, shape) + _grow(shortcut, shape))

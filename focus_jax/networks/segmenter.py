@@ -123,9 +123,8 @@ def _binomial(key: AnyArray, shape: tuple[int, ...], dtype=jnp.float32) -> jax.A
 def pad_to_multiple(x: Float[AnyArray, "b h w c"], multiple: int) -> Float[AnyArray, "b y x c"]:
     """Repeat the last row and column until both sizes are multiples."""
     rows, columns = (-n % multiple for n in x.shape[1:3])
-    if not rows and not columns:
-        return x
-    return jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
+    x = jnp.concatenate([x, *[x[:, -1:]] * rows], axis=1)
+    return jnp.concatenate([x, *[x[:, :, -1:]] * columns], axis=2)
 
 
 def depth_to_space(x: Float[AnyArray, "b y x d"]) -> Float[AnyArray, "b h w c"]:

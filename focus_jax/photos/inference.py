@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from focus_jax import forward
 from focus_jax.photos.programs import program
@@ -18,6 +18,8 @@ from focus_jax.types import Batch, FaceCode, FaceModel
 
 FINE = 448  # pixels of the crop in which results are drawn, whatever size the networks see
 START_STEPS = 30  # of colours, where no encoder has found them
+TURN = 0.6  # radians about the vertical, of the face that is shown turned
+SIDE, PAPER = 320, 240  # pixels of its picture, and the grey around it
 
 
 class Inference(NamedTuple):
@@ -173,6 +175,11 @@ def show(model: Model, batch: Batch, code: FaceCode) -> Inference:
     return drawn._replace(gains=batch.gains)
 
 
+def turned(model: Model, code: FaceCode) -> UInt8[Array, "b s s 3"]:
+    """Pictures of the faces of codes, turned to the side."""
+    return _turned(code, model.face_model)
+
+
 def _drawing(networks: forward.Networks | None) -> Drawing:
     return Drawing() if networks is None else networks.drawing
 
@@ -245,6 +252,15 @@ def _draw(code, mask, coverage, face_model: FaceModel, *, drawing: Drawing) -> I
         None,
         None,
     )
+
+
+@program
+def _turned(code, face_model: FaceModel) -> UInt8[Array, "b s s 3"]:
+    code = dataclasses.replace(code, pose=code.pose.at[:, 1].add(TURN))
+    face = forward.reconstruct(code, face_model, SIDE, SIDE, drawing=Drawing(samples=2))
+    paper = jnp.full((len(code.pose), SIDE, SIDE, 3), PAPER / 255)
+    picture = jnp.clip(forward.composite(face.rendering, paper), 0, 1)
+    return jnp.rint(255 * picture).astype(jnp.uint8)
 
 
 @functools.partial(program, static=("drawing",))

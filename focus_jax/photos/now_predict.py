@@ -1,7 +1,8 @@
 """The prediction folder of the NoW benchmark, from a trained model and a list of photos.
 
 Each photo gives a neutral mesh, without expression and pose, as `.obj`, its seven landmarks as
-`.npy`, and a row of `poses.csv` with the estimated yaw.
+`.npy`, and a row of `poses.csv` with the estimated yaw. NeRSemble's single-view benchmark wants a
+neutral and a posed mesh of each as `.ply`, in folders of the photos' names.
 """
 
 import csv
@@ -44,8 +45,11 @@ def predict(
     prior: np.ndarray | None = None,
     mean_expression: bool = False,
     whole: FaceModel | None = None,
+    svfr: bool = False,
 ) -> list[str]:
     """Write the predictions of all photos; returns what was left out, with the reason for each.
+
+    With `svfr` they are as NeRSemble's benchmark wants them, instead of NoW's.
 
     `prior` is subtracted; `mean_expression` keeps the face model's in the neutral shapes; `whole`
     is the face model with all of its mesh, to be written instead of the training's. ValueError for
@@ -57,22 +61,35 @@ def predict(
     skipped: list[str] = []
     out.mkdir(parents=True, exist_ok=True)
     face_model = model.face_model if whole is None else whole
-    less = [] if prior is None else [prior]
-    if not mean_expression and face_model.expression_mean is not None:
-        less.append(np.asarray(face_model.expression_mean))
-    with (out / "poses.csv").open("w", newline="", errors="surrogateescape") as file:
-        rows = csv.writer(file)
-        rows.writerow(["image", "yaw"])
-        bar = tqdm(images, desc="photos", unit="photo")
-        for chunk in _chunks(_crops(model, bar, photos, find, skipped)):
-            for name, shape, yaw in _shapes(model, chunk, whole, less):
-                path = out / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                mesh = trimesh.Trimesh(shape, np.asarray(face_model.triangles), process=False)
-                with_end(path, ".obj").write_text(mesh.export(file_type="obj", digits=6))
-                np.save(with_end(path, ".npy"), seven_landmarks(face_model, shape))
-                rows.writerow([name, f"{yaw:.2f}"])
+    smile = None if mean_expression else face_model.expression_mean
+    rows = [["image", "yaw"]]
+    bar = tqdm(images, desc="photos", unit="photo")
+    for chunk in _chunks(_crops(model, bar, photos, find, skipped)):
+        for name, neutral, posed, yaw in _shapes(model, chunk, whole, prior, smile):
+            if svfr:
+                _write_svfr(out / name, face_model, neutral=neutral, posed=posed)
+                continue
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            mesh = trimesh.Trimesh(neutral, np.asarray(face_model.triangles), process=False)
+            with_end(path, ".obj").write_text(mesh.export(file_type="obj", digits=6))
+            np.save(with_end(path, ".npy"), seven_landmarks(face_model, neutral))
+            rows.append([name, f"{yaw:.2f}"])
+    if not svfr:
+        with (out / "poses.csv").open("w", newline="", errors="surrogateescape") as file:
+            csv.writer(file).writerows(rows)
     return skipped
+
+
+def _write_svfr(path: Path, face_model: FaceModel, **shapes: np.ndarray) -> None:
+    """The meshes of a photo `PERSON/SEQUENCE_TIMESTEP_SERIAL/rgb.png`."""
+    sequence, timestep, serial = path.parent.name.rsplit("_", 2)
+    folder = path.parent.with_name(f"{sequence}_{int(timestep):03d}_{serial}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for task, shape in shapes.items():
+        mesh = trimesh.Trimesh(shape, np.asarray(face_model.triangles), process=False)
+        mesh.export(folder / f"mesh_{task}.ply")
+        np.save(folder / f"landmarks_{task}.npy", seven_landmarks(face_model, shape))
 
 
 def _refuse_clashes(images: Sequence[str]) -> None:
@@ -121,9 +138,11 @@ def _shapes(
     model: Model,
     chunk: Sequence[tuple[str, Aligned]],
     whole: FaceModel | None,
-    less: Sequence[np.ndarray],
-) -> Iterator[tuple[str, np.ndarray, float]]:
-    """Name, neutral shape `[v 3]` minus all of `less`, and yaw in degrees of each photo."""
+    prior: np.ndarray | None,
+    smile: np.ndarray | None,
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, float]]:
+    """Of each photo name, neutral shape `[v 3]` without `smile`, that with its expression, both
+    minus the prior, and yaw in degrees."""
     # Filled up with the last photo, so that one compiled program serves all.
     full = [crop for _, crop in chunk] + [chunk[-1][1]] * (BATCH - len(chunk))
     batch = make_batch(
@@ -132,10 +151,14 @@ def _shapes(
     code = find_codes(model, batch)[0]
     face_model = model.face_model if whole is None else whole
     neutral = np.asarray(morphable.vertices(face_model, code.identity, code.expression[..., :0]))
-    for offset in less:
-        neutral = misfit.correct(neutral, offset)
-    for (name, _), shape, pose in zip(chunk, neutral, np.asarray(code.pose), strict=False):
-        yield name, shape, float(np.rad2deg(pose[1]))
+    posed = np.asarray(morphable.vertices(face_model, code.identity, code.expression))
+    if smile is not None:
+        neutral = misfit.correct(neutral, np.asarray(smile))
+    if prior is not None:
+        neutral, posed = misfit.correct(neutral, prior), misfit.correct(posed, prior)
+    yaws = np.rad2deg(np.asarray(code.pose)[:, 1])
+    for (name, _), *shapes, yaw in zip(chunk, neutral, posed, yaws, strict=False):
+        yield name, *shapes, float(yaw)
 
 
 def from_csv(path: Path) -> FindLandmarks:

@@ -51,7 +51,7 @@ class Summary(NamedTuple):
     before: int  # photos done by an earlier run
     skipped: list[str]
     videos: int = 0
-    frames: int = 0  # of videos, with the person who is followed
+    frames: int = 0  # of videos, with somebody who is followed
     notes: tuple[str, ...] = ()  # on what is not as whole as it could be, with the names
     remarks: tuple[str, ...] = ()  # counts of results to look at
     part: bool = False  # of a run, of which others have the rest

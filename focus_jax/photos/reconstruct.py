@@ -123,6 +123,7 @@ def reconstruct_files(
             continue
         videos, frames = videos + 1, frames + clip_found.tracked
         counts["frames that show only other faces"] += clip_found.others
+        counts["more people in videos"] += clip_found.people - 1
         if clip_found.problem():
             notes.append(f"{clip.name} ({clip_found.problem()})")
             print(notes[-1], file=sys.stderr)

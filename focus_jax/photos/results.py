@@ -29,7 +29,7 @@ from focus_jax.photos import (
     texture,
 )
 from focus_jax.photos.head import Head, whole_head, write_head
-from focus_jax.photos.inference import FINE, Inference
+from focus_jax.photos.inference import FINE, Inference, turned
 from focus_jax.photos.trained import Model
 from focus_jax.rendering import camera, pictures
 from focus_jax.system.files import user_path
@@ -53,6 +53,7 @@ KINDS = {
     "obj": "fitted.obj, neutral.obj and texture.png, without loss",
     "ply": "fitted.ply and neutral.ply, with vertex colours",
     "pictures": "overlay.jpg, the photo with the rendering in it, and strip.jpg",
+    "turned": "turned.jpg, the face turned to the side; in a video's overlay a picture in a corner",
     "page": "index.html, and what it shows: strip.jpg and view.js",
     "arkit": "ARKit's 52 weights: arkit.json, arkit.csv (Live Link Face) and arkit.glb",
     "maps": "depth, normals, albedo, shading, uv and visibility of every pixel, 16-bit PNG",
@@ -277,6 +278,9 @@ def write_face(
     if shared.write & {"pictures", "page"}:
         strip = _strip(photo, to_photo, found)
         pictures.write_image(folder / "strip.jpg", strip, quality=QUALITY)
+    if "turned" in shared.write:
+        side = turned(shared.model, jax.tree.map(lambda x: np.asarray(x)[None], found.code))
+        pictures.write_image(folder / "turned.jpg", np.asarray(side)[0], quality=QUALITY)
     if shared.write & {"meshes", "obj", "ply", "page", "arkit"}:
         _write_meshes(folder, photo, numbers, found, shared)
     if "maps" in shared.write:
@@ -435,9 +439,10 @@ def overlay_photo(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> 
 
 
 def clear(folder: Path) -> None:
-    """Remove what a run wrote of a photo or a video: its numbered faces, track, overlay."""
-    for path in folder.glob("*/face.json"):
-        if path.parent.name.isdigit() and not path.parent.is_symlink():
+    """Remove what a run wrote of a photo or a video: its numbered faces, tracks, overlay."""
+    for path in [*folder.glob("*/face.json"), *folder.glob("person*/track.jsonl")]:
+        number = path.parent.name.removeprefix("person")
+        if number.isdigit() and not path.parent.is_symlink():
             shutil.rmtree(path.parent)
     exported = (
         *(f"arkit{end}" for end in (".json", ".csv", ".glb")),

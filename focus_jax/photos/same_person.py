@@ -21,7 +21,7 @@ from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import masks, mesh_files, process, results, texture, tracking
 from focus_jax.photos.inference import Inference, find_codes, refine_together, show
 from focus_jax.photos.trained import Model, make_batch
-from focus_jax.photos.video import features
+from focus_jax.photos.video_people import features
 from focus_jax.types import Batch, FaceCode
 
 FILES = ("person.glb", "person.json")

@@ -19,6 +19,9 @@ SMOOTH_LANDMARKS, SMOOTH_CODES = 1.0, 2.0  # deviation of the Gaussian, in frame
 # it; frames of one film, smiling or half turned away, stay above this one. ArcFace's are sharper.
 SAME = {"dlib": 0.95}
 SAME_ARCFACE = 0.3
+# Whoever is in view for fewer frames, or for a smaller share of those of the person who is longest
+# in view, has no track: passers-by, and turned heads that the recognizer takes for somebody else's.
+LEAST, SHARE = 12, 0.1
 
 
 class Seen(NamedTuple):
@@ -57,16 +60,21 @@ class Piece:
         return frame - self.seen[-1].frame > LONGEST_GAP + 1
 
 
-def follow(seen: Sequence[Sequence[Seen]], same: float) -> tuple[list[Seen], int]:
-    """The person who is longest in view, and the number of frames that show only others.
+def follow(seen: Sequence[Sequence[Seen]], same: float) -> tuple[list[list[Seen]], int]:
+    """Each person's faces, who is longest in view first, and how many frames show only others.
 
     `seen` has the faces of each frame that shows any, in the order of the frames. Of two persons in
-    view as long the one who came first is followed, of two who came together the larger one.
+    view as long the one who came first goes before, of two who came together the larger one. Those
+    who are there too shortly (`LEAST`, `SHARE`) are not among them.
     """
-    persons = join(cut(seen, same), same)
-    chosen = max(persons, key=lambda person: sum(len(piece.seen) for piece in person))
-    faces = sorted((f for piece in chosen for f in piece.seen), key=lambda face: face.frame)
-    return faces, len(seen) - len(faces)
+    persons = [
+        sorted((face for piece in person for face in piece.seen), key=lambda face: face.frame)
+        for person in join(cut(seen, same), same)
+    ]
+    first, *rest = sorted(persons, key=lambda faces: -len(faces))
+    bound = max(LEAST, SHARE * len(first))
+    followed = [first, *(faces for faces in rest if len(faces) >= bound)]
+    return followed, len(seen) - len({face.frame for faces in followed for face in faces})
 
 
 def cut(seen: Sequence[Sequence[Seen]], same: float) -> list[Piece]:

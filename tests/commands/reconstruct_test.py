@@ -92,6 +92,7 @@ FILES = {
     "obj": {"fitted.obj", "neutral.obj", "material.mtl", "texture.png"},
     "ply": {"fitted.ply", "neutral.ply"},
     "pictures": {"overlay.jpg", "strip.jpg"},
+    "turned": {"turned.jpg"},
     "page": {"view.js", "strip.jpg"},
     "arkit": {"arkit.json", "arkit.csv", "arkit.glb"},
     "maps": {f"{name}.png" for name in (*maps.SCALES, "normals")},
@@ -437,7 +438,7 @@ def test_photos_of_one_person_need_a_trained_model_and_no_video(photos, tmp_path
     clip = write_clip(tmp_path / "a.mp4", 3)
     for path, said in (
         (photos / "one.png", "photos of one person need a trained model; --model none is not one"),
-        (clip, "--same-person is of photos; of a video one person is followed anyway"),
+        (clip, "--same-person is of photos; in a video people are told apart anyway"),
     ):
         options = ["--out", str(tmp_path / "out"), "--model", "none", "--same-person"]
         assert reconstruct.main([str(path), *options]) == 1

@@ -19,6 +19,13 @@ def batch():
     return jax.random.uniform(keys[0], (2, 64, 64, 3)), jax.random.normal(keys[1], (2, 50))
 
 
+@pytest.mark.parametrize("size", [16, 32, 33, 112])
+def test_resized_as_jax_does(size):
+    image = jax.random.uniform(jax.random.key(size), (2, size, size + 3, 3))
+    expected = jax.image.resize(image, (2, 32, 32, 3), "linear")
+    np.testing.assert_allclose(encoder._resized(image, 32), expected, atol=1e-6)
+
+
 # The small encoder with fewer channels and stages, to compile sooner.
 NARROW = {
     "small": encoder.Encoder(OUTPUTS, (1, 1), 4, bottleneck=False, large_stem=False, pool=4),

@@ -143,6 +143,28 @@ def test_the_whole_mesh_is_written_with_the_same_coefficients(model, photos, tmp
         now_predict.predict(model, [], photos, out, find=find, prior=extra, whole=whole)
 
 
+def test_the_single_view_benchmark_gets_a_neutral_and_a_posed_mesh(model, photos, tmp_path):
+    name = "017/EMO-1-shout+laugh_6_221501007/rgb.png"
+    line = (photos / "landmarks.csv").read_text().splitlines()[0].partition(",")[2]
+    (photos / "svfr.csv").write_text(f"{name},{line}\n")
+    (photos / name).parent.mkdir(parents=True)
+    cv2.imwrite(str(photos / name), skimage.data.astronaut()[..., ::-1])
+    find, out = now_predict.from_csv(photos / "svfr.csv"), tmp_path / "out"
+    prior = np.full_like(model.face_model.shape_mean, 2.0)
+    given = model, [name], photos, out
+    assert now_predict.predict(*given, find=find, prior=prior, svfr=True) == []
+    folder = out / "017/EMO-1-shout+laugh_006_221501007"
+    files = [f"{kind}_{task}" for kind in ("landmarks", "mesh") for task in ("neutral", "posed")]
+    assert [path.stem for path in sorted(out.rglob("*.*"))] == files
+    for task in ("neutral", "posed"):
+        vertices, _ = now.read_mesh(folder / f"mesh_{task}.ply")
+        np.testing.assert_allclose(vertices, model.face_model.shape_mean - 2.0, atol=1e-4)
+        points = now.read_landmarks(folder / f"landmarks_{task}.npy")
+        np.testing.assert_allclose(
+            points, now_predict.seven_landmarks(model.face_model, vertices), atol=1e-4
+        )
+
+
 def test_the_astronaut_is_found():
     photo = skimage.data.astronaut()
     find = now_predict.from_photos()

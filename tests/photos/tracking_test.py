@@ -31,28 +31,29 @@ def test_one_person_is_followed():
     """A larger face comes in later, elsewhere; the track stays with the first."""
     frames = [[seen(n, 100 + n, 0)] for n in range(4)]
     frames += [[seen(n, 900, 1), seen(n, 100 + n, 0)] for n in range(4, 8)]
-    faces, others = follow(frames, SAME)
+    (faces, *_), others = follow(frames, SAME)
     assert [n for n, _ in places(faces)] == list(range(8)) and others == 0
     assert all(x < 200 for _, x in places(faces))
 
 
 def test_a_face_that_jumps_at_a_cut_is_the_same_person():
-    faces, others = follow([[seen(n, 100 if n < 20 else 700, 0)] for n in range(40)], SAME)
+    (faces, *_), others = follow([[seen(n, 100 if n < 20 else 700, 0)] for n in range(40)], SAME)
     assert len(faces) == 40 and others == 0
 
 
 def test_a_face_that_comes_back_elsewhere_is_the_same_person():
     numbers = [*range(10), *range(60, 80)]
-    faces, others = follow([[seen(n, 100 if n < 10 else 700, 0)] for n in numbers], SAME)
+    (faces, *_), others = follow([[seen(n, 100 if n < 10 else 700, 0)] for n in numbers], SAME)
     assert [n for n, _ in places(faces)] == numbers and others == 0
 
 
 def test_another_person_at_the_same_place_is_another_track():
-    faces, others = follow([[seen(n, 100, int(n >= 12))] for n in range(20)], SAME)
+    (faces, *_), others = follow([[seen(n, 100, int(n >= 12))] for n in range(20)], SAME)
     assert [n for n, _ in places(faces)] == list(range(12)) and others == 8
-    # Also where the other one is longer in view.
-    faces, others = follow([[seen(n, 100, int(n >= 12))] for n in range(40)], SAME)
-    assert [n for n, _ in places(faces)] == list(range(12, 40)) and others == 12
+    # Also where the other one is longer in view; then both are there long enough to be followed.
+    people, others = follow([[seen(n, 100, int(n >= 12))] for n in range(40)], SAME)
+    assert [[face.frame for face in faces] for faces in people] == [[*range(12, 40)], [*range(12)]]
+    assert others == 0
 
 
 def test_a_lookalike_at_the_same_place_is_another_track():
@@ -64,7 +65,7 @@ def test_a_lookalike_at_the_same_place_is_another_track():
         features = siblings[int(n >= 12)] + change
         return [Seen(n, detection(100), features / np.linalg.norm(features))]
 
-    faces, others = follow([frame(n) for n in range(20)], tracking.SAME["dlib"])
+    (faces, *_), others = follow([frame(n) for n in range(20)], tracking.SAME["dlib"])
     assert [n for n, _ in places(faces)] == list(range(12)) and others == 8
 
 
@@ -73,12 +74,21 @@ def test_two_who_change_places_are_told_apart():
         left, right = (0, 1) if n < 15 else (1, 0)
         return [seen(n, 100, left), seen(n, 300, right)]
 
-    faces, others = follow([frame(n) for n in range(30)], SAME)
-    assert [round(x / 100) for _, x in places(faces)] == [1] * 15 + [3] * 15 and others == 0
+    people, others = follow([frame(n) for n in range(30)], SAME)
+    where = [[round(x / 100) for _, x in places(faces)] for faces in people]
+    assert where == [[1] * 15 + [3] * 15, [3] * 15 + [1] * 15] and others == 0
+
+
+def test_who_is_there_for_a_moment_of_a_long_video_is_not_followed():
+    """Three who come one after the other, the second for 29 of 300 frames, the third for 30."""
+    people, others = follow(
+        [[seen(n, 100, int(n >= 300) + int(n >= 329))] for n in range(359)], SAME
+    )
+    assert [len(faces) for faces in people] == [300, 30] and others == 29
 
 
 def test_two_alike_in_one_frame_are_two():
-    faces, _ = follow([[seen(n, 100, 0), seen(n, 400, 0)] for n in range(5)], SAME)
+    (faces, *_), _ = follow([[seen(n, 100, 0), seen(n, 400, 0)] for n in range(5)], SAME)
     assert places(faces) == [(n, places(faces)[0][1]) for n in range(5)]
 
 

@@ -1,31 +1,23 @@
-"""What is done with a video between its frames and its results."""
+"""What is done with a video between its faces and its results."""
 
+import json
 from dataclasses import fields
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 
 from focus_jax import forward
 from focus_jax.data import detect
 from focus_jax.data.faces import Face
 from focus_jax.data.landmarks import Detection
 from focus_jax.face_models import fitting
-from focus_jax.photos import masks, video
+from focus_jax.photos import masks, results, tracking, video
 from focus_jax.photos.tracking import Track
 from focus_jax.photos.trained import load_model
+from focus_jax.photos.video_files import frames
 from focus_jax.types import FaceCode
-from tests.photos.video_files_test import damage, write
-
-PORTRAITS = Path(__file__).parents[2].parent / "shared" / "portraits"
-
-
-def shape():
-    points = np.random.default_rng(1).uniform(-12, 12, (68, 2))
-    points[[36, 39, 42, 45]] = [(-15, -10), (-7, -10), (7, -10), (15, -10)]
-    points[[30, 48, 54]] = [(0, 0), (-9, 12), (9, 12)]
-    return points
 
 
 @pytest.fixture(scope="module")
@@ -33,46 +25,47 @@ def model():
     return load_model("none")
 
 
-@pytest.fixture
-def clip(tmp_path):
-    return write(tmp_path / "a.clip.mp4", 12, size=(160, 120))
+def test_two_people_have_a_track_each_and_one_overlay(model, tmp_path, monkeypatch):
+    """The second one, of four frames, is seen in three; the face turned stands in the corner."""
+    monkeypatch.setattr(tracking, "LEAST", 3)
+    face = skimage.data.astronaut()[:300, 100:400, ::-1]
+    writer = cv2.VideoWriter(
+        str(tmp_path / "two.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 20, (600, 300)
+    )
+    for number in range(4):
+        other = face[:, ::-1] if number != 1 else np.zeros_like(face)
+        writer.write(np.roll(np.concatenate([face, other], axis=1), 2 * number, 1))
+    writer.release()
+    out, told = tmp_path / "out", {}
+    shared = results.share(model, ["turned", "numbers"])
+    source = detect.landmark_source("mediapipe")
+    given = tmp_path / "two.mp4", out, "two.mp4", shared, source
+    clip = video.reconstruct_video(*given, steps=0, batch_size=3)
+    assert clip.numbers() == {"total": 4, "read": 4, "tracked": 4, "others": 0, "people": 2}
+    for person, where in enumerate((out, out / "person1")):
+        lines = [json.loads(line) for line in (where / "track.jsonl").read_text().splitlines()]
+        assert [line["frame"] for line in lines] == [0, 1, 2, 3]  # a short gap is bridged
+        assert {line["face"] for line in lines} == {person}
+        assert len({str(line["coefficients"]["identity"]) for line in lines}) == 1
+        best = json.loads((out / str(person) / "face.json").read_text())
+        told[person] = lines[0]["coefficients"]["identity"]
+        assert best["face"] == person and best["coefficients"]["identity"] == told[person]
+        assert np.mean([line["landmarks"][30][0] > 300 for line in lines]) == person
+    assert told[0] != told[1]
+    shown = [frame for _, frame in frames(out / "overlay.webm")]
+    assert len(shown) == 4 and shown[0].shape == (300, 600, 3)
+    corner = np.abs(shown[0][210:, 420:].astype(int) - 240).max(-1) < 12  # grey around them
+    assert 0.3 < corner[:, :90].mean() < 0.9 and 0.3 < corner[:, 90:].mean() < 0.9
+    assert (np.abs(shown[0][110:200].astype(int) - 240).max(-1) < 12).mean() < 0.1
+    results.clear(out)
+    assert not list(out.iterdir())
 
 
-def test_row_k_of_a_file_belongs_to_frame_k(model, clip):
-    landmarks = np.stack([shape() + np.array([40 + 5 * k, 60]) for k in range(12)])
-    landmarks[4] = np.nan  # no face there
-    np.savez(clip.parent / "a.clip.npz", landmarks=landmarks)
-    track, found = video.find_track(clip, detect.landmark_source("files"), model)
-    assert found.tracked == 12 and found.others == 0 and found.frames == (12, 12)
-    assert track.scores.tolist() == [float(k != 4) for k in range(12)]
-    x = track.landmarks.mean(1)[:, 0] - shape().mean(0)[0]
-    np.testing.assert_allclose(x[3:9], 40 + 5 * np.arange(3, 9), atol=0.01)
-
-
-@pytest.mark.parametrize("count", [1, 11, 13])
-def test_another_number_of_rows_is_refused(model, clip, count):
-    landmarks = np.stack([shape() + np.array([60, 60])] * count)
-    np.savez(clip.parent / "a.clip.npz", landmarks=landmarks if count > 1 else landmarks[0])
-    with pytest.raises(ValueError, match=rf"has 12 frames, and a\.clip\.npz landmarks of {count};"):
-        video.find_track(clip, detect.landmark_source("files"), model)
-
-
-def test_a_csv_cannot_tell_of_a_video(model, clip):
-    line = ",".join(["a.clip.mp4", *(str(v) for v in (shape() + 60).ravel())])
-    (clip.parent / "l.csv").write_text(line)
-    with pytest.raises(ValueError, match=r"a csv has no row a frame; .* a\.clip\.npz beside it"):
-        video.find_track(clip, detect.landmark_source(str(clip.parent / "l.csv")), model)
-
-
-def test_points_outside_the_frame_are_refused(model, clip):
-    np.savez(clip.parent / "a.clip.npz", landmarks=np.full((12, 68, 2), 900.0))
-    with pytest.raises(ValueError, match="frame 0, has points outside the 160 x 120"):
-        video.find_track(clip, detect.landmark_source("files"), model)
-
-
-def test_a_video_without_a_face_is_said_to_have_none(model, clip):
-    with pytest.raises(ValueError, match="shows no face in 12 frames"):
-        video.find_track(clip, lambda frame, path: [], model)
+def test_as_many_turned_faces_stand_in_the_corner_as_fit():
+    insets = [(k, np.full((9, 9, 3), k + 1, np.uint8)) for k in range(5)]
+    frame = video._with_insets(np.zeros((80, 100, 3), np.uint8), insets)
+    assert [frame[-1, x, 0] for x in (99, 76, 75, 52, 51, 28, 27)] == [1, 1, 2, 2, 3, 3, 4]
+    assert not frame[:-24].any() and (frame[-24:, 28:] > 0).all()
 
 
 def test_a_frame_that_agrees_with_its_landmarks_is_trusted(model):
@@ -90,52 +83,6 @@ def test_a_frame_that_agrees_with_its_landmarks_is_trusted(model):
     found = video.trusted(model, code, [own, own + 30, own], faces)
     assert found[0] > 0.9 > found[1] > found[2] == 0
     assert video.trusted(model, code, [None] * 3, faces)[0] > 0.9  # no encoder, nothing to hold
-
-
-def test_few_frames_without_a_face_are_searched_and_all_with_one():
-    """A face from frame 50 to 70, and one in frame 75; which frames are looked at."""
-    looked = []
-
-    def find(frame):
-        number = int(frame)
-        looked.append(number)
-        there = 50 <= number <= 70 or number == 75
-        return [Detection(shape().astype(np.float32), 1.0, "test")] if there else []
-
-    stream = ((n, np.array(n)) for n in range(120) if n != 60)  # one cannot be read
-    found = [(n, int(frame), len(faces)) for n, frame, faces in video.searched(stream, find)]
-    assert [n for n, _, _ in found] == [n for n, _, _ in sorted(found)]
-    assert [n for n, _, _ in found] == [n for n in range(120) if n != 60]
-    assert all(n == frame for n, frame, _ in found)
-    assert [n for n, _, faces in found if faces] == [*range(50, 60), *range(61, 71), 75]
-    assert len(looked) == len(set(looked)) and len([n for n in looked if n < 48]) < 17
-
-
-def test_what_of_a_damaged_video_is_missing_is_said(model, clip, capfd):
-    damage(clip, 0.3, 0.15)
-
-    def source(frame, path):
-        return [Detection((shape() + np.array([80, 60])).astype(np.float32), 1.0, "test")]
-
-    track, found = video.find_track(clip, source, model)
-    missing = 12 - found.frames.read
-    assert 0 < missing < 6 and track.frames[-1] == 11
-    assert found.problem() == f"{missing} of 12 frames cannot be read"
-    capfd.readouterr()
-
-
-@pytest.mark.skipif(not PORTRAITS.is_dir(), reason="no ../shared/portraits")
-def test_another_person_is_not_averaged_into_the_first(model, tmp_path):
-    """By what the recognizer sees of two people who are shown at one place, one after the other."""
-    pictures = [cv2.imread(str(PORTRAITS / f"female_{n}.jpg")) for n in ("00", "09")]
-    pictures = [cv2.resize(picture, (256, 256)) for picture in pictures]
-    path = tmp_path / "a.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20, (256, 256))
-    for number in range(10):
-        writer.write(np.roll(pictures[number >= 6], number, 1))
-    writer.release()
-    track, found = video.find_track(path, detect.landmark_source("mediapipe"), model)
-    assert track.frames.tolist() == list(range(6)) and found.others == 4
 
 
 def test_a_person_has_one_shape_and_bridged_frames_count_nothing():
