@@ -79,7 +79,7 @@ def watch(health: Health, step: Step) -> tuple[Health, dict[str, float]]:
     if not finite:
         return health, {}
     checks: list[tuple[str, str, bool, float]] = []
-    if step.phase.stage in ("pre-training", "joint"):
+    if "mask" in values and step.phase.stage in ("pre-training", "joint"):
         mask = float(values["mask"])
         checks.append(("light", "mask collapse, all face", mask > LIGHT, mask))
         checks.append(("dark", "mask collapse, no face", mask < DARK, mask))

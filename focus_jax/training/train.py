@@ -283,7 +283,10 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
             with health.naming_operation(pending[-1], seen[phase.stage == "renderings"]):
                 batch = sharding.split(own, mesh)
                 state, values = update(state, batch, constants, terms, method=method)
-            pending[-1] = pending[-1]._replace(values=values)
+            # A mask that nothing learns cannot collapse.
+            given = not masks or true_masks
+            watched = {k: v for k, v in values.items() if not (given and k == "mask")}
+            pending[-1] = pending[-1]._replace(values=watched)
             bar.update()
 
             logs = done % config.log_every == 0 or done == schedule.total
