@@ -92,7 +92,8 @@ def _networks(c: ConfigDict) -> None:
     # Frozen recognizer features find pose, shape and expression in minutes. The small network from
     # scratch ("small") works too, and needs ten times as long.
     # `detail` places faces more exactly, in slower steps: finer features, and a look at the pixels.
-    # `landmarks` shows it the detector's, and features of the face as they cut it out.
+    # `landmarks` shows it the detector's, and features of the face as they cut it out. Both are of
+    # the kind "recognizer".
     c.encoder = ConfigDict({"kind": "recognizer", "detail": False, "landmarks": False})
     c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1})
     c.recognizer = ConfigDict(

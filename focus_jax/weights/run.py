@@ -179,6 +179,8 @@ def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
     decoding: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
     }
+    # Of an encoder without recognizer features the config's default says nothing.
+    looks = config.encoder.kind == "recognizer" and config.encoder.get("landmarks", False)
     # A finished run's config may be older than a field; it was trained without.
     forms = ("composited", "robust_sigma", "robust_deviations")
     return forward.Networks(
@@ -186,9 +188,7 @@ def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
             config.encoder.kind,
             forward.widths(face_model).outputs,
             detail=config.encoder.get("detail", False),
-            direct=direct_features(config.recognizer.kind)
-            if config.encoder.get("landmarks", False)
-            else 0,
+            direct=direct_features(config.recognizer.kind) if looks else 0,
             remat=compute["remat"],
         ),
         segmenter=Segmenter(
