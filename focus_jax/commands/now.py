@@ -64,10 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    images = _images(options)
     cpu.prepare()
     keep_programs()
     model = load_model(options.workdir, options.face_model)
+    images = _images(options)
     find = now_predict.from_photos() if options.landmarks is None else None
     find = find or now_predict.from_csv(options.landmarks)
     prior = misfit.load(options.misfit, model.face_model) if options.misfit else None

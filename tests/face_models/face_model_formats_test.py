@@ -179,6 +179,7 @@ SCHEDULE = Schedule(warmup=1, initialisation=1, pretraining=1, joint=4, period=4
 def training():
     """What training needs beside the face model: the config's formulas on small networks."""
     config = load_config("em", "smoke")
+    config.losses.coefficients = 0.0
     config.encoder.kind = "small"  # needs no features of a recognizer's large pictures
     model = load_face_model("builtin", identity=4, expression=3, albedo=3)
     method = make_method(config, model)

@@ -9,6 +9,7 @@ import pytest
 from focus_jax import forward
 from focus_jax.evaluation.shape import shape_error
 from focus_jax.face_models import load_face_model
+from focus_jax.photos import refine as refine_module
 from focus_jax.photos.refine import freed, refine, start, threshold_mask, write_freed
 from focus_jax.photos.trained import UNTRAINED
 from focus_jax.weights import recognizer
@@ -31,6 +32,14 @@ def scene(face_model):
     face = forward.reconstruct(forward.decode(true, widths, UNTRAINED), face_model, SIZE, SIZE)
     off = true + 0.3 * jnp.asarray(rng.normal(size=true.shape).astype(np.float32))
     return off, face.rendering.image, face.landmarks, face.rendering.coverage
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_doubt():
+    """Masks here say where the true face lies, not what hides it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refine_module, "DOUBT", 0.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +101,23 @@ def test_the_errors_are_those_of_the_codes(scene, refined, face_model):
     np.testing.assert_allclose(refined[2].photometric, expected, rtol=1e-4)
     squared = ((np.asarray(face.landmarks - landmarks) / SIZE) ** 2).mean((1, 2))
     np.testing.assert_allclose(refined[2].landmark, squared, rtol=1e-3)
+
+
+def test_hidden_landmarks_do_not_pull(scene, face_model, frozen, monkeypatch):
+    off, image, landmarks, mask = scene
+    below = landmarks[..., 1] > SIZE / 2
+    guessed = landmarks + 3.0 * below[..., None]
+    hidden = mask.at[:, SIZE // 2 :].set(0.0)
+
+    def missed(doubt):
+        monkeypatch.setattr(refine_module, "DOUBT", doubt)
+        given = off, image, guessed, hidden, face_model, frozen, STEPS
+        found, _, _ = refine(*given, decoding=UNTRAINED)
+        code = forward.decode(found, forward.widths(face_model), UNTRAINED)
+        own = forward.reconstruct(code, face_model, SIZE, SIZE).landmarks
+        return float(jnp.linalg.norm(own - landmarks, axis=-1)[~below].mean())
+
+    assert missed(1.0) < 0.8 * missed(0.0)
 
 
 def test_dense_landmarks_are_met_too(scene, refined, face_model, frozen):
