@@ -74,6 +74,7 @@ def logged(workdir):
     return [line for line in lines if line["kind"].startswith("train")]
 
 
+@pytest.mark.slow
 def test_first_steps_from_imported_weights_through_arcface(config, tmp_path, monkeypatch):
     # Networks of the same kinds, with fewer blocks and channels; the full ones take minutes to
     # compile, which the slow tests here and in train_test.py do.
