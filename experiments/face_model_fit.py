@@ -180,7 +180,7 @@ def fit(
         code = forward.decode(raw, forward.widths(face_model), UNTRAINED)
         decoding = freed(UNTRAINED)
         raw, _, _ = refine(
-            write_freed(code, decoding),
+            write_freed(code, decoding=decoding),
             image,
             points,
             mask.round(),

@@ -25,6 +25,7 @@ from focus_jax.data.photos import photo_records
 from focus_jax.evaluation.photometric import landmark_error
 from focus_jax.photos.inference import FINE, find_codes, show
 from focus_jax.photos.trained import Model, load_model, make_batch
+from focus_jax.types import Batch
 
 BATCH = 16
 
@@ -58,14 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fitted(model: Model, data: Path, folder: Path, steps: int) -> Iterator[list[np.ndarray]]:
     """Names, coefficients, seen share of the rendering and landmark error of each batch."""
-    records = list(photo_records(data, "train", model.record_size, fix_y_offset=model.fix_y_offset))
-    for begin in tqdm(range(0, len(records), BATCH), desc=f"{steps} steps", unit="batch"):
-        path = folder / f"{begin:06d}.npz"
+    for number, chosen in enumerate(_batches(model, data, f"{steps} steps")):
+        path = folder / f"{number * BATCH:06d}.npz"
         if not path.is_file():
-            chosen = [crop(r, model.record_size) for r in records[begin : begin + BATCH]]
             names = np.array([r["filename"] for r in chosen])
-            full = chosen + [chosen[-1]] * (BATCH - len(chosen))
-            numbers = [array[: len(chosen)] for array in _fit(model, full, steps)]
+            numbers = [array[: len(chosen)] for array in _fit(model, chosen, steps)]
             unfinished = path.with_suffix(".tmp.npz")
             np.savez(unfinished, names, *numbers)
             unfinished.rename(path)
@@ -73,10 +71,30 @@ def _fitted(model: Model, data: Path, folder: Path, steps: int) -> Iterator[list
             yield [file[name] for name in file.files]
 
 
-def _fit(model: Model, records: list[dict[str, Any]], steps: int) -> list[np.ndarray]:
+def photo_batches(model: Model, data: Path) -> Iterator[tuple[list[dict[str, Any]], Batch]]:
+    """The training photos of a data set, `BATCH` at a time, and what a model sees of them.
+
+    Of the last ones there may be fewer; their batch is filled up with copies.
+    """
+    for chosen in _batches(model, data, "photos"):
+        yield chosen, _seen(model, chosen)
+
+
+def _batches(model: Model, data: Path, shown: str) -> Iterator[list[dict[str, Any]]]:
+    records = list(photo_records(data, "train", model.record_size, fix_y_offset=model.fix_y_offset))
+    for begin in tqdm(range(0, len(records), BATCH), desc=shown, unit="batch"):
+        yield [crop(r, model.record_size) for r in records[begin : begin + BATCH]]
+
+
+def _seen(model: Model, chosen: list[dict[str, Any]]) -> Batch:
+    records = chosen + [chosen[-1]] * (BATCH - len(chosen))
     dense = np.stack([r.get("dense_landmarks", unknown()) for r in records])
     pictures, landmarks = (np.stack([r[k] for r in records]) for k in ("image", "landmarks"))
-    batch = make_batch(model, pictures, landmarks, dense)
+    return make_batch(model, pictures, landmarks, dense)
+
+
+def _fit(model: Model, chosen: list[dict[str, Any]], steps: int) -> list[np.ndarray]:
+    batch = _seen(model, chosen)
     code = find_codes(model, batch, steps).code
     shown = show(model, batch, code)
     kept = np.asarray(shown.mask).round().sum((1, 2, 3)) / np.asarray(shown.coverage).sum((1, 2, 3))

@@ -1,8 +1,11 @@
-"""The folder of a training run that ended before its first step, for tests of what uses one."""
+"""The folder of a training run that ended before its first step, and data, for tests of both."""
 
+import json
 from pathlib import Path
 
+import cv2
 import jax.numpy as jnp
+import skimage.data
 
 from configs import em
 from focus_jax.face_models import load_face_model
@@ -33,3 +36,13 @@ def untrained(workdir: Path, *, encoder: str = "small", face_model: str = "built
     manager.wait_until_finished()
     manager.close()
     return workdir
+
+
+def astronaut_data(folder: Path) -> Path:
+    """The astronaut as a data set in that folder, to train on and to validate with."""
+    points = json.loads(Path(__file__).with_name("astronaut_landmarks.json").read_text())
+    cv2.imwrite(str(folder / "a.jpg"), skimage.data.astronaut()[..., ::-1])
+    row = ",".join(["a.jpg", *(str(x) for point in points for x in point)]) + "\n"
+    for split in ("train", "val"):
+        (folder / f"{split}_landmarks.csv").write_text(row)
+    return folder

@@ -97,7 +97,7 @@ def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
         return Codes(relit(code, batch.gains, -1), None, None, encoded)
     if model.networks is not None:  # a threshold finds what the bounds leave unexplained
         decoding = freed(decoding)
-        raw = write_freed(code, decoding)
+        raw = write_freed(code, decoding=decoding)
     refined = _refined(model, batch, raw, code, steps, decoding=decoding)
     return Codes(*refined, encoded)
 
@@ -108,7 +108,7 @@ def refine_together(model: Model, batch: Batch, code: FaceCode, steps: int) -> C
     `code` are the photos' as `find_codes` gives them, with that identity and albedo in all.
     """
     balanced, decoding = relit(code, batch.gains, 1), freed(model.decoding)
-    raw = write_freed(balanced, decoding)
+    raw = write_freed(balanced, decoding=decoding)
     options = {"decoding": decoding, "together": True}
     return Codes(*_refined(model, batch, raw, balanced, steps, **options), None)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from focus_jax import forward
 from focus_jax.data.belief import JAW, SEEN
+from focus_jax.photos.programs import program
 from focus_jax.rendering import camera, morphable
 from focus_jax.types import FaceModel
 
@@ -19,7 +20,7 @@ POSES, STEPS = 6, 8  # steps of the pose alone, then of all
 DAMPING = 1e-2  # of what is not known by a prior: pose
 
 
-@functools.partial(jax.jit, static_argnames=("size", "decoding"))
+@functools.partial(program, static=("size", "decoding"))
 def fit_landmarks(
     landmarks: Float[Array, "b 68 2"],
     dense: Float[Array, "b 478 2"] | None,

@@ -137,7 +137,9 @@ def process(
                 if not faces:
                     bar.set_postfix_str("reading programs")
                 before = _count(waiting)
-                _infer(waiting, model, look or infer, steps, batch_size)
+                # Steps of a batch filled up with copies take most of the time of a lone face.
+                alone = steps > 0 and not faces and before == 1
+                _infer(waiting, model, look or infer, steps, 1 if alone else batch_size)
                 faces += before - _count(waiting)
                 for photo, image, pairs in _complete(waiting):
                     future = writer.submit(write, photo, image, pairs)

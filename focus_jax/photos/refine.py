@@ -20,9 +20,10 @@ from focus_jax import forward, losses
 from focus_jax.data.belief import DOUBT, Points, believed, fitted
 from focus_jax.networks import recognizer
 from focus_jax.photos.landmark_fit import fit_landmarks
+from focus_jax.photos.programs import program
 from focus_jax.rendering import camera
 from focus_jax.rendering.render import PLAIN, Drawing
-from focus_jax.types import FaceCode, FaceModel
+from focus_jax.types import AnyArray, FaceCode, FaceModel
 
 RATE = 0.05  # of Adam; decays to nothing along a cosine
 # Landmarks are in crop widths, whatever the crop's size. With a quarter of the landmarks' weight
@@ -54,7 +55,7 @@ EVERY = 2
 EXCESS = 4000.0
 HELD = 0.8  # of the bound, from where on it does
 _ADAM: Any = optax.scale_by_adam()
-_embed = jax.jit(recognizer.embedding, static_argnames="kind")
+_embed = program(recognizer.embedding, static=("kind",))
 THRESHOLD = 0.13  # of Eq. 10: three deviations of 0.043
 
 
@@ -81,7 +82,7 @@ def _errors(face: forward.Reconstruction, face_model, image, points, mask, liken
     return Errors(*both, likeness)
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "drawing", "doubt"))
+@functools.partial(program, static=("decoding", "drawing", "doubt"))
 def _believed(
     raw,
     landmarks,
@@ -113,7 +114,7 @@ class _Descent(NamedTuple):
     pull: Float[Array, "b n"]  # the likeness's gradient, when it was last asked for
 
 
-def _score(errors: Errors, weights: dict[str, float]) -> Float[Array, "b"]:
+def _score(errors: Errors, weights: dict[str, Any]) -> Float[Array, "b"]:
     return sum((weights[n] * getattr(errors, n) for n in errors._fields), jnp.zeros(()))
 
 
@@ -124,6 +125,7 @@ def _descend(
     frozen: dict,
     steps: int,
     *,
+    weights: dict[str, float],
     seen: Float[Array, "b c"] | None,
     **fixed: Any,
 ) -> _Descent:
@@ -133,19 +135,19 @@ def _descend(
     """
     none = Errors(*[jnp.full(len(raw), jnp.finfo(raw.dtype).max)] * 3)
     found = _Descent(raw, _ADAM.init(raw), raw, none, none, jnp.zeros_like(raw))
+    weighed = jax.tree.map(np.float32, weights)
     # One more round than there are steps, for the errors after the last of them. A program for each
     # step: in a loop of XLA's the convolutions of a CPU take several times as long.
     for number in range(steps + 1):
         part = np.float32(number / max(steps, 1))
         # The first, for the errors at the start, and the last are among them.
         asked = number == 0 or (steps - number) % EVERY == 0
-        found = _step(
-            found, part, *photo, face_model, frozen, seen=seen if asked else None, **fixed
-        )
+        given = found, part, *photo, face_model, frozen, weighed, seen if asked else None
+        found = _step(*given, **fixed)
     return found
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "kind", "drawing", "together"))
+@functools.partial(program, static=("decoding", "kind", "drawing", "together"))
 def _step(
     now: _Descent,
     part: Float[Array, ""],  # of the steps that lies behind: 0 at the first
@@ -154,9 +156,9 @@ def _step(
     mask,
     face_model,
     frozen,
-    *,
-    weights: dict[str, float],
+    weights: dict[str, Float[AnyArray, ""]],
     seen: Float[Array, "b c"] | None,  # the photo's embedding; None: not asked for in this step
+    *,
     decoding: forward.Decoding,
     kind: str = "dlib",
     drawing: Drawing = PLAIN,
@@ -237,8 +239,8 @@ def freed(decoding: forward.Decoding) -> forward.Decoding:
     )
 
 
-@functools.partial(jax.jit, static_argnames="decoding")
-def write_freed(code: FaceCode, decoding: forward.Decoding) -> Float[Array, "b n"]:
+@functools.partial(program, static=("decoding",))
+def write_freed(code: FaceCode, *, decoding: forward.Decoding) -> Float[Array, "b n"]:
     """What a decoding by `freed` reads as this code."""
     angle, shift, depth = decoding.angle_scale, decoding.translation_scale, decoding.depth_scale
     pose = code.pose / jnp.array([angle, angle, angle, shift, shift, depth])

@@ -339,7 +339,7 @@ def backward(
 
 @functools.cache
 def expect_programs() -> None:
-    """Let programs run here whose calls, without gradients, another process traced."""
+    """Let programs run here whose calls another process traced."""
     shape, size = jax.ShapeDtypeStruct, (1, 1)
     one = shape((1, 3, 3), jnp.float32)
     triangles, pixels = (shape(s, jnp.int32) for s in ((1, 3), (1, *size)))
@@ -352,6 +352,10 @@ def expect_programs() -> None:
             image(screen, triangles, attributes, *size, perspective)
             interpolate(screen, triangles, attributes, pixels, perspective)
             barycentric(screen, triangles, pixels, perspective)
+            cotangent = jnp.zeros((1, *size, 3))
+            for deterministic in (False, True):
+                arrays = screen, triangles, attributes, pixels, cotangent
+                backward(*arrays, perspective, deterministic)
 
     jax.eval_shape(trace, one, triangles, one, pixels)
 

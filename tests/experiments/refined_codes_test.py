@@ -1,39 +1,37 @@
 """Codes of photos by descent."""
 
-import json
 import shutil
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import runs
-import skimage.data
 
 from experiments import refined_codes
 from focus_jax.data.codes import read_codes
 from focus_jax.face_models import load_face_model
 
-LANDMARKS = Path(__file__).parents[1] / "astronaut_landmarks.json"
 MODES = {"identity": 4, "expression": 3, "albedo": 2}
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """The astronaut, as a data set."""
-    folder = tmp_path_factory.mktemp("data")
-    points = json.loads(LANDMARKS.read_text())
-    cv2.imwrite(str(folder / "a.jpg"), skimage.data.astronaut()[..., ::-1])
-    row = ",".join(["a.jpg", *(str(x) for point in points for x in point)]) + "\n"
-    for split in ("train", "val"):
-        (folder / f"{split}_landmarks.csv").write_text(row)
-    return folder
+def astronaut_data(tmp_path_factory):
+    return runs.astronaut_data(tmp_path_factory.mktemp("data"))
 
 
-def test_photos_get_codes_and_what_is_done_is_not_done_again(data, tmp_path, monkeypatch, capsys):
+def test_photos_get_codes_and_what_is_done_is_not_done_again(
+    astronaut_data, tmp_path, monkeypatch, capsys
+):
     model = runs.untrained(tmp_path / "run", encoder="recognizer")
     monkeypatch.setattr(refined_codes, "BATCH", 2)
-    given = [str(model), str(data), str(tmp_path / "codes.npz"), "--steps", "2", "--kept", "0"]
+    given = [
+        str(model),
+        str(astronaut_data),
+        str(tmp_path / "codes.npz"),
+        "--steps",
+        "2",
+        "--kept",
+        "0",
+    ]
     assert refined_codes.main([*given, "--missed", "30"]) == 0
     assert "1 of 1 photos have codes" in capsys.readouterr().out
     codes = read_codes(tmp_path / "codes.npz", load_face_model("builtin", **MODES))
@@ -43,10 +41,10 @@ def test_photos_get_codes_and_what_is_done_is_not_done_again(data, tmp_path, mon
     assert "0 of 1 photos have codes" in capsys.readouterr().out
 
 
-def test_wrong_input_is_a_sentence(data, tmp_path, capsys):
+def test_wrong_input_is_a_sentence(astronaut_data, tmp_path, capsys):
     model = runs.untrained(tmp_path / "run", encoder="recognizer")
-    broken = shutil.copytree(data, tmp_path / "broken")
+    broken = shutil.copytree(astronaut_data, tmp_path / "broken")
     (broken / "train_landmarks.csv").unlink()
-    for given in (("none such", data), (model, broken)):
+    for given in (("none such", astronaut_data), (model, broken)):
         assert refined_codes.main([*map(str, given), str(tmp_path / "codes.npz")]) == 1
         assert capsys.readouterr().err.startswith("error: ")

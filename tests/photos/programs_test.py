@@ -21,8 +21,11 @@ monitoring.register_event_duration_secs_listener(
 
 def shown(points, triangles, spare=None, *, size, times):
     found = rasterize.rasterize(points, triangles, size, size)
+    def area(p):
+        return rasterize.render(p, triangles, p, size, size)[0].sum()
+    slope = jax.grad(area)(jax.numpy.asarray(points))
     code = FaceCode(*[found.barycentric.sum() * times] * 5)
-    return {"code": code, "found": found, "none": None}
+    return {"code": code, "found": found, "slope": slope, "none": None}
 
 shown = programs.program(shown, static=("size", "times"))
 points = np.float32([[[0, 0, 1], [0, 9, 1], [9, 0, 1]]])
@@ -35,7 +38,9 @@ inside = jax.jit(lambda p: shown(p, np.int32([[0, 1, 2]]), size=8, times=times))
 assert first["none"] is None and isinstance(first["code"], FaceCode)
 for other in (second, spare, inside):
     np.testing.assert_array_equal(first["found"].triangle_id, other["found"].triangle_id)
+    np.testing.assert_array_equal(first["slope"], other["slope"])
 print(json.dumps({"light": float(first["code"].light), "told": told,
+                  "slope": np.asarray(first["slope"]).tolist(),
                   "seen": int((first["found"].triangle_id >= 0).sum())}))
 """
 
@@ -65,6 +70,7 @@ def test_a_program_runs_in_another_process(kept):
     folder, first = kept
     assert first["told"] == ["compiling shown, once"] and first["seen"] > 20
     assert len(files(folder)) == 2 and not list(folder.glob("tmp*"))
+    assert max(map(max, first["slope"][0])) > 0
     again = run(folder)
     assert again == {**first, "told": []}
 

@@ -159,19 +159,19 @@ def test_a_code_is_written_for_the_freed_decoding(scene, face_model):
     widths = forward.widths(face_model)
     code = forward.decode(scene[0], widths, UNTRAINED)
     free = freed(UNTRAINED)
-    found = forward.decode(write_freed(code, free), widths, free)
+    found = forward.decode(write_freed(code, decoding=free), widths, free)
     chex.assert_trees_all_close(found, code, atol=1e-5)
     # Without a bound in training there is none here; at the bound the code stays finite.
     assert freed(forward.Decoding()).albedo_limit == np.inf
     wide = code.replace(albedo=jnp.full_like(code.albedo, free.albedo_limit))
-    assert np.isfinite(write_freed(wide, free)).all()
+    assert np.isfinite(write_freed(wide, decoding=free)).all()
 
 
 def test_freed_light_is_not_held_by_the_bounds_of_training(scene, face_model, frozen):
     off, image, landmarks, mask = scene
     green = image * jnp.array([0.7, 1.2, 0.7])
     widths, free = forward.widths(face_model), freed(UNTRAINED)
-    freely = write_freed(forward.decode(off, widths, UNTRAINED), free)
+    freely = write_freed(forward.decode(off, widths, UNTRAINED), decoding=free)
 
     def tint(raw, decoding):
         faces = raw, green, landmarks, mask, face_model, frozen
