@@ -33,6 +33,9 @@ WEIGHTS = {
     # Of squared deviations. With a tenth of it shapes of people drawn from scans' statistics come
     # out worse than the landmarks alone have them: the photometric term bends what it cannot shade.
     **{"identity": 1e-2, "expression": 5e-3, "albedo": 2e-3},
+    # Of squared mm by which the shape has moved in depth, which a photo shows little of: what the
+    # encoder knows of it from faces in three dimensions is better than what shading says.
+    "depth": 0.1,
 }
 # By how much a face's landmark error may rise for the sake of the rest: a tenth of the distance. A
 # face fitted to landmarks alone could not change at all without it.
@@ -46,7 +49,7 @@ LIGHT_SCALE, ALBEDO_SCALE, ALBEDO_LIMIT = 3.0, 2.0, 3.0
 COLOUR_PRIOR = 0.02
 START_WEIGHTS = {
     **{"photometric": 0.1, "landmark": 160.0, "likeness": 0.0},
-    **{"identity": 1e-3, "expression": 1e-3, "albedo": 1e-3},
+    **{"identity": 1e-3, "expression": 1e-3, "albedo": 1e-3, "depth": 0.0},
 }
 # The recognizer is most of a step: each second one asks it, and the next goes by what it said.
 # Without that it finds less of the likeness, whatever its weight.
@@ -142,7 +145,7 @@ def _descend(
         part = np.float32(number / max(steps, 1))
         # The first, for the errors at the start, and the last are among them.
         asked = number == 0 or (steps - number) % EVERY == 0
-        given = found, part, *photo, face_model, frozen, weighed, seen if asked else None
+        given = found, part, raw, *photo, face_model, frozen, weighed, seen if asked else None
         found = _step(*given, **fixed)
     return found
 
@@ -151,6 +154,7 @@ def _descend(
 def _step(
     now: _Descent,
     part: Float[Array, ""],  # of the steps that lies behind: 0 at the first
+    first: Float[Array, "b n"],  # where the descent began
     image,
     points,
     mask,
@@ -185,6 +189,9 @@ def _step(
         colour = jnp.sum((light - jnp.mean(light, axis=1, keepdims=True)) ** 2)
         excess = EXCESS * jnp.sum(jnp.maximum(errors.landmark - HELD * bound, 0.0))
         rest = jnp.sum(_score(errors._replace(likeness=jnp.zeros(len(image))), weights))
+        moved = code.identity - first[:, : widths.identity]
+        depth = moved @ face_model.identity_basis[:, 2].T
+        rest += weights["depth"] * jnp.sum(jnp.mean(depth**2, axis=-1))
         rest += prior + excess + COLOUR_PRIOR * colour
         return (rest, weights["likeness"] * jnp.sum(likeness)), errors
 

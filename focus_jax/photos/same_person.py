@@ -2,7 +2,7 @@
 
 Photos of one folder are one person's. In each the face is taken that is most like those of the
 others; identity and albedo are the mean of what the photos say, each weighed by how far it is to be
-trusted, and refinement moves them by all photos at once.
+trusted. The landmarks of all photos together then move identity, and so does refinement.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import masks, mesh_files, process, results, texture, tracking
 from focus_jax.photos.inference import Inference, find_codes, refine_together, show
+from focus_jax.photos.landmark_fit import fit_together
 from focus_jax.photos.trained import Model, make_batch
 from focus_jax.photos.video_people import features
 from focus_jax.types import Batch, FaceCode
@@ -126,8 +127,13 @@ def find_person(candidates: Candidates, model: Model, *, steps: int, batch_size:
     )
     faces = [face.face for face in chosen]
     errors = [(None, None)] * len(faces)
+    together = _batch(model, faces)
+    if len(faces) > 1:
+        points = together.landmarks, together.dense_landmarks
+        codes = fit_together(codes, *points, model.face_model, size=together.image.shape[1])
+        codes = jax.device_get(codes)
     if steps:
-        refined = jax.device_get(refine_together(model, _batch(model, faces), codes, steps))
+        refined = jax.device_get(refine_together(model, together, codes, steps))
         codes = refined.code
         errors = [
             tuple(jax.tree.map(lambda x, k=k: np.asarray(x)[k], e) for e in refined[1:3])

@@ -1,5 +1,7 @@
 """A face from landmarks alone."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 
 from focus_jax import forward
 from focus_jax.face_models import load_face_model
-from focus_jax.photos.landmark_fit import fit_landmarks
+from focus_jax.photos import landmark_fit
+from focus_jax.photos.landmark_fit import fit_landmarks, fit_together
 from focus_jax.photos.trained import UNTRAINED
 from focus_jax.rendering import camera, morphable
 
@@ -83,4 +86,30 @@ def test_landmarks_that_agree_with_no_face_give_a_likely_one(truth, face_model):
     noise = jax.random.normal(jax.random.key(0), truth[1].shape) * 0.03 * SIZE
     found = fit((truth[0], truth[1] + noise, truth[2]), face_model, None)
     assert np.abs(np.asarray(found.identity)).max() < 4
+    assert np.isfinite(np.concatenate([np.ravel(x) for x in jax.tree.leaves(found)])).all()
+
+
+def test_several_views_agree_on_one_face(truth, face_model, monkeypatch):
+    """The true one, where nothing holds it to where it begins."""
+    monkeypatch.setattr(landmark_fit, "STRAYING", 5.0)
+    begun = jax.tree.map(jnp.zeros_like, truth[0])
+    begun = dataclasses.replace(begun, pose=truth[0].pose * 0.9, light=truth[0].light)
+    found = fit_together(begun, truth[1], truth[2], face_model, size=SIZE)
+    assert (found.identity == found.identity[0]).all()
+    np.testing.assert_array_equal(found.light, begun.light)
+
+    def off(code):
+        shapes = (
+            morphable.vertices(face_model, c.identity, c.expression) for c in (code, truth[0])
+        )
+        first, second = map(np.asarray, shapes)
+        return np.linalg.norm(first - second, axis=-1).mean()
+
+    assert off(found) < 0.1 * off(begun)
+    assert np.rad2deg(np.abs(found.pose - truth[0].pose)[:, :3]).max() < 1
+
+
+def test_views_of_no_face_change_nothing(truth, face_model):
+    points = jnp.where(jnp.arange(68)[:, None] % 2 > 0, 1e4, -1e4) + truth[1]
+    found = fit_together(truth[0], points, None, face_model, size=SIZE)
     assert np.isfinite(np.concatenate([np.ravel(x) for x in jax.tree.leaves(found)])).all()
