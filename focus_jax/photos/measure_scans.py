@@ -28,13 +28,16 @@ from focus_jax.evaluation.scan_pictures import (
     pose_of,
 )
 from focus_jax.face_models import load_face_model
+from focus_jax.photos import results
 from focus_jax.photos.first_faces import Seen, first_faces
 from focus_jax.photos.now_predict import seven_landmarks
+from focus_jax.photos.same_person import View, process_people
 from focus_jax.photos.trained import UNTRAINED_STEPS, Model, load_model
 from focus_jax.types import REGIONS, FaceModel
 
 VERTICES = 2500  # of a scan that are measured, at most
 ALIKE = 40  # scans, the first, among which the nearest is sought
+SIDES = (0, 20, -20, 40, -40)  # degrees of yaw, of heads that are seen from several sides
 CONSTANT = ("built-in mean face", "ICT mean face", "constant: mean of the fits")
 SHOWN = ("eyes", "brows", "nose", "lips", "cheeks", "forehead", "chin", "skin")
 
@@ -73,9 +76,10 @@ def measure(
 ) -> str:
     """Markdown: each scan from all VIEWS, the first `fewer` people drawn, all people drawn.
 
-    The slow ones, refined by `refine` steps or fitted without a model, are of the scans and of the
-    fewer. `ict` names ICT-FaceKit, whose mean face is compared, too. ValueError where no picture
-    shows a face.
+    Then, of a trained model, the scans and the fewer from SIDES, each picture alone and all of a
+    head as one person's photos. The slow ones, refined by `refine` steps or fitted without a model,
+    are of the scans and of the fewer. `ict` names ICT-FaceKit, whose mean face is compared, too.
+    ValueError where no picture shows a face.
     """
     of_real = [target for scan in real for target in _pictured(scan)]
     of_drawn = [
@@ -96,6 +100,10 @@ def measure(
     ):
         if shown:
             parts += tables(title, shown, predictions, own=own)
+    if model.networks is not None:
+        heads, several = _from_sides(model, source, real, drawn[:fewer], batch_size)
+        title = f"{len(heads)} heads from {len(SIDES)} sides"
+        parts += tables(title, heads, several, own=False)[:1]
     return "\n\n".join(parts) + "\n"
 
 
@@ -136,6 +144,40 @@ def _quick(model: Model, targets: Sequence[Target], seen: dict[str, Seen]) -> Pr
     found = {CONSTANT[2]: _constant(fitted, targets, model.face_model)}
     found |= {"MediaPipe's mesh": _detected(seen), "fitted, 0 steps": fitted}
     return {label: of for label, of in found.items() if of}
+
+
+def _from_sides(
+    model: Model, source: Source, real: Sequence[Scan], drawn: Sequence[Drawn], batch_size: int
+) -> tuple[list[Target], Predictions]:
+    """Heads, a target each, and what is made of each side's picture alone, and of all as one."""
+    lit = [(scan, None) for scan in real] + [(d.scan, d.light) for d in drawn]
+    photos: list[Photo] = []
+    heads: list[Target] = []
+    for scan, light in lit:
+        points = outer_vertices(scan)
+        for yaw in SIDES:
+            target = _target(scan.name, scan, points, pose_of(yaw, 0), light)
+            # A folder is a person.
+            photos.append(Photo(Path(f"{yaw}"), f"{scan.name}/{yaw}", target.pixels))
+        heads.append(target)
+    alone, _ = first_faces(photos, model, source, batch_size=batch_size)
+    found: Predictions = {
+        f"from yaw {yaw} alone": {
+            head.name: _mesh(alone[f"{head.name}/{yaw}"], model.face_model)
+            for head in heads
+            if f"{head.name}/{yaw}" in alone
+        }
+        for yaw in SIDES
+    }
+    together: dict[str, Mesh] = {}
+
+    def person(name: str, views: list[View]) -> None:
+        neutral = results.shapes(views[0].found, model)[1]
+        together[name] = _shape(np.asarray(neutral, np.float64), model.face_model)
+
+    options = {"batch_size": batch_size, "progress": False, "person": person}
+    process_people(photos, model, source, lambda *_: None, **options)
+    return heads, found | {"all as one": together}
 
 
 def _slow(

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import runs
 
+from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Photo
 from focus_jax.data.landmarks import Detection
-from focus_jax.photos import same_person
+from focus_jax.evaluation.scan_pictures import Scan
+from focus_jax.face_models import load_face_model
+from focus_jax.photos import measure_scans, same_person
 from focus_jax.photos.trained import load_model
 from focus_jax.types import FaceCode
 
@@ -107,3 +110,19 @@ def test_too_many_photos_and_no_model_are_refused(model):
         same_person.process_people(many, model, seen_by, None, steps=1)
     with pytest.raises(ValueError, match="--model none is not one"):
         same_person.process_people(many, model._replace(networks=None), seen_by, None)
+
+
+def test_a_head_from_several_sides_is_one_person(model, monkeypatch):
+    """An encoder that knows only the mean face makes nothing else of pictures of the mean face."""
+    builtin = load_face_model("builtin")
+    vertices = np.asarray(builtin.shape_mean, np.float64)
+    mean = measure_scans._shape(vertices, builtin)
+    head = Scan("mean", vertices, mean.triangles, np.asarray(builtin.albedo_mean), mean.landmarks)
+    monkeypatch.setattr(measure_scans, "SIDES", (0, 20))
+    heads, found = measure_scans._from_sides(
+        model, landmark_source("mediapipe"), [head], [], batch_size=2
+    )
+    assert list(found) == ["from yaw 0 alone", "from yaw 20 alone", "all as one"]
+    for label, meshes in found.items():
+        (one,) = measure_scans._compare(heads, meshes).values()
+        assert np.median(one.distance) < 0.5, label  # mm, some of it the detector's
