@@ -30,7 +30,7 @@ def small():
         modes = {"identity": 3, "expression": 2, "albedo": 2}
         patch.setattr(trained_module, "UNTRAINED_MODES", modes)
         patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
-        patch.setattr(inference, "START_STEPS", 40)
+        patch.setattr(inference, "START_STEPS", 10)
         patch.setattr(trained_module, "UNTRAINED_STEPS", 10)
         # A test's cache of compiled programs would outlive it.
         patch.setattr(common, "keep_programs", lambda: None)

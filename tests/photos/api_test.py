@@ -27,7 +27,7 @@ def model():
         modes = {"identity": 3, "expression": 2, "albedo": 2}
         patch.setattr(trained_module, "UNTRAINED_MODES", modes)
         patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
-        patch.setattr(inference, "START_STEPS", 40)
+        patch.setattr(inference, "START_STEPS", 10)
         patch.setattr("focus_jax.photos.api.keep_programs", lambda: None)
         yield focus_jax.load_model("none")
 

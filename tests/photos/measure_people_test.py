@@ -18,7 +18,7 @@ def model():
         modes = {"identity": 3, "expression": 2, "albedo": 2}
         patch.setattr(trained_module, "UNTRAINED_MODES", modes)
         patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
-        patch.setattr(inference, "START_STEPS", 20)
+        patch.setattr(inference, "START_STEPS", 10)
         yield trained_module.load_model("none")
 
 

@@ -13,7 +13,7 @@ from focus_jax.data import detect
 from focus_jax.data.faces import Face
 from focus_jax.data.landmarks import Detection
 from focus_jax.face_models import fitting
-from focus_jax.photos import masks, results, tracking, video
+from focus_jax.photos import inference, masks, results, tracking, trained, video
 from focus_jax.photos.tracking import Track
 from focus_jax.photos.trained import load_model
 from focus_jax.photos.video_files import frames
@@ -22,7 +22,13 @@ from focus_jax.types import FaceCode
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("none")
+    """Few modes and pixels, and few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        modes = {"identity": 3, "expression": 2, "albedo": 2}
+        patch.setattr(trained, "UNTRAINED_MODES", modes)
+        patch.setattr(trained, "UNTRAINED_SIZE", 64)
+        patch.setattr(inference, "START_STEPS", 10)
+        yield load_model("none")
 
 
 def test_two_people_have_a_track_each_and_one_overlay(model, tmp_path, monkeypatch):
