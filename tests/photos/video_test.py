@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import untrained
 
 from focus_jax import forward
 from focus_jax.data import detect
 from focus_jax.data.faces import Face
 from focus_jax.data.landmarks import Detection
 from focus_jax.face_models import fitting
-from focus_jax.photos import inference, masks, results, tracking, trained, video
+from focus_jax.photos import masks, results, tracking, video
 from focus_jax.photos.tracking import Track
 from focus_jax.photos.trained import load_model
 from focus_jax.photos.video_files import frames
@@ -24,10 +25,7 @@ from focus_jax.types import FaceCode
 def model():
     """Few modes and pixels, and few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        modes = {"identity": 3, "expression": 2, "albedo": 2}
-        patch.setattr(trained, "UNTRAINED_MODES", modes)
-        patch.setattr(trained, "UNTRAINED_SIZE", 64)
-        patch.setattr(inference, "START_STEPS", 10)
+        untrained.make_small(patch)
         yield load_model("none")
 
 
@@ -46,7 +44,7 @@ def test_two_people_have_a_track_each_and_one_overlay(model, tmp_path, monkeypat
     shared = results.share(model, ["turned", "numbers"])
     source = detect.landmark_source("mediapipe")
     given = tmp_path / "two.mp4", out, "two.mp4", shared, source
-    clip = video.reconstruct_video(*given, steps=0, batch_size=3)
+    clip = video.reconstruct_video(*given, steps=0, batch_size=2)
     assert clip.numbers() == {"total": 4, "read": 4, "tracked": 4, "others": 0, "people": 2}
     for person, where in enumerate((out, out / "person1")):
         lines = [json.loads(line) for line in (where / "track.jsonl").read_text().splitlines()]
