@@ -1,5 +1,6 @@
 """The folder of a training run that ended before its first step, and data, for tests of both."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -26,13 +27,17 @@ def untrained(workdir: Path, *, encoder: str = "small", face_model: str = "built
     config.face_model.name = face_model
     checkpoint.claim_workdir(workdir, config)
     loaded = load_face_model(face_model, **config.face_model.modes)
+    # Of every face model's networks the first state is the same, and so is its program.
+    builtin = load_face_model("builtin", **config.face_model.modes)
     method = make_method(config, loaded)
     features = jnp.zeros((1, 4224)) if encoder == "recognizer" else None
     batch = Batch(
         jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 68, 2)), jnp.zeros(1, int), features=features
     )
     manager = checkpoint.open_checkpoints(workdir)
-    checkpoint.save(manager, initial_state(method, loaded, batch, 3), {})
+    state = initial_state(method, builtin, batch, 3)
+    state = dataclasses.replace(state, albedo_mean=jnp.asarray(loaded.albedo_mean))
+    checkpoint.save(manager, state, {})
     manager.wait_until_finished()
     manager.close()
     return workdir

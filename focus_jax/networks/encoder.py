@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from focus_jax.networks.layers import BatchNorm, Conv, average_pool, max_pool
+from focus_jax.networks.layers import BatchNorm, Conv, average_pool, max_pool, parameter
 from focus_jax.types import AnyArray
 
 KINDS = ("resnet50", "small", "recognizer")
@@ -116,8 +116,8 @@ class JoinedDense(nn.Module):
         self, frozen: Float[AnyArray, "b n"], x: Float[AnyArray, "b m"]
     ) -> Float[Array, "b d"]:
         shape = (frozen.shape[-1] + x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), shape)
+        bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
         return _joined_product(frozen, x, kernel) + bias
 
 

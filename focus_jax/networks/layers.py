@@ -2,15 +2,34 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax.errors import ScopeParamShapeError
 from jaxtyping import Array, Float
 
 from focus_jax.networks import convolution
 from focus_jax.networks.convolution import convolve, convolve_enlarged
 from focus_jax.types import AnyArray
+
+
+def parameter(
+    module: nn.Module, name: str, init: Callable[..., jax.Array], shape: tuple[int, ...]
+) -> Any:
+    """`module.param`, but `init` is not traced at each use for its shape: a third of tracing a net.
+
+    Raises flax.errors.ScopeParamShapeError, as Flax does, where there is one of another shape.
+    """
+    if not module.has_variable("params", name):
+        return module.param(name, init, shape)
+    value = module.get_variable("params", name)
+    if np.shape(value) != shape:
+        path = "/".join(module.path)
+        raise ScopeParamShapeError(name, path, np.shape(value), shape)
+    return value
 
 
 class Conv(nn.Module):
@@ -32,14 +51,14 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[AnyArray, "b h w c"]) -> Float[Array, "b y x d"]:
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
         if self.enlarge:
             y = convolve_enlarged(x, kernel)
         else:
             padding = self.size // 2 if self.padding is None else self.padding
             y = convolve(x, kernel, stride=self.stride, padding=padding)
         if self.use_bias:
-            y = y + self.param("bias", self.bias_init, (self.features,))
+            y = y + parameter(self, "bias", self.bias_init, (self.features,))
         return y
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from focus_jax.networks.chips import KINDS, SIZES, check_kind, warp_face
 from focus_jax.networks.convolution import convolve
-from focus_jax.networks.layers import BatchNorm, Conv, average_pool, max_pool
+from focus_jax.networks.layers import BatchNorm, Conv, average_pool, max_pool, parameter
 from focus_jax.types import AnyArray
 
 __all__ = [
@@ -213,7 +213,7 @@ class PReLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[AnyArray, "... c"]) -> Float[Array, "... c"]:
-        slope = self.param("weight", nn.initializers.constant(0.25), (x.shape[-1],))
+        slope = parameter(self, "weight", nn.initializers.constant(0.25), (x.shape[-1],))
         return jnp.where(x > 0, x, slope * x)
 
 

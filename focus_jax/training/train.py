@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import logging
+import os
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,8 +73,11 @@ def initial_state(
 
 @functools.cache  # compiled once for all runs of a process that have the same networks
 def _creator() -> Any:
-    # It runs once, and LLVM takes most of a minute to make it fast: not on CPU.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    # It runs once, and LLVM takes most of a minute to make it fast: not on CPU. Whoever has set a
+    # level has that.
+    option = "xla_backend_optimization_level"
+    given = option in os.environ.get("XLA_FLAGS", "")
+    options = {option: 1} if jax.default_backend() == "cpu" and not given else None
     return jax.jit(new_state, static_argnames=("method", "seed"), compiler_options=options)
 
 

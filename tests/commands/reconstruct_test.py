@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import skimage.data
 import trimesh
+import untrained
 
 from focus_jax.commands import arguments as common
 from focus_jax.commands import reconstruct, segment
 from focus_jax.face_models import load_face_model
-from focus_jax.photos import inference, maps, process, results
+from focus_jax.photos import maps, process, results
 from focus_jax.photos import trained as trained_module
 from focus_jax.rendering import camera, morphable
 from tests.photos.video_files_test import write as write_clip
@@ -27,10 +28,7 @@ ALL = ["--write", ",".join(results.KINDS)]
 def small():
     """Few modes, pixels and steps."""
     with pytest.MonkeyPatch.context() as patch:
-        modes = {"identity": 3, "expression": 2, "albedo": 2}
-        patch.setattr(trained_module, "UNTRAINED_MODES", modes)
-        patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
-        patch.setattr(inference, "START_STEPS", 40)
+        untrained.make_small(patch)
         patch.setattr(trained_module, "UNTRAINED_STEPS", 10)
         # A test's cache of compiled programs would outlive it.
         patch.setattr(common, "keep_programs", lambda: None)

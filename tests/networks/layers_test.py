@@ -1,3 +1,4 @@
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,15 @@ def test_average_pool():
     for size in (1, 3, 5, 17):
         ones = jnp.ones((1, size, 7, 2))
         np.testing.assert_allclose(layers.average_pool(ones, 4), jnp.ones((1, 4, 4, 2)), atol=1e-6)
+
+
+def test_parameters_of_another_shape_are_refused_by_name():
+    conv = layers.Conv(4)
+    pictures = [jnp.zeros((1, 5, 5, channels)) for channels in (2, 3)]
+    variables = conv.init(jax.random.key(0), pictures[0])
+    assert conv.apply(variables, pictures[0]).shape == (1, 5, 5, 4)
+    with pytest.raises(flax.errors.ScopeParamShapeError, match='"kernel"'):
+        conv.apply(variables, pictures[1])
 
 
 def test_max_pool_ignores_its_border():

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import skimage.data
 import trimesh
+import untrained
 
 import focus_jax
-from focus_jax.photos import inference
-from focus_jax.photos import trained as trained_module
 
 pytest.importorskip("dlib")
 OPTIONS = {"refine": 4, "batch_size": 2}
@@ -24,10 +23,7 @@ PHOTO = skimage.data.astronaut()[:300, 100:400]
 def model():
     """None: few modes, pixels and steps."""
     with pytest.MonkeyPatch.context() as patch:
-        modes = {"identity": 3, "expression": 2, "albedo": 2}
-        patch.setattr(trained_module, "UNTRAINED_MODES", modes)
-        patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
-        patch.setattr(inference, "START_STEPS", 40)
+        untrained.make_small(patch)
         patch.setattr("focus_jax.photos.api.keep_programs", lambda: None)
         yield focus_jax.load_model("none")
 

@@ -4,21 +4,19 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import untrained
 
 from focus_jax.data.detect import landmark_source
 from focus_jax.evaluation import landmarks
 from focus_jax.face_models import load_face_model
-from focus_jax.photos import inference, measure_people
+from focus_jax.photos import measure_people
 from focus_jax.photos import trained as trained_module
 
 
 @pytest.fixture(scope="module")
 def model():
     with pytest.MonkeyPatch.context() as patch:
-        modes = {"identity": 3, "expression": 2, "albedo": 2}
-        patch.setattr(trained_module, "UNTRAINED_MODES", modes)
-        patch.setattr(trained_module, "UNTRAINED_SIZE", 32)
-        patch.setattr(inference, "START_STEPS", 20)
+        untrained.make_small(patch)
         yield trained_module.load_model("none")
 
 

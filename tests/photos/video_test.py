@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import untrained
 
 from focus_jax import forward
 from focus_jax.data import detect
@@ -22,7 +23,10 @@ from focus_jax.types import FaceCode
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("none")
+    """Few modes and pixels, and few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        untrained.make_small(patch)
+        yield load_model("none")
 
 
 def test_two_people_have_a_track_each_and_one_overlay(model, tmp_path, monkeypatch):
@@ -40,7 +44,7 @@ def test_two_people_have_a_track_each_and_one_overlay(model, tmp_path, monkeypat
     shared = results.share(model, ["turned", "numbers"])
     source = detect.landmark_source("mediapipe")
     given = tmp_path / "two.mp4", out, "two.mp4", shared, source
-    clip = video.reconstruct_video(*given, steps=0, batch_size=3)
+    clip = video.reconstruct_video(*given, steps=0, batch_size=2)
     assert clip.numbers() == {"total": 4, "read": 4, "tracked": 4, "others": 0, "people": 2}
     for person, where in enumerate((out, out / "person1")):
         lines = [json.loads(line) for line in (where / "track.jsonl").read_text().splitlines()]

@@ -36,9 +36,14 @@ def setting():
         encoder_optimizer=make_optimizer("adam"),
         segmenter_optimizer=make_optimizer("adam"),
     )
+
     # The encoder begins with zeros: the mean face under the default light.
-    code = forward.decode(jnp.zeros((1, sizes.outputs)), sizes, method.networks.decoding)
-    face = forward.reconstruct(code, true, SIZE, SIZE)
+    @jax.jit
+    def mean_face(model):
+        code = forward.decode(jnp.zeros((1, sizes.outputs)), sizes, method.networks.decoding)
+        return forward.reconstruct(code, model, SIZE, SIZE)
+
+    face = mean_face(true)
     photo = np.asarray(face.rendering.image)[0]
     photos = np.repeat(photo[None], COUNT, axis=0)
     # A bright bar over another part of each face; no vertex is under it in more than a third.
@@ -51,7 +56,7 @@ def setting():
         index=np.arange(COUNT, dtype=np.int32),
     )
     upper = np.asarray(true.shape_mean[:, 1] > np.percentile(true.shape_mean[:, 1], 80))
-    wrong = jnp.where(upper[:, None], 1.25, 1.0) * true.albedo_mean
+    wrong = np.where(upper[:, None], np.float32(1.25), 1) * np.asarray(true.albedo_mean)
     constants = updates.Constants(
         dataclasses.replace(true, albedo_mean=wrong),
         recognizer.load_recognizer("dlib"),

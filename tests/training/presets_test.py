@@ -4,6 +4,7 @@ Row numbers are those of `../shared/PAPER_VS_RELEASE.md`.
 """
 
 import dataclasses
+import functools
 import logging
 
 import jax
@@ -14,7 +15,7 @@ import pytest
 from experiments import ablation
 from focus_jax import forward
 from focus_jax.face_models import load_face_model
-from focus_jax.networks.encoder import small_encoder
+from focus_jax.networks.encoder import Encoder
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.rendering.render import Drawing
 from focus_jax.training import presets, updates
@@ -86,7 +87,13 @@ def face_model():
 def method(face_model):
     return updates.Method(
         forward.Networks(
-            encoder=small_encoder(forward.widths(face_model).outputs),
+            encoder=Encoder(
+                forward.widths(face_model).outputs,
+                stage_sizes=(1,),
+                width=4,
+                bottleneck=False,
+                large_stem=False,
+            ),
             segmenter=Segmenter(width=2, stem="space_to_depth", dropout=0.0),
             decoding=forward.Decoding(albedo_scale=1.0, depth_scale=30.0, translation_scale=10.0),
         ),
@@ -115,7 +122,7 @@ def scene(face_model, method):
         index=jnp.arange(2),
     )
     constants = updates.Constants(face_model, recognizer.load_recognizer("dlib"), jax.random.key(0))
-    network = method.networks.segmenter.init(jax.random.key(2), batch.image, batch.image)
+    network = jax.jit(method.networks.segmenter.init)(jax.random.key(2), batch.image, batch.image)
     head = network["params"]["head"]  # as if it had learnt: what it sees decides
     head["kernel"] = 500 * head["kernel"]
     return face, batch, constants, network
@@ -155,11 +162,13 @@ def results(table, method, scene):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_recognizer():
-    """The terms are computed without compiling them for each row, but not this large network."""
+def compiled_networks():
+    """The terms are computed without compiling them for each row, but not the large networks."""
     with pytest.MonkeyPatch.context() as patch:
         compiled = jax.jit(recognizer.features, static_argnames=("kind", "shallow_only"))
         patch.setattr(updates.recognizer, "features", compiled)
+        compiled = jax.jit(forward.segment, static_argnames=("segmenter", "train", "dtype"))
+        patch.setattr(forward, "segment", compiled)
         yield
 
 
@@ -225,7 +234,9 @@ def test_each_stage_begins_with_new_moments(face_model, method, scene):
     """Row 32: the first step of a stage is that of an optimizer that has seen nothing."""
     _, batch, _, _ = scene
     state = initial_state(method, face_model, batch, 0)
-    used = jax.tree.map(lambda x: x + 1, (state.encoder_optimizer, state.segmenter_optimizer))
+    used = jax.tree.map(
+        lambda x: np.asarray(x) + 1, (state.encoder_optimizer, state.segmenter_optimizer)
+    )
     changed = dataclasses.replace(
         state, encoder_optimizer=used[0], segmenter_optimizer=used[1], step=state.step + 7
     )
@@ -248,9 +259,8 @@ def test_the_chips_corners_are_a_choice(method, scene):
             changed = dataclasses.replace(
                 method, networks=networks, chip_size=-1, chip_align_corners=aligned
             )
-            seen[aligned] = updates._recognize(
-                changed, constants, batch.image, face.landmarks, shallow=True
-            )
+            look = jax.jit(functools.partial(updates._recognize, changed, constants, shallow=True))
+            seen[aligned] = look(batch.image, face.landmarks)
     assert seen[True].shape == (2, 112, 112, 3)
     assert 1e-3 < jnp.abs(seen[True] - seen[False]).mean() < 0.1
 

@@ -1,6 +1,7 @@
 """A whole run at the smallest scale, on synthetic faces: it ends, resumes exactly, and says no."""
 
 import dataclasses
+import functools
 import importlib
 import itertools
 import json
@@ -21,7 +22,7 @@ from jax.sharding import Mesh
 from focus_jax import weights
 from focus_jax.data import source
 from focus_jax.face_models import load_face_model
-from focus_jax.networks import recognizer
+from focus_jax.networks import encoder, recognizer
 from focus_jax.system import sharding
 from focus_jax.system.preemption import Interrupted
 from focus_jax.training import train as train_module
@@ -48,11 +49,23 @@ def one_device():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def narrow_head():
+    """What lies on the recognizer's features has few weights: quick to compile and to write."""
+    with pytest.MonkeyPatch.context() as patch:
+        narrow = functools.partial(encoder.FeatureEncoder, hidden=(16, 8), colour_width=4)
+        patch.setattr(encoder, "FeatureEncoder", narrow)
+        yield
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     config = load_config("em", "smoke")
     config.data.cache = str(tmp_path_factory.mktemp("cache"))
     config.data.update(size=32, record_size=48)
+    config.checkpoint_every = 100  # at the end, where stopped, and where the two runs part
+    config.segmenter.width = 2
+    config.face_model.modes = {"identity": 4, "expression": 3, "albedo": 2}
     # What resumes must find its place in a second stream, too.
     config.data.renderings, config.losses.coefficients = 6, 1.0
     config.data.update(train_count=8, validation_count=4, test_count=4)
