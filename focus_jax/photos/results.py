@@ -1,5 +1,6 @@
 """What is written about a face: numbers, masks, pictures, meshes. README lists the files."""
 
+import functools
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -165,7 +166,7 @@ def describe(
         "photo": photo_name,
         "photo_size": [shape[1], shape[0]],
         "face": face.number,
-        "version": version("focus_jax"),
+        "version": _version(),
         "model": {
             "name": model.name,
             "weights": model.weights,
@@ -203,6 +204,12 @@ def describe(
         ),
         "refinement": _refinement(found),
     }
+
+
+@functools.cache
+def _version() -> str:
+    """This package's; to look it up takes longer than all other numbers of a face."""
+    return version("focus_jax")
 
 
 def detected_numbers(detection: Detection) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
             for number, future in ahead(count(), lambda _: capture.read(), reader, depth=AHEAD):
                 there, frame = future.result()
                 if there:
-                    yield number, np.ascontiguousarray(frame[..., ::-1])
+                    yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
                 elif number >= said:
                     return
     finally:
@@ -107,4 +107,4 @@ class Writer:
                     f"OpenCV cannot write {self.path} as {self._codec}; give --video-codec one of "
                     f"{others}"
                 )
-        self._writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -14,6 +13,7 @@ from focus_jax.data.landmark_files import FileSource
 from focus_jax.data.landmarks import Detection, Source
 from focus_jax.networks import recognizer
 from focus_jax.photos import tracking
+from focus_jax.photos.programs import program
 from focus_jax.photos.tracking import Seen, Track, bridge
 from focus_jax.photos.trained import Model
 from focus_jax.photos.video_files import Count, count_frames, frames
@@ -24,7 +24,7 @@ PATIENCE, EVERY = 5, 4
 # Each person's faces by frame, the numbers of all frames, and how many show only others.
 Told = tuple[list[dict[int, Detection]], list[int], int]
 
-_embed = jax.jit(recognizer.embedding, static_argnames="kind")
+_embed = program(recognizer.embedding, static=("kind",))
 
 
 class Clip(NamedTuple):
