@@ -221,14 +221,18 @@ def _resample_rows(
     if not len(rows):
         return out
     # All weights at once, and what is looked at as float32 once: row by row that is most of it.
-    places = first[:, None] + np.arange((last - first)[rows].max())
+    counts = last - first
+    places = first[:, None] + np.arange(counts[rows].max())
     weights = _cubic((places - centres[:, None]) * sharpness).astype(np.float32)
+    for count in np.unique(counts[rows]):
+        same = rows[counts[rows] == count]
+        weights[same, :count] /= weights[same, :count].sum(-1, keepdims=True)
     low, high = first[rows[0]], last[rows[-1]]
     taps = np.ascontiguousarray(image[low - start : high - start], np.float32)
     taps, flat = taps.reshape(len(taps), -1), out.reshape(size, -1)
     for row in rows:
-        own = weights[row, : last[row] - first[row]]
-        np.dot(own / own.sum(), taps[first[row] - low : last[row] - low], out=flat[row])
+        seen = taps[first[row] - low : last[row] - low]
+        np.dot(weights[row, : len(seen)], seen, out=flat[row])
     return out
 
 

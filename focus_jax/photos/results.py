@@ -434,13 +434,17 @@ def overlay_photo(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> 
         return picture
     moved = np.array(to_photo)
     moved[:, 2] -= low
-    drawn = np.concatenate([np.clip(found.image, 0, 1) * found.coverage, found.coverage], -1)
-    drawn[..., :3] *= 255
+    coverage = np.asarray(found.coverage[..., 0], np.float32)
+    colours = np.clip(found.image, 0, 1).astype(np.float32, copy=False)
+    colours *= cv2.cvtColor(coverage, cv2.COLOR_GRAY2RGB)
+    drawn = cv2.insertChannel(coverage, cv2.cvtColor(255 * colours, cv2.COLOR_RGB2RGBA), 3)
     size = (int(high[0] - low[0]), int(high[1] - low[1]))
-    drawn = cv2.warpAffine(drawn.astype(np.float32), moved, size, flags=cv2.INTER_LINEAR)
+    drawn = cv2.warpAffine(drawn, moved, size, flags=cv2.INTER_LINEAR)
     piece = picture[low[1] : high[1], low[0] : high[0]]
-    mixed = piece * (1 - drawn[..., 3:])
-    mixed += drawn[..., :3]
+    # Arrays of three channels each, which NumPy goes through several times as fast.
+    mixed = cv2.cvtColor(1 - drawn[..., 3], cv2.COLOR_GRAY2RGB)
+    mixed *= piece
+    mixed += cv2.cvtColor(drawn, cv2.COLOR_RGBA2RGB)
     piece[:] = cv2.convertScaleAbs(mixed)  # rounds and clips
     return picture
 
