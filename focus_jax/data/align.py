@@ -210,18 +210,29 @@ def _resample_rows(
     Bicubic (a = -1/2), with the kernel widened by the shrinkage so that nothing aliases, and
     renormalised where it leaves the image: PIL's `resize(..., BICUBIC)`, which the release uses.
     """
-    out = np.zeros((size, *image.shape[1:]), np.float32)
     sharpness = min(factor, 1.0)
     reach = REACH / sharpness
     length = len(image) if length is None else length
-    for row, centre in enumerate((np.arange(size) - offset) / factor):
-        if not -0.5 <= centre < length - 0.5:
-            continue
-        first = max(0, int(np.ceil(centre - reach)))
-        last = min(length, int(np.floor(centre + reach)) + 1)
-        weights = _cubic((np.arange(first, last) - centre) * sharpness).astype(np.float32)
-        taps = image[first - start : last - start].astype(np.float32, copy=False)
-        out[row] = np.tensordot(weights / weights.sum(), taps, 1)
+    centres = (np.arange(size) - offset) / factor
+    first = np.maximum(0, np.ceil(centres - reach).astype(int))
+    last = np.minimum(length, np.floor(centres + reach).astype(int) + 1)
+    rows = np.flatnonzero((centres >= -0.5) & (centres < length - 0.5))
+    out = np.zeros((size, *image.shape[1:]), np.float32)
+    if not len(rows):
+        return out
+    # All weights at once, and what is looked at as float32 once: row by row that is most of it.
+    counts = last - first
+    places = first[:, None] + np.arange(counts[rows].max())
+    weights = _cubic((places - centres[:, None]) * sharpness).astype(np.float32)
+    for count in np.unique(counts[rows]):
+        same = rows[counts[rows] == count]
+        weights[same, :count] /= weights[same, :count].sum(-1, keepdims=True)
+    low, high = first[rows[0]], last[rows[-1]]
+    taps = np.ascontiguousarray(image[low - start : high - start], np.float32)
+    taps, flat = taps.reshape(len(taps), -1), out.reshape(size, -1)
+    for row in rows:
+        seen = taps[first[row] - low : last[row] - low]
+        np.dot(weights[row, : len(seen)], seen, out=flat[row])
     return out
 
 

@@ -5,6 +5,7 @@ mesh (Kartynnik et al. 2019; attention mesh: Grishchenko et al. 2020), and weigh
 blendshapes out of 146 of its points.
 """
 
+import contextlib
 import tempfile
 import threading
 import zipfile
@@ -106,10 +107,14 @@ def face_landmarker(path: Path = FILE) -> Callable[[Photo], list[MeshFace]]:
 
     It may be called by several threads at once. Raises ValueError for a file that is none.
     """
-    load_networks(path)  # what is wrong with the file is said here, not in a thread
+    # What is wrong with the file is said here, not in a thread; the first thread takes these.
+    ready = [load_networks(path)]
     own = threading.local()
 
     def find(photo: Photo) -> list[MeshFace]:
+        if not hasattr(own, "networks"):
+            with contextlib.suppress(IndexError):
+                own.networks = ready.pop()
         if not hasattr(own, "networks"):
             own.networks = load_networks(path)
         return find_faces(own.networks, photo)

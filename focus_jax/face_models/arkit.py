@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import lsq_linear
 
 from focus_jax.face_models import npz
 
@@ -57,6 +56,8 @@ def weights(units: Units, expression: Float[np.ndarray, "*n e"]) -> Float[np.nda
     unit where there is one, and left out where there is none. Fewer coefficients than modes weigh
     the first ones.
     """
+    from scipy.optimize import lsq_linear  # heavy, and only here
+
     root, given = _root(units), np.asarray(expression, np.float64)
     mixture = units.mixture[:, : given.shape[-1]]
     rows = given.reshape(-1, given.shape[-1])

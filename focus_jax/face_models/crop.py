@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 from focus_jax.face_models.fitting import normals
 from focus_jax.types import REGIONS, FaceModel
@@ -33,6 +31,8 @@ def face_patch(
     patch whose triangles share edges; eyeballs that are parts of their own are kept too. ValueError
     if there is no such patch.
     """
+    from scipy.spatial import KDTree  # heavy, and only here
+
     nearest: Any = KDTree(placed).query(vertices)
     distance, index = nearest
     rim = np.zeros(len(placed), bool)
@@ -134,6 +134,8 @@ def _without_teeth(triangles: np.ndarray) -> np.ndarray:
 
 def _components(triangles: np.ndarray) -> np.ndarray:
     """Number of the patch that each triangle belongs to."""
+    from scipy.sparse.csgraph import connected_components  # heavy, and only here
+
     count = len(triangles)
     edges = _edges(triangles)
     order = np.lexsort(edges.T)
@@ -145,6 +147,8 @@ def _components(triangles: np.ndarray) -> np.ndarray:
 
 def _outer_border(triangles: np.ndarray) -> np.ndarray:
     """Vertices on the longest loop of edges that have one triangle only."""
+    from scipy.sparse.csgraph import connected_components  # heavy, and only here
+
     edges = _edges(triangles)
     a, b = edges[_alone(edges)].T
     count = int(triangles.max()) + 1

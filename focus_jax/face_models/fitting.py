@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import KDTree
 
 from focus_jax.types import FaceModel
 
@@ -83,6 +82,8 @@ def lay_over(
     they are known; else from the tips of the noses, the foremost points.
     Raises ValueError if the surfaces do not meet.
     """
+    from scipy.spatial import KDTree  # heavy, and only here
+
     mean = np.asarray(builtin.shape_mean, np.float64)
     basis = np.asarray(builtin.identity_basis, np.float64)[..., :IDENTITY_MODES]
     front = np.flatnonzero(vertices[:, 2] > np.quantile(vertices[:, 2], 0.3))
@@ -143,6 +144,8 @@ def nearest_landmarks(
     vertices: Float[np.ndarray, "v 3"], placed: Float[np.ndarray, "n 3"], builtin: FaceModel
 ) -> Int[np.ndarray, "68"]:
     """Vertices nearest to the landmarks of the built-in face that `lay_over` placed."""
+    from scipy.spatial import KDTree  # heavy, and only here
+
     return np.asarray(KDTree(vertices).query(_landmarks_of(placed, builtin))[1], np.int32)
 
 
@@ -167,6 +170,8 @@ def borrowed(
     `apart` says which vertices, of either face, are eyeballs of their own: these take from each
     other, and so does the rest, for lid and eyeball touch.
     """
+    from scipy.spatial import KDTree  # heavy, and only here
+
     distance, index = np.empty((len(vertices), 3)), np.empty((len(vertices), 3), np.int64)
     pairs = [(np.ones(len(vertices), bool), np.ones(len(placed), bool))]
     if apart is not None and all(part.any() for part in apart):

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import KDTree
 
 from focus_jax.face_models import Mesh, fitting
 from focus_jax.face_models.crop import eyeballs, face_patch
@@ -67,6 +66,8 @@ def choose(
     `crop` false keeps a mesh that is cropped already. ValueError, naming the file, if no part of
     the mesh lies where the face should be.
     """
+    from scipy.spatial import KDTree  # heavy, and only here
+
     triangles = outward(mean, triangles)
     kept = np.arange(len(mean))
     if crop and mesh == "cropped":
@@ -87,6 +88,8 @@ def choose(
 
 def _within(mean: np.ndarray, kept: np.ndarray, landmarks: Landmarks) -> Landmarks:
     """Landmarks numbered within the kept vertices; those that fell away go to the nearest left."""
+    from scipy.spatial import KDTree  # heavy, and only here
+
     corners, weights = landmarks
     place = np.full(len(mean), -1)
     place[kept] = np.arange(len(kept))

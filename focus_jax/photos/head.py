@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import KDTree
 
 from focus_jax import forward
 from focus_jax.face_models import load_face_model
@@ -32,6 +31,8 @@ def whole_head(model: Model) -> Head | None:
 
     None where the face is all that the file has, and with a misfit prior, which is the face's.
     """
+    from scipy.spatial import KDTree  # heavy, and only here
+
     if model.face_model_file == "builtin" or model.misfit is not None:
         return None
     modes = forward.widths(model.face_model)._asdict()

@@ -14,9 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.spatial.transform import Rotation
 
-from focus_jax.evaluation.scans import Surface
 from focus_jax.face_models import closed, crop, fitting, meshes
 from focus_jax.face_models.skinning import SkinnedModel, posed
 from focus_jax.types import REGIONS, FaceModel
@@ -79,6 +77,8 @@ def bind(
 
     ValueError where the two do not meet.
     """
+    from focus_jax.evaluation.scans import Surface  # heavy, and only here
+
     outer, kept = closed(face_model)
     surface = Surface(np.asarray(head.template, np.float64), np.asarray(head.triangles))
     nearest, index = surface.closest(placed)
@@ -172,6 +172,8 @@ def _start(
     bound: Bound, target: np.ndarray, identity: np.ndarray, modes: int, joints: int
 ) -> np.ndarray:
     """No coefficients, and the head where its points meet the targets best as they are."""
+    from scipy.spatial.transform import Rotation  # heavy, and only here
+
     shape = np.asarray(bound.near.template) + np.asarray(bound.near.identity_basis) @ identity
     points = np.einsum("nk,nkc->nc", bound.shares, shape[bound.corners])
     root = np.asarray(bound.near.joints)[0] + np.asarray(bound.near.joint_identity)[0] @ identity
@@ -184,6 +186,8 @@ def _start(
 
 def _turned(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The rotation, as a vector, between two states of an eyeball; none where there is none."""
+    from scipy.spatial.transform import Rotation  # heavy, and only here
+
     if not len(before):
         return np.zeros(3)
     return Rotation.from_matrix(fitting.similarity(before, after).rotation.T).as_rotvec()

@@ -12,7 +12,7 @@ from focus_jax import forward
 from focus_jax.photos.programs import program
 from focus_jax.photos.refine import Errors, freed, refine, start, threshold_mask, write_freed
 from focus_jax.photos.trained import Model
-from focus_jax.rendering import camera, fragments, geometry, morphable, rasterize, shading
+from focus_jax.rendering import camera, geometry, morphable, rasterize, shading
 from focus_jax.rendering.render import Drawing
 from focus_jax.types import Batch, FaceCode, FaceModel
 
@@ -217,16 +217,26 @@ def _masked(code, image, face_model, variables, *, networks):
 @functools.partial(program, static=("drawing",))
 def _draw(code, mask, coverage, face_model: FaceModel, *, drawing: Drawing) -> Inference:
     """The faces at the fine size, with all that exports and pictures need."""
-    face = forward.reconstruct(code, face_model, FINE, FINE, drawing=drawing)
-    screen, triangles = face.rendering.screen_vertices, face_model.triangles
+    triangles = face_model.triangles
     rotation, translation = camera.extrinsics(code.pose)
     vertices = morphable.vertices(face_model, code.identity, code.expression)
     albedo = morphable.albedo(face_model, code.albedo)
     normals = geometry.vertex_normals(vertices, triangles, drawing.renormalize_normals)
-    normals = jnp.einsum("bij,bvj->bvi", rotation, normals, precision="highest")
-    seen = rasterize.rasterize(screen, triangles, FINE, FINE)
+    normals = camera.rotate(rotation, normals)
+    colours = shading.shade(albedo, normals, code.light)
+    screen = camera.project(vertices, rotation, translation, camera.intrinsics(FINE, FINE))
+    # As `render_mesh`, which would not say which triangles are seen: pixels are filled once.
+    drawn, triangle_id = rasterize.render(
+        screen,
+        triangles,
+        jnp.concatenate([colours, screen[..., 2:]], -1),
+        FINE,
+        FINE,
+        perspective=drawing.perspective,
+    )
+    fine = (triangle_id >= 0).astype(drawn.dtype)[..., None]
     # A triangle shows the region that its first corner belongs to.
-    region = face_model.region[triangles[jnp.maximum(seen.triangle_id, 0), 0]]
+    region = face_model.region[triangles[jnp.maximum(triangle_id, 0), 0]]
     towards = vertices @ jnp.swapaxes(rotation, -1, -2) + translation[:, None]
     lengths = jnp.linalg.norm(normals, axis=-1) * jnp.linalg.norm(towards, axis=-1)
     facing = -jnp.sum(normals * towards, -1) / jnp.maximum(lengths, 1e-6)
@@ -235,17 +245,17 @@ def _draw(code, mask, coverage, face_model: FaceModel, *, drawing: Drawing) -> I
         rotation,
         translation,
         vertices,
-        face.neutral,
+        morphable.vertices(face_model, code.identity, code.expression[..., :0]),
         albedo,
-        shading.shade(albedo, normals, code.light),
+        colours,
         facing,
         screen,
-        face.landmarks,
-        face.rendering.image,
-        face.rendering.coverage,
-        fragments.depth_map(seen, screen, triangles),
-        jnp.where(seen.triangle_id >= 0, region, -1),
-        _enlarge(mask, coverage) * face.rendering.coverage,
+        morphable.landmarks(face_model, screen)[..., :2],
+        drawn[..., :3],
+        fine,
+        drawn[..., 3],
+        jnp.where(triangle_id >= 0, region, -1),
+        _enlarge(mask, coverage) * fine,
         mask,
         None,
         None,

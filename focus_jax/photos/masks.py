@@ -52,7 +52,7 @@ def photo_masks(
         for x in (found.coverage, found.mask)
     )
     seen &= covered
-    return tuple(np.where(m, 255, 0).astype(np.uint8) for m in (seen, covered & ~seen))
+    return tuple(m.view(np.uint8) * np.uint8(255) for m in (seen, covered & ~seen))
 
 
 def joined_masks(

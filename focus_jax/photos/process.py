@@ -4,6 +4,7 @@ A thread for each core reads photos and finds faces ahead of the networks, other
 behind them; each queue is short, so memory does not grow with the number of photos.
 """
 
+import contextlib
 import errno
 import functools
 import json
@@ -11,7 +12,7 @@ import os
 import secrets
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -118,6 +119,7 @@ def process(
     written: deque[tuple[Photo, int, Future[None]]] = deque()
     readers = min(_cores(), READERS)
     with (
+        _one_thread_each(min(readers, len(todo))),
         ThreadPoolExecutor(readers, "read") as reader,
         ThreadPoolExecutor(2, "write") as writer,
         tqdm(total=len(todo), unit="photo", disable=not (todo and progress)) as bar,
@@ -210,6 +212,18 @@ def sentence(problem: Exception) -> str:
     if isinstance(problem, OSError):
         text = problem.strerror or text  # without the path, which may be what is too long
     return " ".join(text.split()).replace("(", "[").replace(")", "]")
+
+
+@contextlib.contextmanager
+def _one_thread_each(readers: int) -> Generator[None]:
+    """Several readers need no threads of OpenCV's, which would wait for cores that are at work."""
+    before = cv2.getNumThreads()
+    if readers > 1:
+        cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _cores() -> int:

@@ -1,5 +1,6 @@
 """What is written about a face: numbers, masks, pictures, meshes. README lists the files."""
 
+import functools
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -49,7 +50,8 @@ STRIP = 224  # pixels of each picture in the strip
 KINDS = {
     "numbers": "face.json, which is always written",
     "mask": "mask.png, occlusion.png, and both in the crop",
-    "meshes": "fitted.glb and neutral.glb, each with its texture; head.ply where there is a head",
+    "meshes": "fitted.glb with its texture; head.ply where there is a head",
+    "neutral": "neutral.glb, the face without expression and pose, with the same texture",
     "obj": "fitted.obj, neutral.obj and texture.png, without loss",
     "ply": "fitted.ply and neutral.ply, with vertex colours",
     "pictures": "overlay.jpg, the photo with the rendering in it, and strip.jpg",
@@ -117,7 +119,7 @@ def share(
     face_model, wanted = jax.device_get(model.face_model), kinds(write)
     surface = texels = None
     units = arkit_files.units_of(model) if "arkit" in wanted else None
-    if wanted & {"meshes", "obj", "page", "arkit"}:
+    if wanted & {"meshes", "neutral", "obj", "page", "arkit"}:
         atlas = export.make_atlas(face_model)
         surface, texels = mesh_files.make_surface(atlas), texture.make_texels(atlas)
     head = whole_head(model) if "meshes" in wanted else None
@@ -165,7 +167,7 @@ def describe(
         "photo": photo_name,
         "photo_size": [shape[1], shape[0]],
         "face": face.number,
-        "version": version("focus_jax"),
+        "version": _version(),
         "model": {
             "name": model.name,
             "weights": model.weights,
@@ -203,6 +205,12 @@ def describe(
         ),
         "refinement": _refinement(found),
     }
+
+
+@functools.cache
+def _version() -> str:
+    """This package's; to look it up takes longer than all other numbers of a face."""
+    return version("focus_jax")
 
 
 def detected_numbers(detection: Detection) -> dict[str, Any]:
@@ -281,7 +289,7 @@ def write_face(
     if "turned" in shared.write:
         side = turned(shared.model, jax.tree.map(lambda x: np.asarray(x)[None], found.code))
         pictures.write_image(folder / "turned.jpg", np.asarray(side)[0], quality=QUALITY)
-    if shared.write & {"meshes", "obj", "ply", "page", "arkit"}:
+    if shared.write & {"meshes", "neutral", "obj", "ply", "page", "arkit"}:
         _write_meshes(folder, photo, numbers, found, shared)
     if "maps" in shared.write:
         maps.write(folder, photo.shape, numbers, found, jax.device_get(shared.model.face_model))
@@ -335,7 +343,7 @@ def _write_meshes(
     if picture is not None and surface is not None:
         if "page" in shared.write:
             (folder / page.VIEW).write_text(page.view(fitted, picture))
-        if "meshes" in shared.write:
+        if shared.write & {"meshes", "neutral"}:
             jpeg = mesh_files.encode_jpeg(picture)
         if shared.units is not None:
             place = neutral, surface, picture
@@ -344,12 +352,12 @@ def _write_meshes(
         if "obj" in shared.write:
             (folder / "texture.png").write_bytes(mesh_files.encode_png(picture))
             (folder / "material.mtl").write_text(mesh_files.MATERIAL)
-    for name, vertices in (("fitted", fitted), ("neutral", neutral)):
-        if not shared.write & {"meshes", "obj", "ply"}:
-            break
+    for name, kind, vertices in (("fitted", "meshes", fitted), ("neutral", "neutral", neutral)):
+        if not shared.write & {kind, "obj", "ply"}:
+            continue
         path = folder / name
         normals = mesh_files.vertex_normals(vertices, shared.triangles)
-        if surface is not None and "meshes" in shared.write:
+        if surface is not None and kind in shared.write:
             content = mesh_files.glb(vertices, normals, surface, jpeg, units=units, name=name)
             path.with_suffix(".glb").write_bytes(content)
         if surface is not None and "obj" in shared.write:
@@ -427,13 +435,17 @@ def overlay_photo(photo: np.ndarray, to_photo: np.ndarray, found: Inference) -> 
         return picture
     moved = np.array(to_photo)
     moved[:, 2] -= low
-    drawn = np.concatenate([np.clip(found.image, 0, 1) * found.coverage, found.coverage], -1)
-    drawn[..., :3] *= 255
+    coverage = np.asarray(found.coverage[..., 0], np.float32)
+    colours = np.clip(found.image, 0, 1).astype(np.float32, copy=False)
+    colours *= cv2.cvtColor(coverage, cv2.COLOR_GRAY2RGB)
+    drawn = cv2.insertChannel(coverage, cv2.cvtColor(255 * colours, cv2.COLOR_RGB2RGBA), 3)
     size = (int(high[0] - low[0]), int(high[1] - low[1]))
-    drawn = cv2.warpAffine(drawn.astype(np.float32), moved, size, flags=cv2.INTER_LINEAR)
+    drawn = cv2.warpAffine(drawn, moved, size, flags=cv2.INTER_LINEAR)
     piece = picture[low[1] : high[1], low[0] : high[0]]
-    mixed = piece * (1 - drawn[..., 3:])
-    mixed += drawn[..., :3]
+    # Arrays of three channels each, which NumPy goes through several times as fast.
+    mixed = cv2.cvtColor(1 - drawn[..., 3], cv2.COLOR_GRAY2RGB)
+    mixed *= piece
+    mixed += cv2.cvtColor(drawn, cv2.COLOR_RGBA2RGB)
     piece[:] = cv2.convertScaleAbs(mixed)  # rounds and clips
     return picture
 

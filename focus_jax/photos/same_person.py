@@ -106,7 +106,7 @@ def _candidates(
         faces = []
         for face, one in pairs:
             sure = results.describe(photo.name, face, one, model, image.shape)["confidence"]
-            faces.append(_Candidate(face, one.code, sure, features(model, face)))
+            faces.append(_Candidate(face, one.code, sure, features(model, [face])[0]))
         found[photo.name] = photo, image, faces
 
     options = {"batch_size": batch_size, "progress": progress}

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int, UInt8
-from scipy.sparse.linalg import splu
 
 from focus_jax.photos.export import Atlas
 from focus_jax.photos.programs import program
@@ -247,6 +246,8 @@ def extend(
 
     A piece of the surface without known vertices takes the mean of all known ones.
     """
+    from scipy.sparse.linalg import splu  # heavy, and only here
+
     if known.all() or not known.any():
         return np.where(known[:, None], values, 0.0)
     laplacian = _laplacian(triangles.tobytes(), triangles.dtype.str, len(values))

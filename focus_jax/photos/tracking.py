@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from focus_jax.data.landmarks import Detection
 
@@ -170,6 +169,8 @@ def breaks(numbers: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 def smooth(values: np.ndarray, deviation: float) -> np.ndarray:
     """Values `[n k]` over time through a symmetric filter: it delays nothing."""
+    from scipy.ndimage import gaussian_filter1d  # heavy, and only here
+
     return gaussian_filter1d(values, deviation, axis=0, mode="nearest")
 
 

@@ -96,11 +96,16 @@ def _digest(tree: Any) -> str:
 
 
 def make_batch(
-    model: Model, crops: np.ndarray, landmarks: np.ndarray, dense: np.ndarray | None = None
+    model: Model,
+    crops: np.ndarray,
+    landmarks: np.ndarray,
+    dense: np.ndarray | None = None,
+    *,
+    encoded: bool = True,
 ) -> Batch:
     """A batch of uint8 crops `[b r r 3]` at `record_size`, with landmarks `[b 68 2]` in them.
 
-    `dense` ones `[b 478 2]` may be nan.
+    `dense` ones `[b 478 2]` may be nan. Unless it is to be `encoded`, it has no features.
 
     The networks see them at `size`, the recognizer as they are, as in training; both after
     `white_balance`, whose gains the batch remembers.
@@ -112,7 +117,7 @@ def make_batch(
         records = [{**r, "dense_landmarks": d} for r, d in zip(records, dense, strict=True)]
     small = [shrink(record, model.size) for record in records]
     features = None
-    if model.record_size != model.size and model.networks is not None:
+    if encoded and model.record_size != model.size and model.networks is not None:
         encoder = model.networks.encoder
         detail, direct = (bool(getattr(encoder, n, 0)) for n in ("detail_width", "direct"))
         images = crops.astype(np.float32) / 255

@@ -57,9 +57,12 @@ class Drawn(NamedTuple):
 
 
 def _batches(
-    path: Path, tracks: Sequence[Track], model: Model, batch_size: int
+    path: Path, tracks: Sequence[Track], model: Model, batch_size: int, *, encoded: bool
 ) -> Iterator[tuple[list[Shown], list[Face], Any]]:
-    """Frames of the tracks, the faces in them, and the batch that they fill, padded at the end."""
+    """Frames of the tracks, the faces in them, and the batch that they fill, padded at the end.
+
+    `encoded` is `make_batch`'s.
+    """
     where = [{int(n): i for i, n in enumerate(track.frames)} for track in tracks]
     shown = (
         Shown(person, places[n], n, picture)
@@ -78,8 +81,8 @@ def _batches(
             found = align(model, picture, [detection], turns[person])
             faces += [face._replace(number=person) for face in found]
         full = faces + [faces[-1]] * (batch_size - len(faces))
-        crops = np.stack([f.crop for f in full])
-        yield chunk, faces, make_batch(model, crops, np.stack([f.landmarks for f in full]))
+        given = (np.stack([getattr(f, part) for f in full]) for part in ("crop", "landmarks"))
+        yield chunk, faces, make_batch(model, *given, encoded=encoded)
 
 
 def _rows_of(code: FaceCode, which: Any) -> FaceCode:
@@ -175,7 +178,7 @@ def _fit(
     encoded: list[np.ndarray | None] = []
     trust: list[float] = []
     for chunk, faces, batch in tqdm(
-        _batches(path, tracks, model, batch_size), desc="fitting", unit="batch"
+        _batches(path, tracks, model, batch_size, encoded=True), desc="fitting", unit="batch"
     ):
         found = jax.device_get(find_codes(model, batch, steps))
         parts.append(_rows_of(found.code, slice(len(chunk))))
@@ -208,7 +211,8 @@ def _draw(
     best: dict[int, tuple[float, np.ndarray, Face, Inference]] = {}
     stream = iter(tqdm(frames(path), desc="drawing", unit="frame", total=total))
     (at, canvas), corner = next(stream), []
-    for chunk, faces, batch in _batches(path, [one.track for one in people], model, batch_size):
+    tracks = [one.track for one in people]
+    for chunk, faces, batch in _batches(path, tracks, model, batch_size, encoded=False):
         rows = [_rows_of(people[one.person].codes, one.place) for one in chunk]
         rows += rows[-1:] * (batch_size - len(rows))
         codes = jax.tree.map(lambda *x: np.stack(x), *rows)

@@ -1,7 +1,8 @@
 """Frames of video files as OpenCV reads them, damaged ones too, and videos that browsers play."""
 
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ CODECS = {
 }
 # Of the frames that a file says it has: so many more may be a rounded duration times the rate.
 ROUNDED = 0.02
-AHEAD = 4  # frames that are decoded before they are asked for
+AHEAD = 4  # frames that are decoded before they are asked for, or still to be encoded
 
 
 class Count(NamedTuple):
@@ -52,7 +53,7 @@ def frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
             for number, future in ahead(count(), lambda _: capture.read(), reader, depth=AHEAD):
                 there, frame = future.result()
                 if there:
-                    yield number, np.ascontiguousarray(frame[..., ::-1])
+                    yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
                 elif number >= said:
                     return
     finally:
@@ -87,16 +88,24 @@ class Writer:
         suffix, self._letters = CODECS[codec]
         self.path, self._codec, self._rate = Path(f"{stem}{suffix}"), codec, frame_rate(like)
         self._writer: cv2.VideoWriter | None = None
+        self._encoder = ThreadPoolExecutor(1, "encode")
+        self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._encoder.shutdown(cancel_futures=any(error))
         if self._writer is not None:
             self._writer.release()
+        if not any(error):
+            self._wait(0)
 
     def write(self, frame: np.ndarray) -> None:
-        """Append a frame, RGB uint8 of the size of the first."""
+        """Append a frame, RGB uint8 of the size of the first, which is not to be changed later.
+
+        It is encoded in a thread, behind whoever draws the next ones.
+        """
         if self._writer is None:
             code, size = cv2.VideoWriter.fourcc(*self._letters), frame.shape[1::-1]
             with in_utf8(self.path) as name:
@@ -107,4 +116,14 @@ class Writer:
                     f"OpenCV cannot write {self.path} as {self._codec}; give --video-codec one of "
                     f"{others}"
                 )
-        self._writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        self._waiting.append(self._encoder.submit(self._encode, self._writer, frame))
+        self._wait(AHEAD)
+
+    @staticmethod
+    def _encode(writer: cv2.VideoWriter, frame: np.ndarray) -> None:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
+    def _wait(self, most: int) -> None:
+        """Until at most so many frames are still to be encoded; raise what failed."""
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()

@@ -1,10 +1,10 @@
 """Who is in a video: the faces of its frames, and of them a track of each person."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -14,17 +14,19 @@ from focus_jax.data.landmark_files import FileSource
 from focus_jax.data.landmarks import Detection, Source
 from focus_jax.networks import recognizer
 from focus_jax.photos import tracking
+from focus_jax.photos.programs import program
 from focus_jax.photos.tracking import Seen, Track, bridge
 from focus_jax.photos.trained import Model
 from focus_jax.photos.video_files import Count, count_frames, frames
 
 # A frame without a face costs several times what one with a face does, and whoever comes stays.
 PATIENCE, EVERY = 5, 4
+TOGETHER = 8  # faces that the recognizer sees at once
 
 # Each person's faces by frame, the numbers of all frames, and how many show only others.
 Told = tuple[list[dict[int, Detection]], list[int], int]
 
-_embed = jax.jit(recognizer.embedding, static_argnames="kind")
+_embed = program(recognizer.embedding, static=("kind",))
 
 
 class Clip(NamedTuple):
@@ -79,17 +81,28 @@ def _rows(path: Path, source: Any, model: Model) -> Told:
 
 
 def _seen(path: Path, source: Source, model: Model) -> Told:
-    seen, numbers, find = [], [], of_film(source)
+    seen: list[Seen] = []
+    waiting: list[tuple[int, Face]] = []
+    numbers, find = [], of_film(source)
+
+    def look(least: int) -> None:
+        """See faces together while so many wait: one by one takes twice as long."""
+        while len(waiting) >= least and waiting:
+            some, waiting[:] = waiting[:TOGETHER], waiting[TOGETHER:]
+            full = [face for _, face in some] + [some[-1][1]] * (TOGETHER - len(some))
+            for (number, face), own in zip(some, features(model, full), strict=False):
+                seen.append(Seen(number, face.detection, own))
+
     for number, frame, there in searched(_finding(path), lambda frame: find(frame, path)):
         numbers.append(number)
-        aligned = align(model, frame, there)
-        faces = [Seen(number, face.detection, features(model, face)) for face in aligned]
-        if faces:
-            seen.append(faces)
+        waiting += [(number, face) for face in align(model, frame, there)]
+        look(TOGETHER)
+    look(1)
     if not seen:
         return [], numbers, 0
+    of_frames = [list(faces) for _, faces in itertools.groupby(seen, key=lambda face: face.frame)]
     kind = model.networks.recognizer if model.networks else "dlib"
-    people, others = tracking.follow(seen, tracking.SAME.get(kind, tracking.SAME_ARCFACE))
+    people, others = tracking.follow(of_frames, tracking.SAME.get(kind, tracking.SAME_ARCFACE))
     return [{face.frame: face.detection for face in faces} for faces in people], numbers, others
 
 
@@ -123,9 +136,9 @@ def align(
     return align_faces(frame, found, model.record_size, **options)
 
 
-def features(model: Model, face: Face) -> np.ndarray:
-    """What the recognizer makes of a face; of unit length."""
+def features(model: Model, faces: Sequence[Face]) -> np.ndarray:
+    """What the recognizer makes of faces, `[n c]`, each of unit length."""
     kind = model.networks.recognizer if model.networks else "dlib"
-    image = face.crop[None].astype(np.float32) / 255
-    points = face.landmarks[None].astype(np.float32)
-    return np.asarray(_embed(model.recognizer, image, points, kind=kind))[0]
+    images = np.stack([face.crop for face in faces]).astype(np.float32) / 255
+    points = np.stack([face.landmarks for face in faces]).astype(np.float32)
+    return np.asarray(_embed(model.recognizer, images, points, kind=kind))

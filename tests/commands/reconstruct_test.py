@@ -86,7 +86,8 @@ def test_every_face_has_its_files(ran):
 FILES = {
     "numbers": set(),
     "mask": {"mask.png", "occlusion.png", "mask_crop.png", "occlusion_crop.png"},
-    "meshes": {"fitted.glb", "neutral.glb"},
+    "meshes": {"fitted.glb"},
+    "neutral": {"neutral.glb"},
     "obj": {"fitted.obj", "neutral.obj", "material.mtl", "texture.png"},
     "ply": {"fitted.ply", "neutral.ply"},
     "pictures": {"overlay.jpg", "strip.jpg"},

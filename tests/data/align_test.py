@@ -179,3 +179,15 @@ def test_columns_that_a_crop_does_not_show_change_nothing(factor, shift):
     whole = align._resample_rows(whole.swapaxes(0, 1), factor, shift, 48).swapaxes(0, 1)
     found = align._resample(photo, transform, 48)
     np.testing.assert_allclose(found, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.9, 1.7])
+def test_a_row_is_the_weighted_sum_of_those_around_it(factor):
+    """One by one, with weights of their own, also at the edges; nothing outside."""
+    picture = np.random.default_rng(0).normal(size=(60, 5, 2))
+    found, sharp = align._resample_rows(picture, factor, 2.6, 120), min(factor, 1)
+    for row, centre in enumerate((np.arange(120) - 2.6) / factor):
+        weights = align._cubic((np.arange(60) - centre) * sharp)
+        inside = -0.5 <= centre < 59.5
+        wanted = np.tensordot(weights / weights.sum(), picture, 1) if inside else 0
+        np.testing.assert_allclose(found[row], wanted, atol=1e-5)

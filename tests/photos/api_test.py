@@ -68,7 +68,7 @@ def test_it_is_saved_as_the_command_writes_it(faces, tmp_path):
     where = faces[0].save(tmp_path)
     assert where == tmp_path / "0000" / "0"
     written = {p.name for p in where.iterdir()}
-    assert {"face.json", "mask.png", "fitted.glb", "neutral.glb", "overlay.jpg"} <= written
+    assert {"face.json", "mask.png", "fitted.glb", "overlay.jpg"} <= written
     mask = cv2.imread(str(where / "mask.png"), cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(mask > 0, faces[0].mask)
 

@@ -58,6 +58,23 @@ def test_photos_keep_their_faces_whatever_the_batch(photos, model):
     assert (summary.photos, summary.faces, len(summary.skipped)) == (11, 15, 3)
 
 
+@pytest.mark.parametrize(("count", "threads"), [(1, 3), (4, 1)])
+def test_several_readers_have_no_threads_of_opencv(photos, model, monkeypatch, count, threads):
+    monkeypatch.setattr(process, "_cores", lambda: 2)
+    before, seen = cv2.getNumThreads(), []
+
+    def source(image, path):
+        seen.append(cv2.getNumThreads())
+        return one_face(image, path)
+
+    try:
+        cv2.setNumThreads(3)
+        process.process(photos(count), model, source, lambda *found: None)
+        assert seen == count * [threads] and cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_reading_inferring_and_writing_overlap(photos, model, monkeypatch):
     """Each stage waits for the one before it to have begun the next photo."""
     count = 6

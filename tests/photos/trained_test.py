@@ -74,6 +74,9 @@ def test_batches_are_those_of_training(model, crops, monkeypatch):
     small = [shrink({"image": i, "landmarks": p}, 32) for i, p in zip(*crops, strict=True)]
     np.testing.assert_array_equal(batch.landmarks, [s["landmarks"] for s in small])
     np.testing.assert_allclose(batch.image, [s["image"] / 255 for s in small], atol=1e-6)
+    shown = make_batch(model, *crops, encoded=False)
+    assert len(seen) == 1 and shown.features is None
+    np.testing.assert_array_equal(shown.image, batch.image)
 
 
 def test_faces_and_masks_are_those_of_training(workdir, model, crops):
