@@ -27,7 +27,6 @@ MARGIN = 1 / 5
 # often missed.
 OFTEN = {"hand": 4.0, "glasses": 2.0, "fringe": 2.0}
 _SHARES = np.array([OFTEN.get(kind, 1.0) for kind in OCCLUDERS[1:]])
-_SHARES /= _SHARES.sum()
 
 # The mirror image of each iBUG landmark.
 MIRROR = np.array(
@@ -92,7 +91,7 @@ def augment(
         if moved.get("whole"):  # a rendering, of which all is known
             moved["pasted"] = np.where(moved["mask"] >= 128, 0, 255).astype(np.uint8)
     if paste and rng.random() < paste:
-        kind = str(rng.choice(OCCLUDERS[1:], p=_SHARES))
+        kind = str(rng.choice(OCCLUDERS[1:], p=_SHARES / _SHARES.sum()))
         image, hidden = paste_occluder(moved["image"], moved["landmarks"], rng, kind)
         moved["image"], moved["pasted"] = image, np.maximum(moved["pasted"], hidden)
         if moved.get("mask") is not None:
