@@ -73,7 +73,10 @@ def test_photos_of_one_person_keep_one_identity(scene, face_model, frozen):
 
 
 def test_shapes_come_closer_to_the_truth(face_model, frozen):
-    """From the mean face, all else nearly right; the likeness does not lead them away."""
+    """From the mean face, all else nearly right; the likeness does not lead them away.
+
+    Across the view, that is: in depth, which is held, they stay nearer to where they begin.
+    """
     widths, rng = forward.widths(face_model), np.random.default_rng(1)
     true = 0.5 * rng.normal(size=(2, widths.outputs)).astype(np.float32)
     true[:, : widths.identity] = rng.normal(size=(2, widths.identity))
@@ -87,7 +90,11 @@ def test_shapes_come_closer_to_the_truth(face_model, frozen):
     face = drawn(true)
     photo = face.rendering.image, face.landmarks, face.rendering.coverage
     found, _, _ = refine(jnp.asarray(off), *photo, face_model, frozen, STEPS, decoding=UNTRAINED)
-    before, after = (shape_error(drawn(r).neutral, face.neutral, scale=True) for r in (off, found))
+    begun, ended = (drawn(raw).neutral for raw in (off, found))
+    before, after = (shape_error(shape, face.neutral, scale=True) for shape in (begun, ended))
+    assert (after < 0.95 * before).all(), (before, after)
+    flat = (shape.at[..., 2].set(face.neutral[..., 2]) for shape in (begun, ended))
+    before, after = (shape_error(shape, face.neutral, scale=True) for shape in flat)
     assert (after < 0.8 * before).all(), (before, after)
 
 
