@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
 from focus_jax import forward
+from focus_jax.photos.light_fit import fit_light
 from focus_jax.photos.programs import program
 from focus_jax.photos.refine import Errors, freed, refine, start, threshold_mask, write_freed
 from focus_jax.photos.trained import Model
@@ -92,6 +93,8 @@ def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
     else:
         raw = _encode(model.variables, batch, networks=model.networks)
     code = _decode(raw, sizes=widths, decoding=decoding)
+    if model.networks is not None:
+        code = _lit(code, image, face_model, model.variables, networks=model.networks)
     encoded = None if model.networks is None else _landmarks(code, face_model)
     if not steps:
         return Codes(relit(code, batch.gains, -1), None, None, encoded)
@@ -191,6 +194,13 @@ def _encode(variables, batch, *, networks):
 
 
 _decode = program(forward.decode, static=("sizes", "decoding"))
+
+
+@functools.partial(program, static=("networks",))
+def _lit(code, image, face_model, variables, *, networks):
+    """The code in the light of what the mask, found with the encoder's light, shows of the face."""
+    mask, _ = _masked(code, image, face_model, variables, networks=networks)
+    return fit_light(code, image, mask, face_model, drawing=_drawing(networks))
 
 
 def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, jax.Array]:
