@@ -73,9 +73,21 @@ def fit_light(
             weighed = shaded * weights[:, None]
             matrix = jnp.einsum("cpk,cpl->ckl", weighed, shaded) + PRIOR * jnp.eye(9)
             right = jnp.einsum("cpk,cp->ck", weighed, missing)
-            light = before + jnp.linalg.solve(matrix, right[..., None])[..., 0]
+            light = before + _solved(matrix, right)
         return light
 
     given = code.light.reshape(-1, 3, 9), colours, tones, basis, share.reshape(len(image), -1)
     found = jax.vmap(one)(*given)
     return dataclasses.replace(code, light=found.reshape(code.light.shape))
+
+
+def _solved(matrix: Float[Array, "c n n"], right: Float[Array, "c n"]) -> Float[Array, "c n"]:
+    """Solution of positive definite equations, by elimination, which needs no pivots then.
+
+    LAPACK's would be equal; a command would wait for it to be loaded.
+    """
+    rows = jnp.concatenate([matrix, right[..., None]], axis=-1)
+    for k in range(matrix.shape[-1]):
+        row = rows[:, k] / rows[:, k, k, None]
+        rows = (rows - rows[:, :, k, None] * row[:, None]).at[:, k].set(row)
+    return rows[..., -1]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.experimental import serialize_executable
@@ -51,6 +52,7 @@ class _Kept(NamedTuple):
 
     executable: bytes
     out: Any  # as the function's result, with numbers for arrays
+    solves: bool  # by LAPACK, which JAX loads when it lowers a function that asks for it
 
 
 def program(function: Callable, *, static: tuple[str, ...] = ()) -> Callable:
@@ -98,6 +100,8 @@ def _read(path: Path, tree: Any) -> Callable | None:
         return None
     kept = pickle.loads(content)
     rasterize.expect_programs()
+    if kept.solves:
+        _load_lapack()
     given = jax.tree.structure((jax.tree.unflatten(tree, range(tree.num_leaves)), {}))
     out = jax.tree.structure(kept.out)
     return serialize_executable.deserialize_and_load(kept.executable, given, out, "cpu")
@@ -120,8 +124,9 @@ def _make(path: Path, function: Callable, arguments: tuple, fixed: dict[str, Any
         # Code that was changed elsewhere makes the same program, which another name has already.
         # With its arguments, of which those that the function does not use are not in the text.
         given = [(np.shape(x), str(x.dtype)) for x in jax.tree.leaves(arguments)]
-        about = f"{lowered.in_tree} {given} {lowered.out_tree}"
-        text = f"{_surroundings()[1]} {about} {lowered.as_text()}".replace(name, "")
+        about = f"{_Kept._fields} {lowered.in_tree} {given} {lowered.out_tree}"
+        program_text = lowered.as_text()
+        text = f"{_surroundings()[1]} {about} {program_text}".replace(name, "")
         made_of = path.with_name(path.name.partition("-")[0] + f"-{_digest(text)}.made")
         if same := _read(made_of, jax.tree.structure(arguments)):
             _write(path, made_of.read_bytes())
@@ -132,11 +137,18 @@ def _make(path: Path, function: Callable, arguments: tuple, fixed: dict[str, Any
     finally:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
     executable, _, out = serialize_executable.serialize(compiled)
-    kept = _Kept(executable, jax.tree.unflatten(out, range(out.num_leaves)))
+    numbered = jax.tree.unflatten(out, range(out.num_leaves))
+    kept = _Kept(executable, numbered, "lapack" in program_text)
     content = pickle.dumps(kept)
     for place in (made_of, path):
         _write(place, hashlib.sha256(content).digest() + content)
     return compiled
+
+
+@functools.cache
+def _load_lapack() -> None:
+    """What a program that was compiled elsewhere calls would not be there: it would crash."""
+    jax.jit(jnp.linalg.solve).lower(np.eye(1, dtype=np.float32), np.ones(1, np.float32))
 
 
 def _write(path: Path, content: bytes) -> None:

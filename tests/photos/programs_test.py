@@ -25,7 +25,9 @@ def shown(points, triangles, spare=None, *, size, times):
         return rasterize.render(p, triangles, p, size, size)[0].sum()
     slope = jax.grad(area)(jax.numpy.asarray(points))
     code = FaceCode(*[found.barycentric.sum() * times] * 5)
-    return {"code": code, "found": found, "slope": slope, "none": None}
+    # By LAPACK, which a process that only reads programs has not loaded.
+    half = jax.numpy.linalg.solve(2 * jax.numpy.eye(3), points[0])
+    return {"code": code, "found": found, "slope": slope, "half": half, "none": None}
 
 shown = programs.program(shown, static=("size", "times"))
 points = np.float32([[[0, 0, 1], [0, 9, 1], [9, 0, 1]]])
@@ -36,6 +38,7 @@ with programs.telling(told.append):
 spare = shown(points, np.int32([[0, 1, 2]]), np.float32(1), size=8, times=times)
 inside = jax.jit(lambda p: shown(p, np.int32([[0, 1, 2]]), size=8, times=times))(points)
 assert first["none"] is None and isinstance(first["code"], FaceCode)
+np.testing.assert_allclose(first["half"], points[0] / 2)
 for other in (second, spare, inside):
     np.testing.assert_array_equal(first["found"].triangle_id, other["found"].triangle_id)
     np.testing.assert_array_equal(first["slope"], other["slope"])
