@@ -249,10 +249,13 @@ def test_results_of_other_settings_are_not_mixed_in(ran, photos, tmp_path, capsy
 
 
 def test_a_run_in_which_no_photo_has_a_face_fails(photos, tmp_path, capsys):
-    arguments = [str(photos / "dark.png"), "--out", str(tmp_path / "out"), "--model", "none"]
-    assert reconstruct.main(arguments) == 1
-    assert "no face was found in any of them" in capsys.readouterr().err
-    assert (tmp_path / "out" / "skipped.txt").read_text() == "dark.png (no face found)\n"
+    given = [str(photos / "dark.png"), str(tmp_path / "gone.png")]
+    assert reconstruct.main([*given, "--out", str(tmp_path / "out"), "--model", "none"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("2 photos, 0 faces, 2 skipped")
+    assert "no face was found in any of them" in said.err
+    skipped = [f"{given[1]} (no such file or folder)", "dark.png (no face found)"]
+    assert (tmp_path / "out" / "skipped.txt").read_text().splitlines() == skipped
 
 
 def test_home_in_an_argument_is_a_folder_of_no_such_name(photos, tmp_path, monkeypatch, capsys):
@@ -318,8 +321,10 @@ def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
 
 def test_a_summary_counts_reasons():
     skipped = ["a.jpg (truncated)", "b (1).jpg (truncated)", "c (no face found)"]
-    line = process.Summary(9, 7, 2, skipped).line()
-    assert line == "9 photos, 7 faces, 2 done before, 3 skipped (2 truncated; 1 no face found)"
+    summary = process.Summary(9, 7, 2, skipped)
+    counted = ", 7 faces, 2 done before, 3 skipped (2 truncated; 1 no face found)"
+    assert summary.line() == "9 photos" + counted
+    assert summary._replace(unread=1).line() == "10 photos" + counted
 
 
 # --- video ---------------------------------------------------------------------------------------
