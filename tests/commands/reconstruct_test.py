@@ -211,16 +211,17 @@ def test_a_photo_that_cannot_be_drawn_stops_nothing(photos, tmp_path, monkeypatc
 def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     shutil.copytree(ran[0], out)
-    (out / "one.png" / "done.json").unlink()
+    # Of two faces, which the batches that are compiled by now hold.
+    (out / "deep" / "two faces.jpg" / "done.json").unlink()
     done = []
     write = results.write_face
     monkeypatch.setattr(results, "write_face", lambda *a: done.append(a[1]) or write(*a))
     arguments = [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none", *ALL]
     arguments += ["--resume"]
     assert reconstruct.main([*arguments, "--strict"]) == 1
-    assert done == ["one.png"]
+    assert done == ["deep/two faces.jpg"] * 2
     line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert line.startswith("3 photos, 1 faces, 1 done before, 2 skipped (1 no")
+    assert line.startswith("3 photos, 2 faces, 1 done before, 2 skipped (1 no")
     assert reconstruct.main([*arguments, "--refine", "4"]) == 1
     assert "refine (was 10, now 4)" in capsys.readouterr().err
 
@@ -271,7 +272,15 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
         raise OSError(28, "No space left on device", "mask.png")
 
     monkeypatch.setattr(results, "write_face", full)
-    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
+    arguments = [
+        str(photos / "deep"),
+        "--out",
+        str(tmp_path),
+        "--batch-size",
+        "2",
+        "--model",
+        "none",
+    ]
     assert reconstruct.main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.endswith("No space left on device: mask.png; make room and go on with --resume")
