@@ -1,7 +1,7 @@
 """An exported model whose segmenter lies between its own and that of a run that went on from it.
 
     python -m focus_jax.main --config=configs/shipped.py:further --config.data.root=DATA \\
-        --workdir=RUN
+        --config.data.codes=CODES.npz --workdir=RUN
     python -m experiments.average_segmenters shipped RUN OUT --share 0.6 --bias 0.3
 
 A network that learns anew from other pictures forgets; the average of its weights before and after

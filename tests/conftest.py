@@ -30,13 +30,44 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 # Shapes of arrays, and all other types, are checked by beartype at every call of these. Not where
 # types are Warp's, which beartype does not know; nor in `types`, whose fields hold whatever a tree
-# of arrays is mapped to; in `face_models` not all annotations hold yet.
-CHECKED = ["evaluation", "losses", "networks"]
+# of arrays is mapped to.
+CHECKED = ["evaluation", "face_models", "losses", "networks"]
 CHECKED += ["rendering." + module for module in ("batching", "camera", "fragments", "geometry")]
 CHECKED += ["rendering." + module for module in ("morphable", "pictures", "rasterize", "render")]
 CHECKED += ["rendering." + module for module in ("rasterize_jnp", "scenes", "shading")]
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # int is a float
 install_import_hook([f"focus_jax.{module}" for module in CHECKED], BEARTYPE)
+
+
+# Files that fit with one small model (`untrained`), so with the same programs, which a worker that
+# compiled them for one has for the others.
+TOGETHER = ("reconstruct_test.py", "video_test.py", "api_test.py", "measure_people_test.py")
+# Those and others that take longest begin first: pytest-xdist goes by how many tests a file has,
+# and would leave a worker idle while the other is at few long ones.
+LONG = ("train_test.py", *TOGETHER, "updates_test.py", "shipped_test.py", "preemption_test.py")
+LONG += ("face_model_formats_test.py", "builtin_face_model_test.py", "refine_test.py")
+LONG += ("start_test.py", "experiments_test.py", "rasterize_test.py", "trained_test.py")
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):  # in a process of pytest-xdist, whose order counts
+        places = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "together" if file.endswith(TOGETHER) else file
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def photo_records(
     their photo.
     """
     if not root.is_dir():
-        raise ValueError(f"{root} is not a folder; set config.data.root to that of your photos")
+        raise ValueError(f"{root} is not a folder; give that of your photos")
     path = root / CSV[split]
     rows, dense = read_landmarks(path), read_dense(path)
     unreadable: list[str] = []

@@ -128,7 +128,9 @@ def _read(path: Path, *keys: str) -> dict[str, np.ndarray]:
     for key in keys:
         if key not in found:
             raise ValueError(f"{path} lacks the key {key!r}")
-    return found
+        if not isinstance(found[key], np.ndarray):
+            raise ValueError(f"{path}: {key!r} is {type(found[key]).__name__}, not a plain array")
+    return {key: found[key] for key in keys}  # without what SciPy says of the file
 
 
 def _numbers(

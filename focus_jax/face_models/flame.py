@@ -21,7 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from focus_jax.face_models import Mesh, check_mesh, fitting, flame_albedo, meshes, npz, pickles
 from focus_jax.face_models.companions import Companion, first_of
@@ -252,7 +252,9 @@ def _landmarks(
     return meshes.place(path, mean, triangles, builtin, landmarks), landmarks
 
 
-def _embedding(path: Path, triangles: np.ndarray) -> Landmarks:
+def _embedding(
+    path: Path, triangles: np.ndarray
+) -> tuple[Int[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Vertices and weights of 68 or 51 landmarks."""
     if path.suffix == ".npz":
         content = pickles.read_npz(path)

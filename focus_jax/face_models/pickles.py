@@ -5,12 +5,13 @@ matrices and chumpy's arrays, which come in as stand-ins that keep what the file
 are built from that afterwards.
 """
 
+import io
 import math
 import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -67,7 +68,7 @@ def _read_npy(file: Any, path: Path) -> Any:
     return _read(file, path)
 
 
-def _read(file: BinaryIO, path: Path) -> Any:
+def _read(file: io.BufferedIOBase, path: Path) -> Any:
     # latin1: bytes of Python 2 come as text of the same codes.
     try:
         return _plain(Reader(file, encoding="latin1", known=_stand_in).load(), {})

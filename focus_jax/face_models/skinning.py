@@ -17,15 +17,15 @@ _EXACT = jax.lax.Precision.HIGHEST
 class SkinnedModel:
     """A head of shape and expression modes, with joints. Lengths are millimetres."""
 
-    template: Float[Array, "v 3"]
-    identity_basis: Float[Array, "v 3 i"]
-    expression_basis: Float[Array, "v 3 e"]
-    pose_basis: Float[Array, "v 3 p"]  # nine for each joint, or for each but the root
-    joints: Float[Array, "j 3"]  # of the template
-    joint_identity: Float[Array, "j 3 i"]  # how they move with the modes
-    joint_expression: Float[Array, "j 3 e"]
-    skin_weights: Float[Array, "v j"]
-    triangles: Int[Array, "t 3"]
+    template: Float[AnyArray, "v 3"]
+    identity_basis: Float[AnyArray, "v 3 i"]
+    expression_basis: Float[AnyArray, "v 3 e"]
+    pose_basis: Float[AnyArray, "v 3 p"]  # nine for each joint, or for each but the root
+    joints: Float[AnyArray, "j 3"]  # of the template
+    joint_identity: Float[AnyArray, "j 3 i"]  # how they move with the modes
+    joint_expression: Float[AnyArray, "j 3 e"]
+    skin_weights: Float[AnyArray, "v j"]
+    triangles: Int[AnyArray, "t 3"]
     parents: tuple[int, ...] = struct.field(pytree_node=False)  # -1: the root, which is first
 
 

@@ -116,7 +116,8 @@ def bind(
 
 def _eyeballs(face_model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
     """Vertices of a face model's eyeballs, the person's left one first, at positive x."""
-    found = np.flatnonzero(crop.eyeballs(face_model.triangles, face_model.region))
+    triangles, region = np.asarray(face_model.triangles), np.asarray(face_model.region)
+    found = np.flatnonzero(crop.eyeballs(triangles, region))
     left = np.asarray(face_model.shape_mean)[found, 0] > 0
     return found[left], found[~left]
 

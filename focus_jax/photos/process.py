@@ -57,6 +57,7 @@ class Summary(NamedTuple):
     remarks: tuple[str, ...] = ()  # counts of results to look at
     part: bool = False  # of a run, of which others have the rest
     listing: str | None = "skipped.txt"  # file for `skipped`; None where one has been written
+    unread: int = 0  # of `skipped`, files that were not found or not opened: not in `photos`
 
     def empty(self) -> bool:
         """Whether no face came of it, now or before; a part without photos is as it should be."""
@@ -71,7 +72,8 @@ class Summary(NamedTuple):
         clips = f", {self.videos} videos ({self.frames} frames)" if self.videos else ""
         incomplete = f", {len(self.notes)} incomplete" if self.notes else ""
         said = "".join(f"; {remark}" for remark in self.remarks)
-        return f"{self.photos} photos, {self.faces} faces{clips}{done}, {skipped}{incomplete}{said}"
+        photos = self.photos + self.unread
+        return f"{photos} photos, {self.faces} faces{clips}{done}, {skipped}{incomplete}{said}"
 
 
 def _reason(text: str) -> str:

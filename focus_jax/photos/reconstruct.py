@@ -135,6 +135,7 @@ def reconstruct_files(
         page.write_page(out, shared.surface.atlas)
     return summary._replace(
         skipped=found.problems + skipped,
+        unread=len(found.problems),
         before=before,
         videos=videos,
         frames=frames,

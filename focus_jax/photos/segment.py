@@ -135,7 +135,7 @@ def segment_files(
         if photo.name not in passed:
             kept = names[photo.name] if photo.name in written else []
             _remove(out, set(before.get(photo.name, [])) - set(kept))
-    return summary._replace(skipped=_left_out(found) + summary.skipped)
+    return _with_left_out(summary, found)
 
 
 def segment_pack(
@@ -167,9 +167,14 @@ def segment_pack(
         tell=pack.skip,
     )
     pack.finish()
-    return summary._replace(skipped=_left_out(found) + summary.skipped)
+    return _with_left_out(summary, found)
 
 
 def _left_out(found: Found) -> list[str]:
     videos = [f"{v.name} (a video; focus-jax reconstruct takes those)" for v in found.videos]
     return found.problems + videos
+
+
+def _with_left_out(summary: process.Summary, found: Found) -> process.Summary:
+    skipped = _left_out(found) + summary.skipped
+    return summary._replace(skipped=skipped, unread=len(found.problems))

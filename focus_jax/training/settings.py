@@ -48,10 +48,17 @@ def check(config: Config) -> None:
         for name in names.split():
             if name in flat and not holds(flat[name]):
                 raise ValueError(f"config.{name}={flat[name]} {rule}")
-    if flat.get("schedule.renderings", 0) and not flat.get("losses.coefficients", 0):
+    told = flat.get("losses.coefficients", 0)
+    if flat.get("schedule.renderings", 0) and not told:
         raise ValueError(
             "config.schedule.renderings trains on nothing but coefficients; give "
             "config.losses.coefficients a weight"
+        )
+    if told and not fields.get("data.codes", "") and not flat.get("data.renderings", 0):
+        raise ValueError(
+            f"config.losses.coefficients={told} needs faces whose coefficients are known: name a "
+            "file of them in config.data.codes, set config.data.renderings above 0, or set "
+            "config.losses.coefficients and config.schedule.renderings to 0"
         )
     for name, rule, holds in LISTS:
         if name in fields and not holds(fields[name]):

@@ -211,16 +211,17 @@ def test_a_photo_that_cannot_be_drawn_stops_nothing(photos, tmp_path, monkeypatc
 def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     shutil.copytree(ran[0], out)
-    (out / "one.png" / "done.json").unlink()
+    # Of two faces, which the batches that are compiled by now hold.
+    (out / "deep" / "two faces.jpg" / "done.json").unlink()
     done = []
     write = results.write_face
     monkeypatch.setattr(results, "write_face", lambda *a: done.append(a[1]) or write(*a))
     arguments = [str(photos), "--out", str(out), "--batch-size", "2", "--model", "none", *ALL]
     arguments += ["--resume"]
     assert reconstruct.main([*arguments, "--strict"]) == 1
-    assert done == ["one.png"]
+    assert done == ["deep/two faces.jpg"] * 2
     line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert line.startswith("3 photos, 1 faces, 1 done before, 2 skipped (1 no")
+    assert line.startswith("3 photos, 2 faces, 1 done before, 2 skipped (1 no")
     assert reconstruct.main([*arguments, "--refine", "4"]) == 1
     assert "refine (was 10, now 4)" in capsys.readouterr().err
 
@@ -249,10 +250,13 @@ def test_results_of_other_settings_are_not_mixed_in(ran, photos, tmp_path, capsy
 
 
 def test_a_run_in_which_no_photo_has_a_face_fails(photos, tmp_path, capsys):
-    arguments = [str(photos / "dark.png"), "--out", str(tmp_path / "out"), "--model", "none"]
-    assert reconstruct.main(arguments) == 1
-    assert "no face was found in any of them" in capsys.readouterr().err
-    assert (tmp_path / "out" / "skipped.txt").read_text() == "dark.png (no face found)\n"
+    given = [str(photos / "dark.png"), str(tmp_path / "gone.png")]
+    assert reconstruct.main([*given, "--out", str(tmp_path / "out"), "--model", "none"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("2 photos, 0 faces, 2 skipped")
+    assert "no face was found in any of them" in said.err
+    skipped = [f"{given[1]} (no such file or folder)", "dark.png (no face found)"]
+    assert (tmp_path / "out" / "skipped.txt").read_text().splitlines() == skipped
 
 
 def test_home_in_an_argument_is_a_folder_of_no_such_name(photos, tmp_path, monkeypatch, capsys):
@@ -268,7 +272,15 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
         raise OSError(28, "No space left on device", "mask.png")
 
     monkeypatch.setattr(results, "write_face", full)
-    arguments = [str(photos), "--out", str(tmp_path), "--batch-size", "2", "--model", "none"]
+    arguments = [
+        str(photos / "deep"),
+        "--out",
+        str(tmp_path),
+        "--batch-size",
+        "2",
+        "--model",
+        "none",
+    ]
     assert reconstruct.main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.endswith("No space left on device: mask.png; make room and go on with --resume")
@@ -318,8 +330,10 @@ def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
 
 def test_a_summary_counts_reasons():
     skipped = ["a.jpg (truncated)", "b (1).jpg (truncated)", "c (no face found)"]
-    line = process.Summary(9, 7, 2, skipped).line()
-    assert line == "9 photos, 7 faces, 2 done before, 3 skipped (2 truncated; 1 no face found)"
+    summary = process.Summary(9, 7, 2, skipped)
+    counted = ", 7 faces, 2 done before, 3 skipped (2 truncated; 1 no face found)"
+    assert summary.line() == "9 photos" + counted
+    assert summary._replace(unread=1).line() == "10 photos" + counted
 
 
 # --- video ---------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def test_many_unreadable_photos_stop_the_run_with_one_sentence(tmp_path):
 
 
 def test_folders_and_rows_that_do_not_fit(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere is not a folder; set config.data.root"):
+    with pytest.raises(ValueError, match=r"nowhere is not a folder; give that of"):
         next(photo_records(tmp_path / "nowhere", "train", 32))
     with pytest.raises(ValueError, match=r"train_landmarks.csv does not exist"):
         next(photo_records(tmp_path, "train", 32))

@@ -18,10 +18,14 @@ def astronaut_data(tmp_path_factory):
     return runs.astronaut_data(tmp_path_factory.mktemp("data"))
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return runs.untrained(tmp_path_factory.mktemp("run"), encoder="recognizer")
+
+
 def test_photos_get_codes_and_what_is_done_is_not_done_again(
-    astronaut_data, tmp_path, monkeypatch, capsys
+    astronaut_data, model, tmp_path, monkeypatch, capsys
 ):
-    model = runs.untrained(tmp_path / "run", encoder="recognizer")
     monkeypatch.setattr(refined_codes, "BATCH", 2)
     given = [
         str(model),
@@ -41,10 +45,10 @@ def test_photos_get_codes_and_what_is_done_is_not_done_again(
     assert "0 of 1 photos have codes" in capsys.readouterr().out
 
 
-def test_wrong_input_is_a_sentence(astronaut_data, tmp_path, capsys):
-    model = runs.untrained(tmp_path / "run", encoder="recognizer")
+def test_wrong_input_is_a_sentence(astronaut_data, model, tmp_path, capsys):
     broken = shutil.copytree(astronaut_data, tmp_path / "broken")
     (broken / "train_landmarks.csv").unlink()
-    for given in (("none such", astronaut_data), (model, broken)):
+    for given in (("none such", astronaut_data), (model, broken), (model, tmp_path / "no")):
         assert refined_codes.main([*map(str, given), str(tmp_path / "codes.npz")]) == 1
-        assert capsys.readouterr().err.startswith("error: ")
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and "config." not in said

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 from face_model_files import (
     MODES,
     basis,
@@ -99,6 +100,7 @@ def test_without_expressions_it_says_what_is_missing(name, tmp_path):
         ("tri", np.zeros((5, 3)), "'tri' has an index outside"),
         ("tri", np.full((5, 3), 1.5), "'tri' holds float64 instead of integers"),
         ("tri", np.full((5, 3), np.nan), "'tri' holds float64 instead of integers"),
+        ("tri", scipy.sparse.eye(5, 3), "'tri' is csc_.*, not a plain array"),
         ("tri", np.ones((5, 4)), r"'tri' has the shape \(5, 4\), not t x 3"),
         ("keypoints", np.ones((1, 5)), r"'keypoints' has the shape \(1, 5\), not 68"),
         ("texBase", np.full((28434, 2), np.nan), "'texBase' holds values that are not finite"),

@@ -133,6 +133,7 @@ def test_rows_of_a_large_array_are_read_alone(save, tmp_path):
         npz.read_rows(tmp_path / "arrays.npz", "flat", wanted, rows=50, width=4, count=5)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_wrong_mesh_is_said():
     with pytest.raises(ValueError, match="mesh must be 'cropped' or 'full', not 'half'"):
         load_face_model("builtin", mesh="half")

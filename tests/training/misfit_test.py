@@ -67,6 +67,7 @@ def test_the_p_value_is_that_of_a_paired_test():
     assert misfit.paired(a, b).p == pytest.approx(2 * scipy.stats.t.sf(abs(t), 29))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_prior_of_another_face_model_is_refused(tmp_path):
     model = load_face_model("builtin")
     prior = np.zeros_like(model.shape_mean)

@@ -37,6 +37,20 @@ def test_steps_on_renderings_need_their_loss():
         settings.check(config)
 
 
+@pytest.mark.parametrize("arguments", ["", "further"])
+def test_known_coefficients_come_from_somewhere(arguments):
+    """Said before the data are made, which takes minutes."""
+    config = load_config("shipped", arguments)
+    config.schedule.renderings = 0
+    with pytest.raises(ValueError, match=r"name a file of them in config\.data\.codes, set"):
+        settings.check(config)
+    ways = {"data.codes": "c.npz", "data.renderings": 9, "losses.coefficients": 0.0}
+    for name, value in ways.items():
+        told = config.copy_and_resolve_references()
+        told.update_from_flattened_dict({name: value})
+        settings.check(told)
+
+
 def test_a_schedule_without_steps_is_refused():
     config = load_config("em")
     config.schedule.update(warmup=0, initialisation=0, pretraining=0, joint=0)
