@@ -126,8 +126,8 @@ def check_face(landmarks: np.ndarray, where: str) -> None:
     """Raise ValueError for points `[68 2]` that lie in one spot, or show a face as a mirror does.
 
     The first are shares of the photo's size, or were filled in; the second have x and y exchanged,
-    or left and right, which no turn mends. Profiles, whose eyes lie nearly behind each other, may lie
-    either way.
+    or left and right, which no turn mends. Profiles, whose eyes lie nearly behind each other, are
+    let through.
     """
     if np.ptp(landmarks, axis=0).max() < LEAST:
         raise ValueError(
