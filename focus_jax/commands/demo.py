@@ -8,6 +8,7 @@ uploaded lies in a temporary folder and goes when the command ends, or after ten
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         landmark_source(arguments.landmarks)  # what it is refused for is said now
         model = trained.load_model(arguments.model, arguments.face_model)
+        for ended in ("SIGTERM", "SIGHUP"):  # as Ctrl-C does it, so that no upload is left behind
+            if hasattr(signal, ended):
+                signal.signal(getattr(signal, ended), signal.default_int_handler)
         with tempfile.TemporaryDirectory(prefix="focus_jax_demo_") as folder:
             _serve(arguments, model, folder)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Found
 from focus_jax.photos import process, results, sound
 from focus_jax.photos.reconstruct import check_names, clear_all, reconstruct_files
-from focus_jax.photos.video_files import CODECS
+from focus_jax.photos.video_files import CODECS, check_codec
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct") -> int:
@@ -66,6 +66,8 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
     check_names(found, out)
     if arguments.same_person and found.videos:
         raise ValueError("--same-person is of photos; in a video people are told apart anyway")
+    if found.videos:
+        check_codec(arguments.video_codec)
     if found.videos and not sound.installed():
         print(
             'overlays will be silent: sound needs `pip install "focus_jax[sound]"`', file=sys.stderr
@@ -77,6 +79,8 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
             "and rougher than with one",
             file=sys.stderr,
         )
+    # What is refused is refused before results of before are removed.
+    shared, source = results.share(model, write, heads), landmark_source(arguments.landmarks)
     settings = process.settings(model, steps, arguments.landmarks)
     settings["write"] = sorted(write) + sorted(f"{kind}={path}" for kind, path in heads.items())
     if arguments.same_person:
@@ -86,13 +90,11 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
     return reconstruct_files(
         found,
         out,
-        model,
-        landmark_source(arguments.landmarks),
+        shared,
+        source,
         steps=steps,
         batch_size=arguments.batch_size,
         resume=arguments.resume,
         codec=arguments.video_codec,
-        write=write,
-        heads=heads,
         same_person=arguments.same_person,
     )

@@ -57,13 +57,14 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         found = packs.part_of(found, shard)
         names = {photo.name: names[photo.name] for photo in found.photos}
     model, steps = common.model_and_steps(arguments)
+    # What is refused is refused before results of before are removed.
+    given = model, landmark_source(arguments.landmarks)
     settings = process.settings(model, steps, arguments.landmarks)
     if shard.count > 1 or arguments.pack:
         settings |= {"shards": shard.count, "pack": arguments.pack, "visible_skin": visible}
     resume, overwrite = arguments.resume, arguments.overwrite
     if process.claim_folder(out, settings, resume=resume, overwrite=overwrite):
         clear_all(out)
-    given = model, landmark_source(arguments.landmarks)
     options = {"steps": steps, "batch_size": arguments.batch_size}
     part = shard.count > 1
     if not arguments.pack:

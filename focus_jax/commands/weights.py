@@ -12,7 +12,7 @@ from focus_jax import weights
 from focus_jax.commands.arguments import add_face_model
 from focus_jax.system.command import in_one_sentence
 from focus_jax.system.files import user_path
-from focus_jax.weights import to_onnx
+from focus_jax.weights import hub, to_onnx
 from focus_jax.weights.run import export
 from focus_jax.weights.torch import NETWORKS, convert, read
 
@@ -67,3 +67,4 @@ def _export(options: argparse.Namespace) -> None:
     if options.onnx:
         for path in to_onnx.write(options.run, options.folder, options.face_model):
             print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+        hub.write_sums(options.folder)

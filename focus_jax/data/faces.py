@@ -68,8 +68,9 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
 
     Their names or their first bytes tell. Links are followed, and each folder is looked at once.
     An archive, NAME.tar, is a folder NAME of the photos in it.
-    The folder `out`, which holds the pictures that a run wrote, is passed over. Raises
-    ValueError for an empty path and when two photos would carry the same name.
+    The folder `out`, which holds the pictures that a run wrote, is passed over. A file that is
+    given twice is taken once. Raises ValueError for an empty path and when two photos would carry
+    the same name.
     """
     for given in paths:
         check_path(given, "a photo, a video or a folder")
@@ -85,8 +86,9 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
             _sort_in(found, Photo(given, given.name), asked=True)
         else:
             found.problems.append(f"{given} (no such file or folder)")
-    _refuse_clashes(found.photos + found.videos)
-    return found
+    seen: dict[str, Path] = {}
+    photos, videos = _each_once(found.photos, seen), _each_once(found.videos, seen)
+    return found._replace(photos=photos, videos=videos)
 
 
 def _files(root: Path, out: Path | None, problems: list[str]) -> Iterator[Path]:
@@ -163,15 +165,19 @@ def _sort_in(found: Found, file: Photo, *, asked: bool = False) -> None:
         found.others.append(file.name)
 
 
-def _refuse_clashes(photos: Sequence[Photo]) -> None:
-    seen: dict[str, Path] = {}
+def _each_once(photos: list[Photo], seen: dict[str, Path]) -> list[Photo]:
+    """Without those that are there by this name before; ValueError for another file of the name."""
+    once = []
     for photo in photos:
-        if photo.name in seen:
+        before = seen.setdefault(photo.name, photo.path)
+        if before is photo.path:
+            once.append(photo)
+        elif before.resolve() != photo.path.resolve():
             raise ValueError(
-                f"{photo.path} and {seen[photo.name]} would write the same results; give their "
-                "common folder instead, or run them one after the other into two folders"
+                f"{photo.path} and {before} would write the same results; give their common folder "
+                "instead, or run them one after the other into two folders"
             )
-        seen[photo.name] = photo.path
+    return once
 
 
 def read_faces(

@@ -13,6 +13,7 @@ from focus_jax.data.landmarks import (
     Detection,
     LandmarkRow,
     Source,
+    check_face,
     check_inside,
     check_turned,
     read_landmarks,
@@ -128,14 +129,16 @@ def beside_photo(photo: np.ndarray, path: Path) -> list[Detection]:
         raise ValueError(f"{found} holds coordinates that are not finite; they are pixels")
     for face in faces:
         check_turned(face, path, str(found), *photo.shape[:2])
-    _check_inside(faces, str(found), photo, path)
+        _check_inside(face, str(found), photo, path)
     return [Detection(face.astype(np.float32), 1.0, found.name) for face in faces]
 
 
 def _check_inside(points: np.ndarray, where: str, photo: np.ndarray, path: Path) -> None:
+    """ValueError for points `[68 2]` far outside the photo, or no face's."""
     height, width = photo.shape[:2]
     if (np.abs((points + 0.5) / (width, height) - 0.5) > 0.75).any():
         raise ValueError(f"{where} has points outside the {width} x {height} photo {path.name}")
+    check_face(points, where)
 
 
 def read_pts(path: Path) -> np.ndarray:

@@ -13,6 +13,8 @@ from focus_jax.data.decode import orientation_of, turn_points
 POINTS = 68
 # A detector may place the jaw of a cut-off face outside the photo, but not far outside.
 MARGIN = 0.25  # of the photo's width or height
+LEAST = 4.0  # pixels that a face's points span at least; of shares of the photo's size it is one
+EYES, MOUTH = (slice(36, 42), slice(42, 48)), slice(48, 68)
 LAYOUT = "filename,x0,y0,...,x67,y67, without a header"
 
 
@@ -73,8 +75,9 @@ def _row(path: Path, number: int, fields: list[str]) -> LandmarkRow:
     where = f"{path}, row {number}"
     filename, values = fields[0].strip(), fields[1:]
     if len(values) != 2 * POINTS:
+        shown = filename if len(filename) < 80 else f"{filename[:80]}..."
         raise ValueError(
-            f"{where} ({filename}): {len(values) / 2:g} points instead of {POINTS}; write {LAYOUT}"
+            f"{where} ({shown}): {len(values) / 2:g} points instead of {POINTS}; write {LAYOUT}"
         )
     parts = PureWindowsPath(filename)  # knows the separators and roots of Linux as well
     if not filename or parts.anchor or ".." in parts.parts:
@@ -82,10 +85,20 @@ def _row(path: Path, number: int, fields: list[str]) -> LandmarkRow:
     try:
         numbers = [float(value) for value in values]
     except ValueError as error:
+        if number == 1 and not any(map(_is_number, values)):
+            raise ValueError(f"{where} is a header; write {LAYOUT}") from None
         raise ValueError(f"{where} ({filename}): {error}; coordinates are pixels") from None
     if not all(math.isfinite(value) for value in numbers):
         raise ValueError(f"{where} ({filename}): a coordinate is not finite; they are pixels")
     return LandmarkRow(filename, np.array(numbers, np.float32).reshape(POINTS, 2), number)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_inside(
@@ -93,7 +106,8 @@ def check_inside(
 ) -> None:
     """Raise ValueError, naming file and row, when a point lies far outside its photo.
 
-    With the photo's file, also when they can only be of the photo before it was turned upright.
+    And when the points are no face's (`check_face`). With the photo's file, also when they can only
+    be of the photo before it was turned upright.
     """
     if photo is not None:
         check_turned(row.landmarks, photo, f"{path}, row {row.row}", height, width)
@@ -104,6 +118,29 @@ def check_inside(
         raise ValueError(
             f"{path}, row {row.row} ({row.filename}): point {point} at ({x:g}, {y:g}) lies outside "
             f"the {width} x {height} photo; coordinates are pixels of the photo itself"
+        )
+    check_face(row.landmarks, f"{path}, row {row.row} ({row.filename})")
+
+
+def check_face(landmarks: np.ndarray, where: str) -> None:
+    """Raise ValueError for points `[68 2]` that lie in one spot, or show a face as a mirror does.
+
+    The first are shares of the photo's size, or were filled in; the second have x and y exchanged,
+    or left and right, which no turn mends. Profiles, whose eyes lie nearly behind each other, are
+    let through.
+    """
+    if np.ptp(landmarks, axis=0).max() < LEAST:
+        raise ValueError(
+            f"{where}: all points lie within {LEAST:g} pixels; coordinates are pixels of the photo"
+        )
+    right, left, mouth = (landmarks[place].mean(axis=0) for place in (EYES[0], EYES[1], MOUTH))
+    across, down = left - right, mouth - (left + right) / 2
+    lengths = np.linalg.norm([across, down], axis=1)
+    turned = (across[0] * down[1] - across[1] * down[0]) / max(lengths.prod(), 1e-9)
+    if turned < -0.5 and lengths.min() > 0.25 * np.ptp(landmarks, axis=0).max():
+        raise ValueError(
+            f"{where}: the points show a face as a mirror does; give x before y, and as points 36 "
+            "to 41 the eye at the left of the picture"
         )
 
 

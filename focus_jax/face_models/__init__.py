@@ -39,6 +39,8 @@ def load_face_model(
     """
     check_mesh(mesh)
     modes = (identity, expression, albedo)
+    if min(modes) < 0:
+        raise ValueError(f"numbers of modes are 0 or more, not {min(modes)}")
     if name_or_path == "builtin":
         return _first_modes(_builtin(), modes)
     if not str(name_or_path):

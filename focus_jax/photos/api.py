@@ -7,10 +7,11 @@ masks = focus_jax.segment(["one.jpg", "two.jpg"])
 
 import dataclasses
 import functools
+import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from focus_jax.data.detect import DEFAULT, Detection, Source, landmark_source
 from focus_jax.data.faces import Face, Photo
+from focus_jax.data.landmarks import check_face, outside
 from focus_jax.face_models import arkit
 from focus_jax.photos import export, process, results, trained
 from focus_jax.photos.inference import Inference, infer_masks
@@ -95,7 +97,7 @@ class FittedFace:
         self,
         folder: str | os.PathLike[str],
         *,
-        write: Sequence[str] = ("mask", "meshes", "pictures"),
+        write: str | Sequence[str] = ("mask", "meshes", "pictures"),
     ) -> Path:
         """Write what `focus-jax reconstruct` writes of a face: FOLDER/NAME/NUMBER, returned.
 
@@ -103,7 +105,7 @@ class FittedFace:
         kind of file that there is not.
         """
         where = Path(folder) / self.name / str(self.number)
-        shared = self._shared(frozenset(write))
+        shared = self._shared(results.kinds(write))
         results.write_face(where, self.name, self._image, self._face, self._inference, shared)
         return where
 
@@ -230,6 +232,9 @@ def _several(photos: PhotoLike | Sequence[PhotoLike]) -> list[_Given]:
         raise ValueError("the photo is an array without axes; give uint8 [h w 3], RGB")
     one = isinstance(photos, str | os.PathLike) or getattr(photos, "ndim", 0) in (1, 2, 3)
     listed: Any = [photos] if one else photos
+    # A dict's keys and the numbers in bytes would be taken for paths.
+    if not isinstance(listed, Iterable) or isinstance(listed, bytes | Mapping):
+        raise _no_photo("the photo", photos)
     return [_given(number, photo) for number, photo in enumerate(listed)]
 
 
@@ -237,6 +242,8 @@ def _given(number: int, photo: PhotoLike) -> _Given:
     kind = type(photo).__module__.partition(".")[0]
     if hasattr(photo, "__dlpack__"):
         photo = _on_cpu(photo, f"photo {number}")
+    if not isinstance(photo, np.ndarray | str | os.PathLike):
+        raise _no_photo(f"photo {number}", photo)
     if not isinstance(photo, np.ndarray):
         path = Path(photo).expanduser()
         if not path.is_file():
@@ -251,6 +258,14 @@ def _given(number: int, photo: PhotoLike) -> _Given:
     return _Given(Photo(Path(name), str(number), np.ascontiguousarray(photo)), name, kind)
 
 
+def _no_photo(name: str, given: object) -> ValueError:
+    kind = type(given)
+    pillow = ": np.asarray(image.convert('RGB'))" if kind.__module__.startswith("PIL.") else ""
+    return ValueError(
+        f"{name} is of the type {kind.__name__}; give a path or an array uint8 [h w 3], RGB{pillow}"
+    )
+
+
 def _on_cpu(array: Any, name: str) -> np.ndarray:
     """Any library's array as NumPy's; ValueError where it lies on a device."""
     try:
@@ -263,7 +278,12 @@ def _source(landmarks: Any, given: list[_Given]) -> Source:
     """Where landmarks come from: by their name, or those that are given, a row a photo."""
     if isinstance(landmarks, str):
         return landmark_source(landmarks)
-    rows = np.asarray(_on_cpu(landmarks, "landmarks"), np.float32)
+    if hasattr(landmarks, "__dlpack__"):
+        landmarks = _on_cpu(landmarks, "landmarks")
+    try:
+        rows = np.asarray(landmarks, np.float32)
+    except (TypeError, ValueError):
+        raise ValueError("landmarks are a name, or numbers [b 68 2] in pixels") from None
     if rows.shape != (len(given), 68, 2):
         raise ValueError(
             f"landmarks are {rows.shape}; of {len(given)} photos ({len(given)}, 68, 2)"
@@ -274,9 +294,22 @@ def _source(landmarks: Any, given: list[_Given]) -> Source:
 
     def find(image: np.ndarray, path: Path) -> list[Detection]:
         row = of[path]
-        return [Detection(row, 1.0, "given")] if np.isfinite(row).all() else []
+        if not np.isfinite(row).all():
+            return []
+        if outside(row, *image.shape[:2]).any():
+            raise ValueError(f"landmarks outside the {image.shape[1]} x {image.shape[0]} photo")
+        check_face(row, "landmarks")
+        return [Detection(row, 1.0, "given")]
 
     return find
+
+
+def _at_least(least: int, number: Any) -> bool:
+    """Whether it is an integer, of NumPy's maybe, and so large."""
+    try:
+        return operator.index(number) >= least
+    except TypeError:
+        return False
 
 
 def _process(
@@ -291,8 +324,11 @@ def _process(
     same_person: bool = False,
 ) -> dict[int, tuple[int, ...]]:
     """Give each photo with faces to `take`; sizes of the others that can be read. ValueError."""
-    if (refine or 0) < 0 or batch_size < 1:
-        raise ValueError(f"refine={refine} must be 0 or more, batch_size={batch_size} 1 or more")
+    if not _at_least(0, refine or 0) or not _at_least(1, batch_size):
+        raise ValueError(
+            f"refine={refine!r} must be an integer from 0 on, "
+            f"batch_size={batch_size!r} one from 1 on"
+        )
     find = _source(landmarks, given)
     keep_programs()
     sizes: dict[Path, tuple[int, ...]] = {}

@@ -1,6 +1,7 @@
 """The page of `focus-jax demo`: a photo's mask, overlay and 3D face, and the face made another."""
 
 import dataclasses
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,12 +30,12 @@ class Fit(NamedTuple):
     said: str
 
 
-def fit(image: np.ndarray, model: Model, steps: int, landmarks: str, folder: Path) -> Fit:
-    """Fit the largest face of a photo `[h w 3]` uint8, and write its files into a new folder.
+def fit(photo: api.PhotoLike, model: Model, steps: int, landmarks: str, folder: Path) -> Fit:
+    """Fit the largest face of a photo, and write its files into a new folder.
 
-    ValueError, in one sentence, for a photo without a face.
+    ValueError, in one sentence, for a photo that cannot be read or shows no face.
     """
-    faces = api.reconstruct(image, model=model, refine=steps, landmarks=landmarks)
+    faces = api.reconstruct(photo, model=model, refine=steps, landmarks=landmarks)
     if not faces:
         raise ValueError("no face was found; try a photo that shows one larger or from the front")
     face = faces[0]
@@ -95,33 +96,37 @@ def make_page(model: Model, landmarks: str, folder: Path) -> Any:
             "the page needs gradio, which is not installed: pip install 'focus_jax[demo]'"
         ) from None
 
-    def on_photo(image: np.ndarray | None, steps: int) -> tuple[Any, ...]:
-        if image is None:
-            raise gr.Error("give a photo first")
+    def on_photo(photo: str | None, steps: int) -> tuple[Any, ...]:
+        if photo is None:
+            raise gr.Error("give a photo first", print_exception=False)
         try:
-            found = fit(image, model, int(steps), landmarks, folder)
+            found = fit(photo, model, int(steps), landmarks, folder)
         except ValueError as error:
-            raise gr.Error(str(error)) from None
+            raise gr.Error(str(error), print_exception=False) from None
         drawn = change(found.code, model.face_model, 1.0, 1.0, 1.0, 0.0, 0.0)
         return *found[:3], found.face, found.code, found.said, drawn, 1.0, 1.0, 1.0, 0.0, 0.0
 
     def on_slider(code: FaceCode | None, *numbers: float) -> np.ndarray | None:
         return None if code is None else change(code, model.face_model, *numbers)
 
+    # Without the button that sends a picture to a public forum.
+    image = functools.partial(gr.Image, buttons=["download", "fullscreen"])
     with gr.Blocks(title="focus_jax", delete_cache=(60, KEPT), analytics_enabled=False) as page:
         gr.Markdown("# focus_jax\nA photo in, its face in 3D and what hides it out.")
         code = gr.State(None, time_to_live=KEPT)
         with gr.Row():
             with gr.Column():
-                photo = gr.Image(label="photo", sources=["upload", "webcam", "clipboard"])
+                photo = image(label="photo")
+                # The file as it was given: read, or refused, as the commands do it.
+                photo.preprocess = lambda given: None if given is None else given.path
                 steps = gr.Slider(0, 60, 20, step=5, label="steps of refinement")
                 start = gr.Button("Find the face", variant="primary")
                 said = gr.Markdown()
-            overlay = gr.Image(label="overlay", interactive=False)
-            mask = gr.Image(label="mask: white where the face is seen", interactive=False)
+            overlay = image(label="overlay", interactive=False)
+            mask = image(label="mask: white where the face is seen", interactive=False)
         with gr.Row():
             solid = gr.Model3D(label="the face, to be turned")
-            drawn = gr.Image(label="the face, changed", interactive=False)
+            drawn = image(label="the face, changed", interactive=False)
             with gr.Column():
                 sliders = [
                     gr.Slider(0, 2, 1, label="identity: 0 is the mean face, 2 a caricature"),
@@ -134,5 +139,14 @@ def make_page(model: Model, landmarks: str, folder: Path) -> Any:
         shown = [overlay, mask, solid, file, code, said, drawn, *sliders]
         start.click(on_photo, [photo, steps], shown, api_name="fit")
         for slider in sliders:
-            slider.release(on_slider, [code, *sliders], drawn, show_progress="hidden")
+            # Whatever moves it: the mouse, a key, a number typed, the button that sets it back.
+            gr.on(
+                [slider.input, slider.release],
+                on_slider,
+                [code, *sliders],
+                drawn,
+                show_progress="hidden",
+                trigger_mode="always_last",
+                api_name=False,
+            )
     return page

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from focus_jax.data.landmarks import Source
 from focus_jax.photos import confidence, page, process, results, video
 from focus_jax.photos import same_person as people
 from focus_jax.photos.inference import Inference
-from focus_jax.photos.trained import Model
 
 # What of a face is to be looked at, as the summary counts it.
 LOW = f"of low confidence [below {confidence.LOW:g}]"
@@ -56,25 +54,21 @@ def remarks(numbers: dict[str, Any]) -> list[str]:
 def reconstruct_files(
     found: Found,
     out: Path,
-    model: Model,
+    shared: results.Shared,
     source: Source,
     *,
     steps: int = 0,
     batch_size: int = 8,
     resume: bool = False,
     codec: str = "vp8",
-    write: Iterable[str] = results.WRITTEN,
-    heads: Mapping[str, Path] | None = None,
     same_person: bool = False,
 ) -> process.Summary:
     """Write OUT/NAME/NUMBER/ for every face of the photos, OUT/NAME/ of each video, and the page.
 
-    `steps` are those of refinement, `codec` is of videos, `write` of `results.KINDS`, `heads` as
-    for `results.share`. With `resume` files that are done are passed over; what was there of others
-    is replaced. With `same_person` the photos of a folder are one person's. A file that fails is
-    skipped and counted. ValueError for what cannot be written, OSError where results cannot be.
+    `steps` are those of refinement, `codec` is of videos. With `resume` files that are done are
+    passed over; what was there of others is replaced. With `same_person` the photos of a folder are
+    one person's. A file that fails is skipped and counted. OSError where results cannot be written.
     """
-    shared = results.share(model, write, heads)
     counts: Counter[str] = Counter()
     stale = {p.name for p in found.photos + found.videos if not _done(out, p, resume)}
 
@@ -90,12 +84,12 @@ def reconstruct_files(
         results.write_text(folder / "done.json", json.dumps({"faces": len(faces)}) + "\n")
 
     def write_person(name: str, views: list[people.View]) -> None:
-        counts[UNLIKE] += sum(people.unlike(view, model) for view in views)
+        counts[UNLIKE] += sum(people.unlike(view, shared.model) for view in views)
         people.write_person(out / name, views, shared)
 
     options: dict[str, Any] = {"steps": steps, "batch_size": batch_size}
     options["done"] = lambda photo: photo.name not in stale
-    given = found.photos, model, source, write_photo
+    given = found.photos, shared.model, source, write_photo
     if same_person:
         summary = people.process_people(*given, **options, person=write_person)
     else:

@@ -97,9 +97,10 @@ def exports(text: str) -> tuple[list[str], dict[str, Path]]:
     return wanted, heads
 
 
-def kinds(names: Iterable[str]) -> frozenset[str]:
-    """Of `KINDS`; ValueError for a name that is none of them, or for none at all."""
-    wanted = frozenset(names)
+def kinds(names: str | Iterable[str]) -> frozenset[str]:
+    """Of `KINDS`, listed or, as `--write` takes them, with commas between; ValueError for a name
+    that is none of them, or for none at all."""
+    wanted = frozenset(names.split(",") if isinstance(names, str) else names)
     if wrong := sorted(wanted - KINDS.keys()):
         raise ValueError(f"there is no {wrong[0]!r} to write; there are {', '.join(KINDS)}")
     if not wanted:

@@ -1,7 +1,8 @@
 """Frames of video files as OpenCV reads them, damaged ones too, and videos that browsers play."""
 
+import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -78,6 +79,21 @@ def frame_rate(path: Path) -> float:
     return rate if 1 <= rate <= 1000 else 25.0
 
 
+def check_codec(codec: str) -> None:
+    """ValueError where this machine's OpenCV does not write videos of one of `CODECS`."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not _writer(Path(folder) / f"try{CODECS[codec][0]}", codec, 25.0, (64, 64)).isOpened():
+            others = ", ".join(name for name in CODECS if name != codec)
+            raise ValueError(
+                f"this machine's OpenCV cannot write {codec}; give --video-codec one of {others}"
+            )
+
+
+def _writer(path: Path, codec: str, rate: float, size: Sequence[int]) -> cv2.VideoWriter:
+    with in_utf8(path) as name:
+        return cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*CODECS[codec][1]), rate, size)
+
+
 class Writer:
     """A video of frames as they come, at the rate of another one.
 
@@ -85,8 +101,8 @@ class Writer:
     """
 
     def __init__(self, stem: Path, codec: str, like: Path) -> None:
-        suffix, self._letters = CODECS[codec]
-        self.path, self._codec, self._rate = Path(f"{stem}{suffix}"), codec, frame_rate(like)
+        self.path, self._codec = Path(f"{stem}{CODECS[codec][0]}"), codec
+        self._rate = frame_rate(like)
         self._writer: cv2.VideoWriter | None = None
         self._encoder = ThreadPoolExecutor(1, "encode")
         self._waiting: deque[Future[None]] = deque()
@@ -107,15 +123,9 @@ class Writer:
         It is encoded in a thread, behind whoever draws the next ones.
         """
         if self._writer is None:
-            code, size = cv2.VideoWriter.fourcc(*self._letters), frame.shape[1::-1]
-            with in_utf8(self.path) as name:
-                self._writer = cv2.VideoWriter(name, code, self._rate, size)
+            self._writer = _writer(self.path, self._codec, self._rate, frame.shape[1::-1])
             if not self._writer.isOpened():
-                others = ", ".join(name for name in CODECS if name != self._codec)
-                raise OSError(
-                    f"OpenCV cannot write {self.path} as {self._codec}; give --video-codec one of "
-                    f"{others}"
-                )
+                raise OSError(f"OpenCV cannot write {self.path} as {self._codec}")
         self._waiting.append(self._encoder.submit(self._encode, self._writer, frame))
         self._wait(AHEAD)
 

@@ -27,7 +27,8 @@ RENEWED, LAPSED, SETTLED = 10.0, 60.0, 3.0
 def place(text: str | Path) -> Any:
     """A folder as people type it: one of object storage as epath's, any other as `user_path`.
 
-    ValueError for another kind of address, ImportError where its package is missing.
+    ValueError for another kind of address and for one that cannot be reached, ImportError where its
+    package is missing.
     """
     scheme, separator, _ = str(text).partition("://")
     if not separator:
@@ -43,6 +44,11 @@ def place(text: str | Path) -> Any:
     except ImportError:
         extra = SCHEMES[scheme]
         raise ImportError(f'{text} needs `pip install "focus_jax[{extra}]"`') from None
+    except (
+        Exception
+    ) as error:  # each storage has its own: no credentials, no network, no such bucket
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{text} cannot be reached: {detail}") from None
     return found
 
 

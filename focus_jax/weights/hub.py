@@ -15,6 +15,7 @@ from focus_jax.system.files import write_whole
 # Path("hf://OWNER/NAME") has one slash less.
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 SUMS, CARD = "SHA256SUMS", "README.md"
+_SUMMED = ("*.safetensors", "face_model.npz", "*.onnx")
 WANTED = ("config.json", "*.safetensors", "face_model.*", "misfit.npz", CARD, SUMS)
 
 _TEXT = """---
@@ -79,18 +80,23 @@ def write_card(folder: Path, name: str) -> None:
 
 def write_sums(folder: Path) -> None:
     """`SHA256SUMS` of the arrays in an exported model's folder."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("face_model.npz")])
+    files = sorted(path for kind in _SUMMED for path in folder.glob(kind))
     lines = [f"{_digest(path)}  {path.name}\n" for path in files]
     write_whole(folder / SUMS, "".join(lines))
 
 
 def check_sums(folder: Path) -> None:
-    """ValueError for a file that is not what the folder's `SHA256SUMS` says, if it has one."""
+    """ValueError for a file that is not what the folder's `SHA256SUMS` says, if it has one.
+
+    Networks as ONNX, which nothing here reads and `fetch` leaves where they are, are passed over.
+    """
     if not (folder / SUMS).is_file():
         return
     for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
         digest, _, name = line.partition("  ")
         path = folder / Path(name).name
+        if path.suffix == ".onnx":
+            continue
         if not path.is_file() or _digest(path) != digest:
             raise ValueError(
                 f"{path} is not the file that {folder / SUMS} tells of; fetch it again, or remove "

@@ -249,6 +249,34 @@ def test_results_of_other_settings_are_not_mixed_in(ran, photos, tmp_path, capsy
     assert json.loads((out / "run.json").read_text())["refine"] == 4
 
 
+WRONG = [
+    ["--landmarks", "retina"],
+    ["--landmarks", "EMPTY/gone.csv"],
+    ["--export", "flame=EMPTY/run.json"],
+    ["--model", "EMPTY"],
+    ["--refine", "-1"],
+    ["--batch-size", "0"],
+    ["--face-model", "EMPTY/gone.npz"],
+]
+
+
+@pytest.mark.parametrize("command", [reconstruct, segment])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_refused_removes_nothing(photos, tmp_path, capsys, command, wrong):
+    if command is segment and wrong[0] in ("--export", "--refine"):
+        pytest.skip("not an argument of it")
+    (tmp_path / "run.json").write_text('{"refine": 77}')
+    done = tmp_path / "one.png" / "0" / "face.json"
+    done.parent.mkdir(parents=True)
+    done.write_text("{}")
+    (tmp_path / "masks.jsonl").write_text('{"photo": "one.png", "files": ["one.png/0/face.json"]}')
+    words = [word.replace("EMPTY", str(tmp_path)) for word in wrong]
+    given = [str(photos / "one.png"), "--out", str(tmp_path), "--model", "none", "--overwrite"]
+    assert command.main([*given, *words]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+    assert done.is_file() and '"refine": 77' in (tmp_path / "run.json").read_text()
+
+
 def test_a_run_in_which_no_photo_has_a_face_fails(photos, tmp_path, capsys):
     given = [str(photos / "dark.png"), str(tmp_path / "gone.png")]
     assert reconstruct.main([*given, "--out", str(tmp_path / "out"), "--model", "none"]) == 1

@@ -65,6 +65,12 @@ def test_photos_whose_results_would_collide_are_refused(tmp_path):
     assert len(find_photos([str(tmp_path)]).photos) == 2
 
 
+def test_a_file_that_is_given_twice_is_taken_once(tmp_path):
+    one, clip = touch(tmp_path / "a.jpg"), touch(tmp_path / "b.mp4")
+    found = find_photos([str(one), str(tmp_path), str(clip), str(one)])
+    assert [p.name for p in found.photos + found.videos] == ["a.jpg", "b.mp4"]
+
+
 def test_faces_are_aligned_with_the_way_back(tmp_path):
     landmarks = np.random.default_rng(1).uniform(30, 60, (68, 2))
     landmarks[[36, 39, 42, 45]] = [(40, 30), (48, 30), (62, 30), (70, 30)]

@@ -1,10 +1,11 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
 
-from focus_jax.data.landmarks import LandmarkRow, check_inside, read_landmarks
+from focus_jax.data.landmarks import LandmarkRow, check_face, check_inside, read_landmarks
 
 NUMBERS = np.arange(136, dtype=np.float32)
 POINTS = NUMBERS.reshape(68, 2)
@@ -40,7 +41,7 @@ def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_name(tmp_path):
     [
         ([row("a.jpg"), row("b.jpg", range(134))], r"row 2 \(b.jpg\): 67 points instead of 68"),
         ([row("a.jpg", range(135))], r"row 1 \(a.jpg\): 67.5 points"),
-        (["filename" + ",x,y" * 68], r"row 1 \(filename\): could not convert string to float: 'x'"),
+        (["filename" + ",x,y" * 68], "row 1 is a header; write filename,x0"),
         ([row("a.jpg", [np.nan] * 136)], r"row 1 \(a.jpg\): a coordinate is not finite"),
         ([row("a.jpg"), row("b.jpg"), row("a.jpg")], r"row 3: a.jpg has landmarks in row 1"),
         ([row("../a.jpg")], r"row 1: '../a.jpg' must name a file inside the photos' folder"),
@@ -58,6 +59,22 @@ def test_what_does_not_fit_is_named(tmp_path, lines, message):
         read_landmarks(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_points_that_are_no_face_are_told_of():
+    """Shares of the photo; x and y, or left and right exchanged; turned by whatever angle."""
+    points = json.loads((Path(__file__).parents[1] / "astronaut_landmarks.json").read_text())
+    points = np.array(points, np.float32).reshape(68, 2)
+    for angle in np.linspace(0, 6, 7):
+        cos, sin = np.cos(angle), np.sin(angle)
+        turned = points @ np.array([[cos, -sin], [sin, cos]], np.float32)
+        check_face(turned, "file")
+        for wrong in (turned[:, ::-1], turned * (-1, 1)):
+            with pytest.raises(ValueError, match=r"file: the points show a face as a mirror does"):
+                check_face(wrong, "file")
+    for wrong in (points / 512, np.full((68, 2), 7.0)):
+        with pytest.raises(ValueError, match=r"file: all points lie within 4 pixels"):
+            check_face(wrong, "file")
 
 
 def test_a_missing_file_is_named(tmp_path):

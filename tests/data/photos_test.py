@@ -151,7 +151,7 @@ def test_folders_and_rows_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match=r"row 1 \(train0.png\): point 0 .* 120 x 90 photo"):
         next(photo_records(root, "train", 32))
     (root / "train_landmarks.csv").write_text(",".join(["train0.png", *["50"] * 136]))
-    with pytest.raises(ValueError, match=r"row 1 \(train0.png\): .* coincide"):
+    with pytest.raises(ValueError, match=r"row 1 \(train0.png\): .* within 4 pixels"):
         next(photo_records(root, "train", 32))
 
 

@@ -1,5 +1,6 @@
 """Three lines of Python, on the astronaut: a path, an array, a list, and wrong input."""
 
+import shutil
 import sys
 import types
 
@@ -11,6 +12,7 @@ import pytest
 import skimage.data
 import trimesh
 import untrained
+from PIL import Image
 
 import focus_jax
 
@@ -154,6 +156,15 @@ def test_what_cannot_be_read_is_said(model, tmp_path):
     assert masks[0] is None and masks[1].shape == (40, 40)
 
 
+def test_kinds_of_files_may_be_listed_or_have_commas_between(faces, tmp_path):
+    for write in ("mask,numbers", ["mask", "numbers"]):
+        where = faces[0].save(tmp_path, write=write)
+        assert (where / "mask.png").is_file() and not (where / "fitted.glb").exists()
+        shutil.rmtree(where)
+    with pytest.raises(ValueError, match="there is no 'masks' to write"):
+        faces[0].save(tmp_path, write="masks")
+
+
 @pytest.mark.parametrize(
     ("photos", "options", "said"),
     [
@@ -164,6 +175,19 @@ def test_what_cannot_be_read_is_said(model, tmp_path):
         (Tensor(PHOTO, fails=True), {}, "photo 0 is an array that NumPy cannot read; give it on"),
         (PHOTO, {"landmarks": np.zeros((2, 68, 2))}, r"landmarks are \(2, 68, 2\); of 1 photos"),
         (["a.jpg"] * 2, {"landmarks": np.zeros((2, 68, 2))}, "there is no photo a.jpg"),
+        (None, {}, "the photo is of the type NoneType; give a path or an array uint8"),
+        (b"a.jpg", {}, "the photo is of the type bytes"),
+        ({"a": PHOTO}, {}, "the photo is of the type dict"),
+        (PHOTO.tolist(), {}, "photo 0 is of the type list"),
+        ([Image.fromarray(PHOTO)], {}, r"photo 0 is .* Image; .*np\.asarray\(image\.convert"),
+        (Image.fromarray(PHOTO), {}, r"the photo is .* Image; .*np\.asarray\(image\.convert"),
+        (PHOTO, {"landmarks": None}, r"landmarks are \(\); of 1 photos \(1, 68, 2\)"),
+        (PHOTO, {"landmarks": [["x"]]}, "landmarks are a name, or numbers"),
+        (PHOTO, {"landmarks": np.zeros((1, 68, 2)).tolist()}, "within 4 pixels"),
+        (PHOTO, {"landmarks": np.full((1, 68, 2), 900)}, "landmarks outside the 300 x 300 photo"),
+        (PHOTO, {"refine": 1.5}, "refine=1.5 must be an integer"),
+        (PHOTO, {"refine": "2"}, "refine='2' must be an integer"),
+        (PHOTO, {"batch_size": 1.5}, "batch_size=1.5 one from 1 on"),
         (PHOTO, {"refine": -1}, "refine=-1"),
         (PHOTO, {"batch_size": 0}, "batch_size=0"),
         (PHOTO, {"landmarks": "eyes"}, "'eyes'"),

@@ -1,11 +1,20 @@
+import contextlib
 import importlib.util
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
 from focus_jax import forward
 from focus_jax.commands import demo as command
@@ -89,12 +98,39 @@ def test_the_page_is_for_this_machine_alone(monkeypatch, tmp_path):
     assert seen["server_name"] == "127.0.0.1"
 
 
-def test_the_page_has_what_it_shows(tmp_path):
-    if importlib.util.find_spec("gradio") is None:
-        pytest.skip("gradio (extra demo) is not installed")
-    # In a process of its own: gradio leaves an event loop open, of which Python warns at its end.
-    words = f"demo.make_page(None, 'mediapipe', '{tmp_path}').config['components']"
-    code = f"from focus_jax.photos import demo; print(*[part['type'] for part in {words}])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    kinds = done.stdout.split()
-    assert kinds.count("slider") == 6 and {"model3d", "file", "image"} <= set(kinds)
+def test_the_page_clicked_through(tmp_path):
+    for name in ("gradio", "playwright"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    names = ("chromium-headless-shell", "chromium", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    photo, text = tmp_path / "photo.png", tmp_path / "text.jpg"
+    Image.fromarray(data.astronaut()).save(photo)
+    text.write_text("a photo")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    own = {**os.environ, "TMPDIR": str(tmp_path), "XLA_FLAGS": ""}
+    words = [sys.executable, "-m", "focus_jax", "demo", "--port", port]
+    clicks = Path(__file__).parents[1] / "demo_clicks.py"
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=own) as server:
+        try:
+            said = server.stdout.readline()
+            url = said.split()[0]
+            wait_for(url)
+            given = [sys.executable, clicks, url, browser, photo, text]
+            done = subprocess.run(given, capture_output=True, text=True)
+        finally:
+            server.terminate()
+    assert done.stdout == "clicked through\n", done.stderr
+    assert server.returncode == 0
+    assert not list(tmp_path.glob("focus_jax_demo_*"))  # not even where the command is ended
+
+
+def wait_for(url):
+    for _ in range(120):
+        with contextlib.suppress(OSError), urllib.request.urlopen(url):
+            return
+        time.sleep(1)

@@ -97,9 +97,12 @@ def test_a_codec_that_is_missing_is_said_in_a_sentence(tmp_path, monkeypatch, ca
     monkeypatch.setitem(CODECS, "h264", (".mp4", "zzzz"))
     with (
         Writer(tmp_path / "overlay", "h264", tmp_path / "none.mp4") as writer,
-        pytest.raises(OSError, match="as h264; give --video-codec one of vp8, vp9, mpeg4"),
+        pytest.raises(OSError, match="as h264"),
     ):
         writer.write(np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(ValueError, match="h264; give --video-codec one of vp8, vp9, mpeg4"):
+        video_files.check_codec("h264")
+    video_files.check_codec("vp8")
     capfd.readouterr()
 
 

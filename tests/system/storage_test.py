@@ -32,6 +32,19 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
         storage.place("s3://x/y")
 
 
+@pytest.mark.parametrize("error", [OSError("no network"), RuntimeError("no credentials")])
+def test_a_storage_that_cannot_be_reached_is_one_sentence(monkeypatch, error):
+    """Each client has exceptions of its own."""
+    from etils import epath
+
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(epath.Path("s3://x/y").__class__, "exists", fail)
+    with pytest.raises(ValueError, match=f"s3://x/y cannot be reached: {error}"):
+        storage.place("s3://x/y")
+
+
 def test_folders_go_there_and_back_and_are_moved(store, tmp_path):  # noqa: F811
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "1").write_bytes(b"\0one")

@@ -42,6 +42,17 @@ def test_checksums_are_those_of_sha256sum(folder):
         subprocess.run(["sha256sum", "--check", "--quiet", hub.SUMS], cwd=folder, check=True)
 
 
+def test_networks_as_onnx_are_summed_and_need_not_be_there(folder):
+    """They stay at the hub where a model is fetched."""
+    (folder / "encoder.onnx").write_bytes(b"a graph")
+    hub.write_sums(folder)
+    assert f"{hashlib.sha256(b'a graph').hexdigest()}  encoder.onnx" in (
+        (folder / hub.SUMS).read_text().splitlines()
+    )
+    (folder / "encoder.onnx").unlink()
+    hub.check_sums(folder)
+
+
 @pytest.mark.parametrize("name", ["encoder.safetensors", "face_model.npz"])
 def test_a_file_that_is_another_or_missing_is_refused(folder, name):
     (folder / name).write_bytes(b"others")
