@@ -15,7 +15,7 @@ from focus_jax.rendering.render import PLAIN, Drawing
 from focus_jax.types import AnyArray, FaceCode, FaceModel
 
 # Mean squared colour error, as a share of the face, that a departure of 1 from the light before
-# must save. With a third of it light takes the colours of occluders that the mask does not know.
+# must save. With a tenth of it light takes the colours of occluders that the mask does not know.
 PRIOR = 3e-3
 ROBUST = 0.05  # colour distance from which on a pixel counts less: brows, lips, what is missed
 ROUNDS = 4  # of weights and light in turn
