@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet()
     cpu.prepare()
     try:
+        if not 0 < arguments.port < 65536:
+            raise ValueError(f"--port is from 1 to 65535, not {arguments.port}")
         landmark_source(arguments.landmarks)  # what it is refused for is said now
         model = trained.load_model(arguments.model, arguments.face_model)
         for ended in ("SIGTERM", "SIGHUP"):  # as Ctrl-C does it, so that no upload is left behind

@@ -24,6 +24,7 @@ from jaxtyping import Float, UInt8
 
 from focus_jax.photos.export import Atlas
 from focus_jax.photos.mesh_files import encode_jpeg
+from focus_jax.system.files import read_json
 
 _LINKED = (
     *("overlay.jpg", "mask.png", "fitted.glb", "neutral.glb", "fitted.obj", "neutral.obj"),
@@ -87,7 +88,7 @@ def write_page(out: Path, atlas: Atlas) -> int:
 def faces(out: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """Numbers (those that the page shows) and folder of each face written under `out`."""
     for path in sorted(out.rglob("face.json")):
-        numbers = json.loads(path.read_text())
+        numbers = read_json(path)
         shown = {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence")}
         shown["flags"] = numbers.get("flags", [])
         overlays = sorted(path.parent.parent.glob("overlay.*"))

@@ -29,6 +29,7 @@ from focus_jax.data.faces import Face, Photo, ahead, read_faces
 from focus_jax.photos import programs
 from focus_jax.photos.inference import infer
 from focus_jax.photos.trained import Model, make_batch
+from focus_jax.system.files import read_json
 from focus_jax.types import Batch
 
 AHEAD = 2  # photos that are read before they are needed, beside one a thread
@@ -295,7 +296,7 @@ def claim_folder(
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "run.json"
-    before = json.loads(path.read_text()) if path.is_file() else settings
+    before = read_json(path) if path.is_file() else settings
     changed = [k for k in settings if before.get(k) != settings[k]]
     if changed and (resume or not overwrite):
         listed = ", ".join(f"{k} (was {before.get(k)}, now {settings[k]})" for k in changed)

@@ -1,8 +1,10 @@
 """Names of files, and files that are written whole or not at all."""
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 # A suffix has a letter: what is behind the last dot of `frame.000001` is not one.
 _SUFFIX = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{1,5}$")
@@ -26,6 +28,17 @@ def bare(path: Path) -> Path:
 def with_end(path: Path, end: str) -> Path:
     """The path with `end` instead of its suffix, `_mask.png` for instance."""
     return path.with_name(bare(path).name + end)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What an object in a JSON file holds. ValueError, naming the file, where it holds none."""
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); bring it back from a copy") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged (it holds no object); bring it back from a copy")
+    return found
 
 
 def write_whole(path: Path, text: str) -> None:

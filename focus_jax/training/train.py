@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import json
 import logging
 import os
 from collections import deque
@@ -23,6 +22,7 @@ from focus_jax.data.source import Records, Splits, load_renderings, load_splits
 from focus_jax.face_models import load_face_model
 from focus_jax.networks.recognizer import check_chip_size
 from focus_jax.system import sharding
+from focus_jax.system.files import read_json
 from focus_jax.system.preemption import Interrupted, asked_to_stop, catch_signals
 from focus_jax.training import appraisal, health, settings, updates
 from focus_jax.training.metrics import MetricWriter
@@ -330,4 +330,4 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
                 by = received[0] if received else "a signal to another process"
                 raise Interrupted(f"stopped at step {done} by {by}; run the same command to go on")
         checkpoint.finish(manager)
-    return {p.stem: json.loads(p.read_text()) for p in (workdir / "scores").glob("*.json")}
+    return {p.stem: read_json(p) for p in (workdir / "scores").glob("*.json")}

@@ -12,7 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from focus_jax.system import locks, storage
-from focus_jax.system.files import is_remote, write_whole
+from focus_jax.system.files import is_remote, read_json, write_whole
 from focus_jax.system.sharding import is_first, wait_for_all
 from focus_jax.types import Config, TrainState
 
@@ -257,10 +257,7 @@ def claim_workdir(workdir: Path, config: Config) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     path, text = workdir / "config.json", config.to_json(sort_keys=True)
     if path.exists() and has_begun(workdir):
-        try:
-            before = _flatten(json.loads(path.read_text()))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is damaged ({error}); bring it back from a copy") from None
+        before = _flatten(read_json(path))
         now = _flatten(json.loads(text))
         fields = [
             k

@@ -31,7 +31,7 @@ from focus_jax.networks.recognizer import direct_features, encoder_features
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.rendering.render import Drawing
 from focus_jax.system import storage
-from focus_jax.system.files import is_remote, user_path, write_whole
+from focus_jax.system.files import is_remote, read_json, user_path, write_whole
 from focus_jax.system.sharding import is_first
 from focus_jax.types import Config, FaceModel
 from focus_jax.weights import hub
@@ -80,7 +80,7 @@ def remember_face_model(workdir: Path, name: str) -> None:
 
 def _remembered(folder: Path) -> dict[str, str]:
     path = folder / FACE_MODEL
-    about = json.loads(path.read_text()) if path.is_file() else {}
+    about = read_json(path) if path.is_file() else {}
     return (
         about | {"sha256": face_model_digest("builtin")} if about.get("sha256") == SAME else about
     )
@@ -221,10 +221,14 @@ def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
             "config.json and checkpoints) or of an exported model (config.json and .safetensors)"
         )
     hub.check_sums(workdir)
-    config: Config = ConfigDict(_tuples(json.loads(path.read_text())))
-    found, where = _find_face_model(workdir, config, face_model)
-    networks = make_networks(config, found)
-    recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
+    config: Config = ConfigDict(_tuples(read_json(path)))
+    try:
+        found, where = _find_face_model(workdir, config, face_model)
+        networks = make_networks(config, found)
+        recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
+    except (AttributeError, KeyError) as error:  # of a field that is not there
+        detail = str(error).strip("'\"").split("\n")[0]
+        raise ValueError(f"{path} is not the config of a run: {detail}") from None
     reader = _read_exported if exported else _read_checkpoint
     try:
         # The package's own fits its config, as a test says: tracing the networks takes a second.

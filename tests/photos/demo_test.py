@@ -85,6 +85,12 @@ def test_a_wrong_model_is_one_sentence(capsys, tmp_path):
     assert error.startswith("error: ") and "none_here" in error
 
 
+@pytest.mark.parametrize("port", ["0", "-1", "65536"])
+def test_a_port_that_there_is_not_is_one_sentence(capsys, port):
+    assert command.main([f"--port={port}"]) == 1
+    assert capsys.readouterr().err == f"error: --port is from 1 to 65535, not {port}\n"
+
+
 def test_the_page_is_for_this_machine_alone(monkeypatch, tmp_path):
     seen = {}
 

@@ -160,6 +160,21 @@ def test_a_damaged_export_is_refused(workdir, tmp_path, capsys):
         load_model(str(path.parent))
 
 
+@pytest.mark.parametrize("name", ["config.json", "face_model.json"])
+def test_a_damaged_settings_file_is_named(workdir, tmp_path, name):
+    assert weights_main(["export", str(workdir), str(tmp_path / "model")]) == 0
+    path = tmp_path / "model" / name
+    path.write_text(path.read_text()[:10])
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        load_model(str(path.parent))
+    if name == "config.json":
+        path.write_text("{}")
+        with pytest.raises(
+            ValueError, match=r"config\.json is not the config of a run: .*face_model"
+        ):
+            load_model(str(path.parent))
+
+
 def test_folders_that_are_no_runs(tmp_path, workdir):
     with pytest.raises(ValueError, match="is not a trained model; give the folder of a training"):
         load_model(str(tmp_path))
