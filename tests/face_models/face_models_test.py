@@ -145,6 +145,11 @@ def test_a_lone_array_is_no_model(tmp_path):
         load_face_model(tmp_path / "mean.npy")
 
 
+def test_numbers_of_modes_are_not_negative():
+    with pytest.raises(ValueError, match="0 or more, not -3"):
+        load_face_model("builtin", identity=-3)
+
+
 def test_an_empty_name_is_said():
     with pytest.raises(ValueError, match="no face model is named"):
         load_face_model("")
