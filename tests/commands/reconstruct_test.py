@@ -229,8 +229,11 @@ def test_a_run_goes_on_where_it_was(ran, photos, tmp_path, monkeypatch, capsys):
 def test_results_of_other_settings_are_not_mixed_in(ran, photos, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(ran[0], out)
-    arguments = [str(photos / "one.png"), "--out", str(out), "--batch-size", "2", "--model", "none"]
-    arguments += ALL
+    given = tmp_path / "given"  # with two faces, a batch that is compiled by now
+    given.mkdir()
+    for name in ("one.png", "twin.png"):
+        shutil.copy(photos / "one.png", given / name)
+    arguments = [str(given), "--out", str(out), "--batch-size", "2", "--model", "none", *ALL]
     others = [*arguments, "--refine", "4"]
     assert reconstruct.main(others) == 1
     assert "refine (was 10, now 4)" in capsys.readouterr().err
@@ -239,12 +242,12 @@ def test_results_of_other_settings_are_not_mixed_in(ran, photos, tmp_path, capsy
     (out / "one.png" / "7").mkdir()
     shutil.copy(out / "one.png" / "0" / "face.json", out / "one.png" / "7")
     assert reconstruct.main(arguments) == 0
-    assert (out / "index.html").read_text().count("<article") == 3
+    assert (out / "index.html").read_text().count("<article") == 4
     assert not (out / "one.png" / "7").exists()
     # Overwriting leaves what a run did not write.
     (out / "deep" / "notes.txt").write_text("the user's own")
     assert reconstruct.main([*others, "--overwrite"]) == 0
-    assert (out / "index.html").read_text().count("<article") == 1
+    assert (out / "index.html").read_text().count("<article") == 2
     assert [p.name for p in (out / "deep").rglob("*") if p.is_file()] == ["notes.txt"]
     assert json.loads((out / "run.json").read_text())["refine"] == 4
 

@@ -51,4 +51,4 @@ def test_wrong_input_is_a_sentence(astronaut_data, model, tmp_path, capsys):
     for given in (("none such", astronaut_data), (model, broken), (model, tmp_path / "no")):
         assert refined_codes.main([*map(str, given), str(tmp_path / "codes.npz")]) == 1
         said = capsys.readouterr().err
-        assert said.startswith("error: ") and "config." not in said
+        assert said.startswith("error: ") and "config.data" not in said

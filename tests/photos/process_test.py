@@ -58,6 +58,19 @@ def test_photos_keep_their_faces_whatever_the_batch(photos, model):
     assert (summary.photos, summary.faces, len(summary.skipped)) == (11, 15, 3)
 
 
+def test_only_a_lone_face_is_refined_in_a_batch_of_its_own(photos, model):
+    sizes = []
+
+    def look(model, batch, steps):
+        sizes.append(len(batch))
+        return {"shade": batch}
+
+    options = {"batch_size": 2, "look": look}
+    for count, steps in ((1, 5), (1, 0), (3, 5)):
+        process.process(photos(count), model, one_face, lambda *found: None, steps=steps, **options)
+    assert sizes == [1, 2, 2, 2]
+
+
 @pytest.mark.parametrize(("count", "threads"), [(1, 3), (4, 1)])
 def test_several_readers_have_no_threads_of_opencv(photos, model, monkeypatch, count, threads):
     monkeypatch.setattr(process, "_cores", lambda: 2)
