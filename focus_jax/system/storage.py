@@ -44,9 +44,8 @@ def place(text: str | Path) -> Any:
     except ImportError:
         extra = SCHEMES[scheme]
         raise ImportError(f'{text} needs `pip install "focus_jax[{extra}]"`') from None
-    except (
-        Exception
-    ) as error:  # each storage has its own: no credentials, no network, no such bucket
+    except Exception as error:
+        # Each storage has errors of its own: no credentials, no network, no such bucket.
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{text} cannot be reached: {detail}") from None
     return found
