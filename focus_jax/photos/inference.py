@@ -105,6 +105,13 @@ def find_codes(model: Model, batch: Batch, steps: int = 0) -> Codes:
     return Codes(*refined, encoded)
 
 
+def relight(model: Model, batch: Batch, code: FaceCode) -> FaceCode:
+    """Codes in the photos' colours, in the light that these show of shapes and albedos."""
+    balanced = relit(code, batch.gains, 1)
+    found = _lit(balanced, batch.image, model.face_model, model.variables, networks=model.networks)
+    return relit(found, batch.gains, -1)
+
+
 def refine_together(model: Model, batch: Batch, code: FaceCode, steps: int) -> Codes:
     """Codes of one person's photos, of one identity and albedo, refined as one; `steps` above 0.
 

@@ -2,32 +2,40 @@
 
 Photos of one folder are one person's. In each the face is taken that is most like those of the
 others; identity and albedo are the mean of what the photos say, each weighed by how far it is to be
-trusted. The landmarks of all photos together then move identity, and so does refinement.
+trusted, and of shape by what it shows. The landmarks of all photos together then move identity, and
+so does refinement.
 """
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from focus_jax.data.align import invert_transform
 from focus_jax.data.detect import Source
 from focus_jax.data.faces import Face, Photo
 from focus_jax.photos import masks, mesh_files, process, results, texture, tracking
-from focus_jax.photos.inference import Inference, find_codes, refine_together, show
+from focus_jax.photos.inference import Inference, refine_together, relight, show
 from focus_jax.photos.landmark_fit import fit_together
+from focus_jax.photos.programs import program
 from focus_jax.photos.trained import Model, make_batch
 from focus_jax.photos.video_people import features
-from focus_jax.types import Batch, FaceCode
+from focus_jax.rendering import camera, geometry, morphable
+from focus_jax.types import Batch, FaceCode, FaceModel
 
 FILES = ("person.glb", "person.json")
 MOST = 64  # photos that are refined as one: what they draw is in memory at once
 LEAST = 0.05  # weight of a photo that is not trusted at all, of one that is wholly
+# What a photo's departure along the line of sight counts, of one across it; chosen on 16 heads of
+# their own. EVERY: of the vertices that are compared.
+DEPTH, EVERY = 0.02, 5
 # Cosine between the features of two photos' faces, below which they are not one person's: dlib's
 # own bound, and as `tracking` has it for ArcFace.
 ALIKE = {"dlib": 0.91}
@@ -46,6 +54,7 @@ class View(NamedTuple):
 class _Candidate(NamedTuple):
     face: Face
     code: FaceCode
+    encoded: np.ndarray  # as in `Inference`: it tells how far a photo is to be trusted
     confidence: float
     features: np.ndarray
 
@@ -106,7 +115,8 @@ def _candidates(
         faces = []
         for face, one in pairs:
             sure = results.describe(photo.name, face, one, model, image.shape)["confidence"]
-            faces.append(_Candidate(face, one.code, sure, features(model, [face])[0]))
+            own = features(model, [face])[0]
+            faces.append(_Candidate(face, one.code, np.asarray(one.encoded), sure, own))
         found[photo.name] = photo, image, faces
 
     options = {"batch_size": batch_size, "progress": progress}
@@ -124,6 +134,7 @@ def find_person(candidates: Candidates, model: Model, *, steps: int, batch_size:
     codes = of_one(
         jax.tree.map(lambda *x: np.stack(x), *[face.code for face in chosen]),
         np.array([face.confidence for face in chosen]),
+        model.face_model,
     )
     faces = [face.face for face in chosen]
     errors = [(None, None)] * len(faces)
@@ -131,7 +142,8 @@ def find_person(candidates: Candidates, model: Model, *, steps: int, batch_size:
     if len(faces) > 1:
         points = together.landmarks, together.dense_landmarks
         codes = fit_together(codes, *points, model.face_model, size=together.image.shape[1])
-        codes = jax.device_get(codes)
+        # Each photo's light was found with an albedo and a shape of its own.
+        codes = jax.device_get(relight(model, together, codes))
     if steps:
         refined = jax.device_get(refine_together(model, together, codes, steps))
         codes = refined.code
@@ -143,15 +155,13 @@ def find_person(candidates: Candidates, model: Model, *, steps: int, batch_size:
     for start in range(0, len(faces), batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), len(faces) - 1)
         part = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], codes)
-        batch = _batch(model, [faces[k] for k in rows])
-        # What the encoder alone says of the landmarks tells how far a photo is to be trusted.
-        encoded = find_codes(model, batch).encoded
-        drawn = jax.device_get(show(model, batch, part)._replace(encoded=encoded))
+        drawn = jax.device_get(show(model, _batch(model, [faces[k] for k in rows]), part))
         count = min(batch_size, len(faces) - start)
         shown += [jax.tree.map(lambda x, k=k: np.asarray(x)[k], drawn) for k in range(count)]
     views = []
     for k, (photo, image, _) in enumerate(candidates):
-        found = shown[k]._replace(errors=errors[k][0], refined=errors[k][1])
+        before, after = errors[k]
+        found = shown[k]._replace(errors=before, refined=after, encoded=chosen[k].encoded)
         views.append((chosen[k].confidence, View(photo, image, faces[k], found, likeness[k])))
     return [view for _, view in sorted(views, key=lambda pair: -pair[0])]
 
@@ -187,15 +197,48 @@ def _others(seen: Sequence[np.ndarray], which: np.ndarray, number: int) -> list[
     return [features for k, features in enumerate(chosen) if k != number]
 
 
-def of_one(code: FaceCode, confidence: Float[np.ndarray, "n"]) -> FaceCode:
-    """The codes with one identity and albedo, the mean of all by their confidence."""
-    weights = np.maximum(confidence, LEAST)[:, None]
+def of_one(code: FaceCode, confidence: Float[np.ndarray, "n"], face_model: FaceModel) -> FaceCode:
+    """The codes with one identity and albedo, the mean of all by their confidence.
 
-    def mean(values: Any) -> np.ndarray:
-        both = (weights * values).sum(0) / weights.sum()
-        return np.broadcast_to(both, np.shape(values)).astype(np.float32)
+    Of identity a photo says what it shows: how far points that are turned to the camera depart
+    across the line of sight, hardly along it (`DEPTH`), where another side says more.
+    """
+    weights = np.maximum(confidence, LEAST).astype(np.float32)
+    identity = _of_all_sides(code, weights, face_model)
+    albedo = (weights[:, None] * code.albedo).sum(0) / weights.sum()
+    shared = {"identity": np.asarray(identity), "albedo": albedo.astype(np.float32)}
+    given = {name: np.broadcast_to(x, (len(weights), len(x))) for name, x in shared.items()}
+    return dataclasses.replace(code, **given)
 
-    return dataclasses.replace(code, identity=mean(code.identity), albedo=mean(code.albedo))
+
+@program
+def _of_all_sides(
+    code: FaceCode, weights: Float[Array, "n"], face_model: FaceModel
+) -> Float[Array, "i"]:
+    """The identity whose shape departs least from those of all codes, as their photos see them."""
+    rotation, translation = camera.extrinsics(code.pose)
+    vertices = morphable.vertices(face_model, code.identity, code.expression)
+    normals = camera.rotate(rotation, geometry.vertex_normals(vertices, face_model.triangles))
+    towards = (camera.rotate(rotation, vertices) + translation[:, None])[:, ::EVERY]
+    sight = towards / jnp.linalg.norm(towards, axis=-1, keepdims=True)
+    turned = jnp.sum(normals[:, ::EVERY] * sight, axis=-1) < 0
+    modes = jnp.asarray(face_model.identity_basis)[::EVERY]
+
+    def square(
+        rotation: Float[Array, "3 3"], sight: Float[Array, "v 3"], turned: Float[Array, "v"]
+    ) -> Float[Array, "i i"]:
+        moved = jnp.einsum("ij,vjk->vik", rotation, modes)
+        along = jnp.einsum("vi,vik->vk", sight, moved)
+        moved = moved - (1 - math.sqrt(DEPTH)) * sight[..., None] * along[:, None]
+        flat = (moved * turned[:, None, None]).reshape(-1, modes.shape[-1])
+        return flat.T @ flat
+
+    each = weights[:, None, None] * jax.vmap(square)(rotation, sight, turned)
+    matrix, right = each.sum(0), jnp.einsum("nij,nj->i", each, code.identity)
+    # What no photo shows is the plain mean.
+    slight = 1e-3 * jnp.trace(matrix) / len(matrix)
+    mean = weights @ code.identity / weights.sum()
+    return jnp.linalg.solve(matrix + slight * jnp.eye(len(matrix)), right + slight * mean)
 
 
 def unlike(view: View, model: Model) -> bool:
