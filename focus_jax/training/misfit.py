@@ -2,7 +2,8 @@
 
 Trains an autoencoder without masks on synthetic faces of the model, writes the mean deviation of
 its shapes as `misfit.npz`, draws it, and tests it on held-out synthetic faces: those of the run
-itself, and with `--apply` as corrections of another run's results on that run's test faces.
+itself, and with `--apply` as corrections of another run's results on that run's test faces. With
+`--model` nothing is trained: the deviation is that of a model that is there.
 """
 
 import json
@@ -158,18 +159,27 @@ def _render(
 # --- all of it -------------------------------------------------------------------------------
 
 
-def run(config: Any, workdir: Path, *, apply: str | None = None) -> dict[str, Comparison]:
-    """Train, build, draw and test a prior into a workdir; resumes the training."""
+def run(
+    config: Any, workdir: Path, *, apply: str | None = None, model: str | None = None
+) -> dict[str, Comparison]:
+    """Train, build, draw and test a prior into a workdir; resumes the training.
+
+    Of a trained `model` it takes no training: the config's seed and counts of faces are all that
+    matters then.
+    """
     if config.data.name != "synthetic":
         raise ValueError("the misfit prior is built from synthetic faces: config.data.name")
+    if model is None:
+        train(config, workdir, masks=False)
+    trained = load_trained(workdir if model is None else model)
     # Training sees augmented versions, whose shapes are unknown; the prior is measured on faces of
     # the training set as they are.
-    train(config, workdir, masks=False)
-    trained = load_trained(workdir)
-    plain = config.copy_and_resolve_references()
+    plain = (
+        config if model is None else _judged(trained.config, config)
+    ).copy_and_resolve_references()
     plain.data.versions = 0
     faces = load_splits(plain, trained.recognizer)
-    sizes = {"batch_size": config.data.batch_size, "size": config.data.size}
+    sizes = {"batch_size": config.data.batch_size, "size": plain.data.size}
     prior, count = build(evaluation_batches(faces.train, **sizes), trained)
     face_model = trained.face_model
     save(workdir / "misfit.npz", prior, face_model, count)
@@ -182,3 +192,16 @@ def run(config: Any, workdir: Path, *, apply: str | None = None) -> dict[str, Co
     numbers = {name: t._asdict() for name, t in tests.items()}
     (workdir / "misfit.json").write_text(json.dumps(numbers, indent=1) + "\n")
     return tests
+
+
+def _judged(config: Any, faces: Any) -> Any:
+    """A model's config, of the synthetic faces of another."""
+    found = config.copy_and_resolve_references()
+    found.seed = faces.seed
+    with found.unlocked():
+        found.data.update(
+            name="synthetic", codes="", cut="", occluded=faces.data.get("occluded", 0.5)
+        )
+        for name in ("train_count", "validation_count", "test_count", "cache"):
+            found.data[name] = faces.data[name]
+    return found

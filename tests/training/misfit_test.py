@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import runs
 import scipy.stats
 
 from focus_jax.face_models import load_face_model
@@ -95,3 +96,14 @@ def test_the_whole_job_leaves_prior_picture_and_test(tmp_path):
     for suffix in (".png", ".svg"):
         assert (tmp_path / "run" / f"misfit{suffix}").stat().st_size > 5000
     assert "p" in (tmp_path / "run" / "misfit.json").read_text()
+
+
+def test_the_prior_of_a_model_that_is_there_takes_no_training(tmp_path):
+    config = load_config("misfit_prior", "smoke")
+    config.data.cache = str(tmp_path / "cache")
+    model = runs.untrained(tmp_path / "model")
+    tests = misfit.run(config, tmp_path / "out", model=str(model))
+    assert tests["own"].faces == config.data.test_count
+    # An encoder that says the mean face of everybody is off by the faces' mean.
+    prior = misfit.load(tmp_path / "out" / "misfit.npz", load_face_model("builtin"))
+    assert np.abs(prior).max() > 0 and not (tmp_path / "out" / "checkpoints").exists()
