@@ -145,8 +145,8 @@ def _descend(
         part = np.float32(number / max(steps, 1))
         # The first, for the errors at the start, and the last are among them.
         asked = number == 0 or (steps - number) % EVERY == 0
-        given = found, part, raw, *photo, face_model, frozen, weighed, seen if asked else None
-        found = _step(*given, **fixed)
+        looked = (frozen, weighed, seen) if asked else ({}, weighed, None)
+        found = _step(found, part, raw, *photo, face_model, *looked, **fixed)
     return found
 
 
