@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import short_recognizer
 from face_model_files import (
     chosen,
     face,
@@ -167,6 +168,7 @@ def test_regions_lie_where_their_names_say(model):
 
 
 SIZE, COUNT = 32, 4
+PADDED = 12_000, 24_000  # vertices and triangles, more than any of the formats has
 SCHEDULE = Schedule(warmup=1, initialisation=1, pretraining=1, joint=4, period=4, segmenter_steps=2)
 
 
@@ -190,6 +192,13 @@ def training():
         segmenter=Segmenter(width=4, stem="space_to_depth"),
     )
     method = dataclasses.replace(method, networks=networks)
+    with pytest.MonkeyPatch.context() as patch:
+        short_recognizer.shorten(patch)
+        yield config, method, *_begun(method, model), recognizer.load_recognizer("dlib")
+
+
+def _begun(method, model):
+    """A batch, and the state that training begins with."""
     rng = np.random.default_rng(0)
     points = SIZE * (0.5 + fitting.landmark_points(model)[None, :, :2] * [1, -1] / 200)
     batch = Batch(
@@ -197,14 +206,27 @@ def training():
         landmarks=np.repeat(points, COUNT, axis=0).astype(np.float32),
         index=np.arange(COUNT, dtype=np.int32),
     )
-    state = jax.device_get(initial_state(method, model, batch, 0))
-    return config, method, batch, state, recognizer.load_recognizer("dlib")
+    return batch, jax.device_get(initial_state(method, model, batch, 0))
+
+
+def padded(model):
+    """The model with vertices that no triangle has, and triangles that cover nothing."""
+    more, rest = (
+        n - len(x) for n, x in zip(PADDED, (model.shape_mean, model.triangles), strict=True)
+    )
+    fields = ("shape_mean", "identity_basis", "expression_basis", "albedo_mean", "albedo_basis")
+    grown = {
+        f: np.concatenate([getattr(model, f), np.repeat(getattr(model, f)[-1:], more, axis=0)])
+        for f in (*fields, "region", "uv")
+    }
+    flat = np.zeros((rest, 3), model.triangles.dtype)
+    return dataclasses.replace(model, **grown, triangles=np.concatenate([model.triangles, flat]))
 
 
 def test_training_takes_its_steps(model, training):
     config, method, batch, state, recognition = training
-    # Names are part of what is compiled; with equal ones, one compilation serves all formats.
-    same = dataclasses.replace(model, name="", licence="", expression_mean=None)
+    # Names and sizes are part of what is compiled; with equal ones, one compilation serves all.
+    same = dataclasses.replace(padded(model), name="", licence="", expression_mean=None)
     placed = jax.tree.map(jnp.asarray, same)
     constants = updates.Constants(placed, recognition, jax.random.key(0))
     state = dataclasses.replace(

@@ -43,7 +43,7 @@ def test_only_other_face_models_need_xatlas(model, atlas, monkeypatch):
 
 def test_other_face_models_are_laid_flat(model):
     pytest.importorskip("xatlas")
-    other = dataclasses.replace(model, triangles=model.triangles[:-1])
+    other = dataclasses.replace(model, triangles=model.triangles[:3000])  # part of it, sooner flat
     atlas = export.make_atlas(other)
     np.testing.assert_array_equal(atlas.vertex[atlas.triangles], other.triangles)
 
