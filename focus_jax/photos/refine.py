@@ -309,8 +309,10 @@ def start(
     mask = jnp.ones_like(image[..., :1])
     made = {"decoding": decoding, "drawing": PLAIN, "doubt": DOUBT}
     photo = image, _believed(raw, landmarks, dense, mask, face_model, **made), mask
-    fixed = {"weights": START_WEIGHTS, "seen": None, "decoding": decoding}
-    found = _descend(raw, photo, face_model, {}, steps, **fixed).raw
+    # As `refine` says it, whose steps without a likeness are the same program.
+    fixed = {"decoding": decoding, "kind": "dlib", "drawing": PLAIN, "together": False}
+    given = {"weights": START_WEIGHTS, "seen": None}
+    found = _descend(raw, photo, face_model, {}, steps, **given, **fixed).raw
     # Of the descent its colours: nothing is masked yet, and the shape would go after what hides it.
     widths = forward.widths(face_model)
     shaped = widths.identity + widths.expression
