@@ -32,7 +32,8 @@ def model():
 
 @pytest.fixture(scope="module")
 def faces(model):
-    return focus_jax.reconstruct(PHOTO, model=model, **OPTIONS)
+    """Of two photos: a lone face has programs of its own, which others here do without."""
+    return focus_jax.reconstruct([PHOTO, PHOTO], model=model, **OPTIONS)[:1]
 
 
 def test_a_face_has_the_photos_size_and_millimetres(faces, model):
@@ -77,7 +78,8 @@ def test_it_is_saved_as_the_command_writes_it(faces, tmp_path):
 
 def test_a_photo_turned_by_a_quarter_shows_the_same_face(model, faces):
     """Its mask and its mesh are the upright photo's, turned."""
-    (turned,) = focus_jax.reconstruct(np.rot90(PHOTO, -1).copy(), model=model, **OPTIONS)
+    photo = np.rot90(PHOTO, -1).copy()
+    turned, _ = focus_jax.reconstruct(np.stack([photo, photo]), model=model, **OPTIONS)
     (upright,) = faces
     mask = np.rot90(upright.mask, -1)
     # Of 32 pixels: the detector's points are not quite the same.
@@ -98,11 +100,11 @@ def test_several_photos_and_one_without_a_face(model, faces, tmp_path):
     found = focus_jax.reconstruct([str(path), empty, PHOTO], **options)
     assert [(f.photo, f.name) for f in found] == [(0, "a.b.png"), (2, "0002")]
     np.testing.assert_allclose(found[1].vertices, faces[0].vertices, atol=1e-3)
-    masks = focus_jax.segment([str(path), empty], **options)
+    masks = focus_jax.segment([str(path), empty, PHOTO], **options)
     np.testing.assert_array_equal(masks[0], found[0].mask)
     assert masks[1].shape == (40, 60) and not masks[1].any()
-    each = focus_jax.segment([path, empty], per_face=True, **options)
-    assert [len(m) for m in each] == [1, 0]
+    each = focus_jax.segment([path, empty, PHOTO], per_face=True, **options)
+    assert [len(m) for m in each] == [1, 0, 1]
 
 
 class Tensor:
@@ -121,7 +123,8 @@ class Tensor:
 
 
 def test_arrays_of_any_library_are_photos(model, faces):
-    """Also several in one, with landmarks of one's own; JAX's arrays give JAX's masks."""
+    """Also several in one, with landmarks of one's own; JAX's arrays give JAX's masks. A lone face
+    has the mask that it has beside another."""
     landmarks = np.stack([faces[0].numbers["detection"]["landmarks"]] * 2).astype(np.float32)
     both = np.stack([PHOTO, PHOTO])
     options = {"model": model, **OPTIONS}

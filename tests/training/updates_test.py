@@ -234,9 +234,7 @@ def test_computing_maps_anew_changes_nothing(number, state, batch, constants, me
 
 
 @pytest.mark.parametrize("number", [0, *SLOW])
-def test_a_batch_in_equal_parts_gives_the_step_of_a_part(
-    number, state, batch, constants, method
-):
+def test_a_batch_in_equal_parts_gives_the_step_of_a_part(number, state, batch, constants, method):
     twice = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
     optimizer = make_optimizer("adadelta")
     whole = dataclasses.replace(method, encoder_optimizer=optimizer)
@@ -292,7 +290,7 @@ def told(batch):
     return dataclasses.replace(batch, renderings=renderings)
 
 
-def test_the_encoder_learns_the_coefficients_of_renderings(state, told, constants, method):
+def test_the_encoder_learns_the_coefficients_of_renderings(state, batch, told, constants, method):
     seen = renderings.with_renderings(told).image.reshape(4, 3, SIZE, SIZE, 3)
     np.testing.assert_array_equal(seen[:, 0], told.image)
     np.testing.assert_array_equal(seen[:, 1:].reshape(8, SIZE, SIZE, 3), told.renderings.image)
@@ -303,7 +301,7 @@ def test_the_encoder_learns_the_coefficients_of_renderings(state, told, constant
         assert values["loss"] == values["coefficients"]
     schedule = dataclasses.replace(SCHEDULE, renderings=1)
     terms = terms_at(0, schedule, TOLD, RATES)
-    alone = initial_state(method, constants.face_model, told, 0)
+    alone = initial_state(method, constants.face_model, batch, 0)
     for _ in range(20):
         alone, values = renderings.update_on_renderings(
             alone, told.renderings, constants, terms, method=method
