@@ -5,12 +5,20 @@ import shutil
 import numpy as np
 import pytest
 import runs
+import short_recognizer
 
 from experiments import refined_codes
 from focus_jax.data.codes import read_codes
 from focus_jax.face_models import load_face_model
 
 MODES = {"identity": 4, "expression": 3, "albedo": 2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short():
+    with pytest.MonkeyPatch.context() as patch:
+        short_recognizer.shorten(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
