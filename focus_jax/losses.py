@@ -49,6 +49,8 @@ def neighbour(
     _same_shape(target=target, rendering=rendering, mask=mask)
     if search not in ("target", "rendering"):
         raise ValueError(f"search must be 'target' or 'rendering', not {search!r}")
+    if not (window % 2 and 0 < window <= min(target.shape[1:3])):
+        raise ValueError(f"window must be odd and fit into the image, not {window}")
     masked_target, masked_rendering = target * mask, rendering * mask
     searched, fixed = (
         (masked_target, masked_rendering)

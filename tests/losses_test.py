@@ -85,6 +85,13 @@ def test_neighbour_forgives_a_shift_of_one_pixel(search, squared):
     assert losses.neighbour(target, np.roll(target, 4, axis=2), ones, 5, search) > 0.01
 
 
+@pytest.mark.parametrize("window", [0, 2, -3, 7])
+def test_neighbour_wants_an_odd_window_in_the_image(window):
+    image = jnp.zeros((1, 6, 9, 3))
+    with pytest.raises(ValueError, match="window must be odd and fit"):
+        losses.neighbour(image, image, image[..., :1], window)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_neighbour_searches_the_image_it_is_told_to():
     target = np.zeros((1, 9, 9, 3), np.float32)

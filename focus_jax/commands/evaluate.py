@@ -146,7 +146,10 @@ def _tables(options: argparse.Namespace) -> None:
     trained = load_trained(options.workdir, options.face_model)
     trained.config.face_model.name = trained.face_model_file  # synthetic faces are drawn from it
     if options.root:
-        trained.config.data.root = str(options.root)
+        # All of that folder, whatever the training's data were.
+        with trained.config.unlocked():
+            trained.config.data.update(name="photos", root=str(options.root), codes="", cut="")
+            trained.config.data.update(train_count=0, validation_count=0, synthetic=0)
     prior = misfit.load(options.misfit, trained.face_model) if options.misfit else None
     subsets = {"subsets": options.subsets, "column": options.column}
     print(tables(trained, options.split, **subsets, prior=prior))

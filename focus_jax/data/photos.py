@@ -38,11 +38,23 @@ def fingerprint(root: Path) -> str:
     for name in CSV.values():
         for file in (root / name, (root / name).with_suffix(".npz")):
             digest.update(file.read_bytes() if file.is_file() else b"")
-    for path in sorted(p for p in _folder(root).rglob("*") if p.is_file()):
+    files = sorted(p for p in _folder(root).rglob("*") if p.is_file())
+    known = set(files)  # those behind linked folders are not among them
+    files += [p for p in _named(root) if p not in known and p.is_file()]
+    for path in files:
         about = path.stat()
         line = f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n"
         digest.update(os.fsencode(line))
     return digest.hexdigest()
+
+
+def _named(root: Path) -> list[Path]:
+    """The photos that the landmarks of the folder name, in their order."""
+    found = []
+    for file in (root / name for name in CSV.values()):
+        for line in file.read_bytes().splitlines() if file.is_file() else ():
+            found.append(_folder(root) / os.fsdecode(line.partition(b",")[0].strip()))
+    return found
 
 
 def photo_records(

@@ -92,6 +92,11 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
 
     ValueError when `out` holds a data set already or no face was found.
     """
+    if (out / "Dataset").exists() and not any((out / name).exists() for name in CSV.values()):
+        raise ValueError(
+            f"{out / 'Dataset'} is of a preparation that did not end; remove it and begin again, "
+            "or choose another folder"
+        )
     if any((out / name).exists() for name in (*CSV.values(), "Dataset")):
         raise ValueError(f"{out} holds a data set already; choose another folder")
     names = crop_names(found.photos)

@@ -64,8 +64,9 @@ def load_splits(config: Config, recognizer: Any) -> Splits:
         return splits
 
     coded = _coder(config, splits.train)
+    versions = data.versions if data.get("augment", True) else 0
     return Splits(
-        coded(_with_features(config, recognizer, "train", splits.train, data.versions)),
+        coded(_with_features(config, recognizer, "train", splits.train, versions)),
         _with_features(config, recognizer, "validation", splits.validation, 0),
         _with_features(config, recognizer, "test", splits.test, 0),
     )
@@ -190,7 +191,7 @@ def cached(
     if is_remote(config.data.cache):
         there = storage.place(config.data.cache) / own
         return Cached(caches.writable(COPIES, "data") / own, make, count=count, there=there)
-    wanted = Path(config.data.cache)
+    wanted = Path(config.data.cache or COPIES)  # an export names none
     done = os.path.expanduser(wanted / own / "complete")
     # What is complete is read where it is, even if nothing could be written there.
     folder = Path(done).parent if os.path.exists(done) else caches.writable(wanted, "data") / own

@@ -37,7 +37,8 @@ def evaluate(
         for cloud in tqdm(clouds, desc=task, unit="image", disable=not progress):
             name = cloud.parent.relative_to(truth).as_posix()
             mesh = predictions / name / cloud.name
-            scores = _score(cloud, mesh, task, unit) if mesh.is_file() else None
+            whole = mesh.is_file() and mesh.with_name(f"landmarks_{task}.npy").is_file()
+            scores = _score(cloud, mesh, task, unit) if whole else None
             found.setdefault(task, {})[name] = scores
     if not found:
         raise ValueError(f"{truth} holds no PERSON/KEY/mesh_posed.ply or mesh_neutral.ply")

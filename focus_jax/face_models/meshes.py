@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from focus_jax.face_models import Mesh, fitting
 from focus_jax.face_models.crop import eyeballs, face_patch
+from focus_jax.face_models.npz import check_size, outward
 from focus_jax.types import FaceModel
 
 Landmarks = tuple[Int[np.ndarray, "68 3"], Float[np.ndarray, "68 3"]]
@@ -107,24 +108,6 @@ def points_of(
 ) -> Float[np.ndarray, "68 3"]:
     """Where landmarks lie."""
     return np.einsum("lkc,lk->lc", vertices[landmarks[0]], landmarks[1])
-
-
-def outward(
-    mean: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "m 3"]
-) -> Int[np.ndarray, "m 3"]:
-    """The triangles, all turned round if most look inwards."""
-    a, b, c = (mean[triangles[:, k]] - mean.mean(axis=0) for k in range(3))
-    volume = np.einsum("tc,tc->", a, np.cross(b - a, c - a))
-    return triangles if volume >= 0 else triangles[:, ::-1]
-
-
-def check_size(mean: Float[np.ndarray, "n 3"], path: Path) -> None:
-    """ValueError if a mean in millimetres is too small or large for a face or head."""
-    extent = np.ptp(mean, axis=0)
-    # Another unit, or damaged numbers, which most formats do not notice.
-    if extent.min() < 10 or extent.max() > 1000:
-        size = " x ".join(f"{side:.3g}" for side in extent)
-        raise ValueError(f"{path}: the mean shape measures {size} mm, which is no face")
 
 
 def centre(landmarks: Float[np.ndarray, "68 3"], builtin: FaceModel) -> Float[np.ndarray, "3"]:

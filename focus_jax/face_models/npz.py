@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from focus_jax.system.damage import DAMAGED
 from focus_jax.types import REGIONS, FaceModel
@@ -163,8 +163,30 @@ def from_arrays(arrays: dict[str, np.ndarray], path: Path) -> FaceModel:
     if np.abs(sums - 1).max() > 1e-3:
         raise ValueError(f"{path}: 'landmark_weights' has rows that do not sum to 1")
     _check_dense(fields, path)
+    mean, triangles = fields["shape_mean"], fields["triangles"]
+    check_size(mean, path)
+    if (outward(mean, triangles) != triangles).any():
+        raise ValueError(f"{path}: 'triangles' are clockwise seen from outside; turn them round")
     names = {k: str(arrays[k]) for k in ("name", "units", "licence") if k in arrays}
     return FaceModel(**fields, **names)
+
+
+def outward(
+    mean: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "m 3"]
+) -> Int[np.ndarray, "m 3"]:
+    """The triangles, all turned round if most look inwards."""
+    a, b, c = (mean[triangles[:, k]] - mean.mean(axis=0) for k in range(3))
+    volume = np.einsum("tc,tc->", a, np.cross(b - a, c - a))
+    return triangles if volume >= 0 else triangles[:, ::-1]
+
+
+def check_size(mean: Float[np.ndarray, "n 3"], path: Path) -> None:
+    """ValueError if a mean in millimetres is too small or large for a face or head."""
+    extent = np.ptp(mean, axis=0)
+    # Another unit, or damaged numbers, which most formats do not notice.
+    if extent.min() < 10 or extent.max() > 1000:
+        size = " x ".join(f"{side:.3g}" for side in extent)
+        raise ValueError(f"{path}: the mean shape measures {size} mm, which is no face")
 
 
 def _check_dense(fields: dict[str, Any], path: Path) -> None:

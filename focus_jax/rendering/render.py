@@ -43,6 +43,11 @@ def render_mesh(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, not {samples}")
+    # In half precision a face has two dozen depths.
+    vertices, albedo, pose, light = (
+        jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+        for x in (vertices, albedo, pose, light)
+    )
     rotation, translation = camera.extrinsics(pose)
     screen = camera.project(vertices, rotation, translation, camera.intrinsics(height, width))
     normals = geometry.vertex_normals(vertices, triangles, renormalize_normals)

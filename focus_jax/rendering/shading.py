@@ -54,6 +54,9 @@ def shade(
     `light` is nine coefficients for red, then green, then blue, used as they are: whoever decodes
     them adds the ambient offset to each channel's first. Normals are in camera space.
     """
+    # One type for both: the gradient is written out, and JAX wants it to be of theirs.
+    dtype = jnp.result_type(normals, light)
+    normals, light = jnp.asarray(normals, dtype), jnp.asarray(light, dtype)
     light = jnp.broadcast_to(light, (*normals.shape[:-2], light.shape[-1]))
     return albedo * _irradiance(normals, light.reshape(*light.shape[:-1], 1, 3, 9))
 

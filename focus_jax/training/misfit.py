@@ -177,7 +177,8 @@ def run(
     plain = (
         config if model is None else _judged(trained.config, config)
     ).copy_and_resolve_references()
-    plain.data.versions = 0
+    with plain.unlocked():  # a config need not have the field
+        plain.data.versions = 0
     faces = load_splits(plain, trained.recognizer)
     sizes = {"batch_size": config.data.batch_size, "size": plain.data.size}
     prior, count = build(evaluation_batches(faces.train, **sizes), trained)

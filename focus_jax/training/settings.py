@@ -60,6 +60,29 @@ def check(config: Config) -> None:
             "file of them in config.data.codes, set config.data.renderings above 0, or set "
             "config.losses.coefficients and config.schedule.renderings to 0"
         )
+    if fields["data.name"] == "synthetic":
+        for name in ("data.train_count", "data.validation_count", "data.test_count"):
+            if not flat[name]:
+                raise ValueError(f"config.{name}=0: of synthetic faces there must be some")
+    augmented = fields.get("data.augment", True)
+    if fields.get("encoder.kind") == "recognizer":
+        augmented = augmented and flat.get("data.versions", 0) > 0
+    if flat.get("data.paste", 0) and not augmented:
+        raise ValueError(
+            f"config.data.paste={flat['data.paste']} is a part of augmentation; set "
+            "config.data.augment=True, config.data.versions above 0, or config.data.paste=0"
+        )
+    window = flat.get("losses.neighbour_window", 1)
+    if not (window % 2 and 0 < window <= flat["data.size"]):
+        raise ValueError(
+            f"config.losses.neighbour_window={window} must be odd and at most config.data.size"
+        )
+    alone = flat["schedule.joint"] and flat["schedule.segmenter_steps"] >= flat["schedule.period"]
+    if alone and fields.get("compare", False):
+        raise ValueError(
+            "config.schedule.segmenter_steps fill the whole period, so that the joint stage trains "
+            "the segmenter alone and there is nothing to compare; set config.compare=False"
+        )
     for name, rule, holds in LISTS:
         if name in fields and not holds(fields[name]):
             raise ValueError(f"config.{name}={fields[name]} {rule}")

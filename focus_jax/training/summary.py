@@ -38,6 +38,10 @@ def write_summary(
 
     `without` are the scores of the same training without masks.
     """
+    if "joint" not in scores:
+        text = f"# {config.name}: no joint stage, so nothing to judge; see scores/\n"
+        (workdir / "summary.md").write_text(text)
+        return text
     final = scores["joint"]
     parts = [f"# {config.name}: results on the test split"]
     if "occluded" in final:

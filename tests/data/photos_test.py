@@ -165,6 +165,18 @@ def test_the_fingerprint_tells_of_changed_photos_and_landmarks(tmp_path):
     assert len({first, second, fingerprint(root)}) == 3
 
 
+def test_the_fingerprint_tells_of_photos_behind_linked_folders(tmp_path):
+    root = make_folder(tmp_path / "root")
+    far = tmp_path / "elsewhere" / "x.png"
+    far.parent.mkdir()
+    far.write_bytes(b"photo")
+    (root / "Dataset" / "linked").symlink_to(far.parent)
+    (root / "val_landmarks.csv").write_text(",".join(["linked/x.png", *["50"] * 136]))
+    first = fingerprint(root)
+    far.write_bytes(b"another photo")
+    assert fingerprint(root) != first
+
+
 def test_a_folder_with_names_that_are_no_utf8(tmp_path):
     name = b"Andr\xe9.png"
     (tmp_path / os.fsdecode(name)).write_bytes(encode(".png", photo()))

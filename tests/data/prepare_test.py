@@ -130,6 +130,9 @@ def test_nothing_is_overwritten_and_nothing_found_is_an_error(
     assert command.main([str(folder), str(tmp_path / "none")]) == 1
     assert "no faces to train on" in capsys.readouterr().err.splitlines()[-1]
     assert command.main([str(folder), str(tmp_path / "none")]) == 1
+    assert "that did not end; remove it" in capsys.readouterr().err.splitlines()[-1]
+    (tmp_path / "none" / "val_landmarks.csv").touch()
+    assert command.main([str(folder), str(tmp_path / "none")]) == 1
     assert "holds a data set already" in capsys.readouterr().err.splitlines()[-1]
     (tmp_path / "bare").mkdir()
     assert command.main([str(tmp_path / "bare"), str(tmp_path / "other")]) == 1

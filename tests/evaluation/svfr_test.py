@@ -53,6 +53,14 @@ def test_a_moved_and_scaled_mesh_scores_nothing_and_a_wide_one_does(tree):
     assert wide["distance"] < wide["absolute"] < 3**0.5 * wide["distance"]
 
 
+def test_a_prediction_without_its_landmarks_is_missing(tree, face, tmp_path):
+    for key in KEYS:
+        write(tmp_path, key, "posed", *face)
+    (tmp_path / KEYS[0] / "landmarks_posed.npy").unlink()
+    found = svfr.evaluate(tree / "truth", tmp_path)["posed"]
+    assert found[KEYS[0]] is None and found[KEYS[1]] is not None
+
+
 def test_metrical_scores_see_the_size(tree):
     found = svfr.evaluate(tree / "truth", tree / "own", unit=1000.0)
     assert found["posed"][KEYS[0]]["distance"] < 1e-3

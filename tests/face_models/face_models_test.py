@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -182,3 +184,15 @@ def test_a_download_that_went_wrong_is_called_what_it_is(tmp_path, name, content
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name} is not a face model: it is {what}"):
         load_face_model(tmp_path / name)
+
+
+@pytest.mark.parametrize("change", ["metres", "clockwise"])
+def test_a_face_that_no_camera_would_see_is_refused(tmp_path, change):
+    model = load_face_model("builtin", identity=1, expression=1, albedo=1)
+    changed = {
+        "metres": {"shape_mean": np.asarray(model.shape_mean) / 1000},
+        "clockwise": {"triangles": np.asarray(model.triangles)[:, ::-1]},
+    }[change]
+    npz.write(tmp_path / "own.npz", dataclasses.replace(model, **changed))
+    with pytest.raises(ValueError, match=r"own\.npz: .*(no face|clockwise)"):
+        load_face_model(tmp_path / "own.npz")

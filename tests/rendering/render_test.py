@@ -111,6 +111,22 @@ def test_soft_edges(backend):
         draw(0)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_drawn_in_single(dtype):
+    """Places have digits enough, and gradients come back in the types that were given."""
+    (vertices, albedo, pose, light), triangles, _ = formation()
+
+    def loss(vertices, pose):
+        drawn = render_mesh(vertices, albedo, triangles, pose, light, 32, 32)
+        return jnp.sum(drawn.image), drawn.screen_vertices
+
+    half = jnp.asarray(vertices, dtype), jnp.asarray(pose, dtype)
+    (_, screen), found = jax.value_and_grad(loss, (0, 1), has_aux=True)(*half)
+    _, exact = loss(*(x.astype(jnp.float32) for x in half))
+    np.testing.assert_array_equal(screen, exact)
+    assert all(x.dtype == dtype for x in found)
+
+
 def test_lost_faces_give_empty_pictures_and_finite_gradients():
     (vertices, albedo, pose, light), triangles, _ = formation()
 

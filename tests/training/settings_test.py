@@ -51,6 +51,24 @@ def test_known_coefficients_come_from_somewhere(arguments):
         settings.check(told)
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"data.test_count": 0}, "there must be some"),
+        ({"data.paste": 0.3, "data.versions": 0}, "part of augmentation"),
+        ({"data.paste": 0.3, "data.augment": False}, "part of augmentation"),
+        ({"losses.neighbour_window": 4}, "must be odd"),
+        ({"losses.neighbour_window": 65}, "at most config.data.size"),
+        ({"schedule.segmenter_steps": 350}, "nothing to compare"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_named(fields, said):
+    config = load_config("em")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=said):
+        settings.check(config)
+
+
 def test_a_schedule_without_steps_is_refused():
     config = load_config("em")
     config.schedule.update(warmup=0, initialisation=0, pretraining=0, joint=0)

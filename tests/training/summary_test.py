@@ -44,3 +44,8 @@ def test_each_row_says_what_it_shows(tmp_path):
     text = write_summary(ConfigDict({"name": "em"}), tmp_path, scores(), scores())
     for label, shown in (("FOCUS", "the whole method"), ("mean face", "what seeing no photo")):
         assert any(label in row and shown in row for row in text.splitlines())
+
+
+def test_a_run_without_a_joint_stage_has_a_page(tmp_path):
+    text = write_summary(ConfigDict({"name": "em"}), tmp_path, {"initialisation": {}}, None)
+    assert "no joint stage" in text and (tmp_path / "summary.md").read_text() == text
