@@ -114,3 +114,26 @@ def test_codes_of_other_photos_are_refused(tmp_path):
     assert (known["coefficients"] == 1).all() and np.isnan(unknown["coefficients"]).all()
     with pytest.raises(ValueError, match=r"codes\.npz names none of the training photos"):
         source._coder(config, faces[1:])
+
+
+def test_an_export_that_names_no_cache_has_that_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "COPIES", str(tmp_path / "own"))
+    config = load_config("em", "smoke")
+    config.data.cache = ""
+    records = source.cached(config, "x", (1,), lambda: iter([{"index": np.zeros(2)}]))
+    assert len(records) == 1 and list((tmp_path / "own").iterdir())
+
+
+def test_without_augmentation_records_are_seen_as_they_are(records, monkeypatch):
+    seen = {}
+    splits = source.Splits(records, records, records)
+    monkeypatch.setattr(source, "_synthetic", lambda config: splits)
+    monkeypatch.setattr(
+        source, "_with_features", lambda c, r, name, rs, versions: seen.update({name: versions})
+    )
+    monkeypatch.setattr(source, "_coder", lambda config, train: lambda records: records)
+    config = load_config("em")
+    for augment in (True, False):
+        config.data.augment = augment
+        source.load_splits(config, None)
+        assert seen["train"] == (config.data.versions if augment else 0)
