@@ -110,11 +110,11 @@ def _crops(
         except UnreadablePhoto as problem:
             skipped.append(f"{name}: {problem}")
             continue
-        landmarks = find(name, photo)
-        if landmarks is None:
-            skipped.append(f"{name}: no landmarks")
-            continue
         try:
+            landmarks = find(name, photo)
+            if landmarks is None:
+                skipped.append(f"{name}: no landmarks")
+                continue
             yield (
                 name,
                 align_face(photo, landmarks, model.record_size, fix_y_offset=model.fix_y_offset),

@@ -84,6 +84,16 @@ def test_what_is_written_is_what_the_benchmark_reads(model, photos, tmp_path):
     assert yaws == {"A/selfie/1.jpg": 20.0, "A/selfie/2.jpg": 20.0}
 
 
+def test_a_row_outside_its_photo_leaves_out_that_photo_alone(model, photos, tmp_path):
+    names = ["A/selfie/1.jpg", "A/selfie/2.jpg"]
+    bad, good = (photos / "landmarks.csv").read_text().splitlines()[:2]
+    (photos / "bad.csv").write_text(f"{bad.replace('223.0', '9223.0')}\n{good}\n")
+    find, out = now_predict.from_csv(photos / "bad.csv"), tmp_path / "out"
+    (skipped,) = now_predict.predict(model, names, photos, out, find=find)
+    assert skipped.startswith("A/selfie/1.jpg: ")
+    assert list(now.read_yaws(out / "poses.csv")) == names[1:]
+
+
 def test_photos_whose_names_have_dots_have_predictions_of_their_own(model, photos, tmp_path):
     names = [f"A/selfie/bareteeth.00000{k}.jpg" for k in (1, 2)]
     line = (photos / "landmarks.csv").read_text().splitlines()[0].partition(",")[2]
