@@ -31,7 +31,11 @@ _OVERSHOOT = 1.02
 
 
 class UnreadablePhoto(Exception):  # noqa: N818  (counted and listed, not raised to the user)
-    """A photo that is missing or cannot be decoded."""
+    """A photo that is missing or cannot be decoded: the file's name, and `reason` alone."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} ({reason})")
+        self.reason = reason
 
 
 def read_photo(path: Path) -> np.ndarray:
@@ -42,11 +46,11 @@ def read_photo(path: Path) -> np.ndarray:
     try:
         encoded = path.read_bytes()
     except OSError as error:
-        raise UnreadablePhoto(f"{path.name} ({error.strerror})") from None
+        raise UnreadablePhoto(path.name, error.strerror or str(error)) from None
     try:
         return decode(encoded)
     except ValueError as problem:
-        raise UnreadablePhoto(f"{path.name} ({problem})") from None
+        raise UnreadablePhoto(path.name, str(problem)) from None
 
 
 def decode(encoded: bytes) -> np.ndarray:

@@ -190,7 +190,7 @@ def read_faces(
     try:
         image = _pixels(photo)
     except (MemoryError, OverflowError) as error:
-        raise UnreadablePhoto(f"{photo.path.name} (too large: {error})") from None
+        raise UnreadablePhoto(photo.path.name, f"too large: {error}") from None
     faces = source(image, photo.path)
     return image, align_faces(image, faces, size, fix_y_offset=fix_y_offset)
 
@@ -203,7 +203,7 @@ def _pixels(photo: Photo) -> np.ndarray:
     try:
         return decode(photo.encoded())
     except (OSError, ValueError) as problem:
-        raise UnreadablePhoto(f"{photo.path.name} ({problem})") from None
+        raise UnreadablePhoto(photo.path.name, str(problem)) from None
 
 
 def align_faces(

@@ -205,9 +205,7 @@ def _faces(
                 if not detections:
                     raise ValueError("no face found")
             except UnreadablePhoto as problem:
-                dropped.append(
-                    f"{photo.name}: {str(problem).removeprefix(photo.path.name).strip(' ()')}"
-                )
+                dropped.append(f"{photo.name}: {problem.reason}")
                 continue
             except (ValueError, RuntimeError, MemoryError) as problem:
                 dropped.append(f"{photo.name}: {problem}")

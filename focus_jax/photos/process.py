@@ -212,6 +212,8 @@ def raise_if_general(problem: Exception) -> None:
 def sentence(problem: Exception) -> str:
     """A library's message on one line, without the brackets that a list of reasons uses."""
     text = getattr(problem, "err", None) or str(problem)  # OpenCV's has its source's line, too
+    if isinstance(problem, UnreadablePhoto):
+        text = problem.reason
     if isinstance(problem, OSError):
         text = problem.strerror or text  # without the path, which may be what is too long
     return " ".join(text.split()).replace("(", "[").replace(")", "]")
@@ -241,10 +243,7 @@ def _result(photo: Photo, future: Future) -> tuple[np.ndarray, list[Face]] | str
     """The photo and its faces, or why there are none: `NAME (reason)`."""
     try:
         image, faces = future.result()
-    except UnreadablePhoto as problem:
-        name, _, reason = str(problem).partition(" (")
-        return f"{photo.name} ({reason}" if reason else f"{photo.name} ({name})"
-    except FAILURES as problem:
+    except (UnreadablePhoto, *FAILURES) as problem:
         return f"{photo.name} ({sentence(problem)})"
     return (image, faces) if faces else f"{photo.name} (no face found)"
 

@@ -153,6 +153,14 @@ def test_a_photo_that_fails_is_skipped_with_the_reason(photos, model, capsys):
     assert "skipped 2.png" in capsys.readouterr().err
 
 
+def test_brackets_in_a_name_are_no_reason(tmp_path, model):
+    path = tmp_path / "sub" / "IMG (1).jpg"
+    path.parent.mkdir()
+    path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(50))
+    summary = process.process([Photo(path, "sub/IMG (1).jpg")], model, one_face, lambda *_: None)
+    assert summary.skipped == ["sub/IMG (1).jpg (truncated)"]
+
+
 def test_a_full_disk_ends_the_run(photos, model):
     def write(photo, image, faces):
         raise OSError(28, "No space left on device", "mask.png")
