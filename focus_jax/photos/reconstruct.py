@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from focus_jax.data.landmarks import Source
 from focus_jax.photos import confidence, page, process, results, video
 from focus_jax.photos import same_person as people
 from focus_jax.photos.inference import Inference
+from focus_jax.system.files import read_json
 
 # What of a face is to be looked at, as the summary counts it.
 LOW = f"of low confidence [below {confidence.LOW:g}]"
@@ -31,13 +33,33 @@ def check_names(found: Found, out: Path) -> None:
 
 
 def clear_all(out: Path) -> None:
-    """Remove what earlier runs wrote of all photos, videos and people."""
-    for name in people.FILES:
-        for path in out.rglob(name):
-            path.unlink()
-    for path in [*out.rglob("done.json"), *out.rglob("face.json")]:
-        if path.exists():
+    """Remove what earlier runs into `out` wrote of all photos, videos and people."""
+    found = list(_written(out))
+    for path in found:
+        if path.name == "person.json" and _of_a_run(path):
+            for name in people.FILES:
+                path.with_name(name).unlink(missing_ok=True)
+    for path in found:
+        if path.name != "person.json" and path.exists():
             results.clear(path.parent if path.name == "done.json" else path.parent.parent)
+
+
+def _written(out: Path) -> Iterator[Path]:
+    """The files in `out` that tell of results, without those of runs into folders below it."""
+    for folder, folders, files in os.walk(out):
+        if "run.json" in files and Path(folder) != out:
+            folders.clear()
+            continue
+        told = ("done.json", "face.json", "person.json")
+        yield from (Path(folder) / name for name in told if name in files)
+
+
+def _of_a_run(path: Path) -> bool:
+    """Whether a person.json is one that `write_person` wrote, not the user's own."""
+    try:
+        return read_json(path).keys() == {"identity", "albedo", "photos"}
+    except ValueError:
+        return False
 
 
 def remarks(numbers: dict[str, Any]) -> list[str]:

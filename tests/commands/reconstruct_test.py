@@ -18,6 +18,7 @@ from focus_jax.commands import reconstruct, segment
 from focus_jax.face_models import load_face_model
 from focus_jax.photos import maps, process, results
 from focus_jax.photos import trained as trained_module
+from focus_jax.photos.reconstruct import clear_all
 from focus_jax.rendering import camera, morphable
 from tests.photos.video_files_test import write as write_clip
 
@@ -250,6 +251,21 @@ def test_results_of_other_settings_are_not_mixed_in(ran, photos, tmp_path, capsy
     assert (out / "index.html").read_text().count("<article") == 2
     assert [p.name for p in (out / "deep").rglob("*") if p.is_file()] == ["notes.txt"]
     assert json.loads((out / "run.json").read_text())["refine"] == 4
+
+
+def test_overwriting_leaves_other_runs_below_and_people_of_the_user(tmp_path):
+    ours = ["a.jpg/0/face.json", "a.jpg/done.json", "b/c.jpg/0/face.json", "b/person.glb"]
+    kept = ["other/run.json", "other/a.jpg/0/face.json", "other/a.jpg/done.json"]
+    kept += ["other/person.json", "mine/person.json", "mine/person.glb"]
+    for name in [*ours, *kept, "b/person.json"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    for folder in ("b", "other"):
+        person = {"identity": [], "albedo": [], "photos": []}
+        (tmp_path / folder / "person.json").write_text(json.dumps(person))
+    clear_all(tmp_path)
+    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == set(kept)
 
 
 WRONG = [
