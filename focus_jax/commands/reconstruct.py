@@ -81,7 +81,7 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         )
     # What is refused is refused before results of before are removed.
     shared, source = results.share(model, write, heads), landmark_source(arguments.landmarks)
-    settings = process.settings(model, steps, arguments.landmarks)
+    settings = process.settings("reconstruct", model, steps, arguments.landmarks)
     settings["write"] = sorted(write) + sorted(f"{kind}={path}" for kind, path in heads.items())
     if arguments.same_person:
         settings["same_person"] = True

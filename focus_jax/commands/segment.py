@@ -59,7 +59,7 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
     model, steps = common.model_and_steps(arguments)
     # What is refused is refused before results of before are removed.
     given = model, landmark_source(arguments.landmarks)
-    settings = process.settings(model, steps, arguments.landmarks)
+    settings = process.settings("segment", model, steps, arguments.landmarks)
     if shard.count > 1 or arguments.pack:
         settings |= {"shards": shard.count, "pack": arguments.pack, "visible_skin": visible}
     resume, overwrite = arguments.resume, arguments.overwrite

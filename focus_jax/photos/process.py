@@ -272,9 +272,10 @@ def _infer(waiting: deque[Waiting], model: Model, look: Look, steps: int, batch_
 # --- what a run leaves, so that another can go on from it ---------------------------------------
 
 
-def settings(model: Model, steps: int, landmarks: str) -> dict[str, Any]:
+def settings(command: str, model: Model, steps: int, landmarks: str) -> dict[str, Any]:
     """What results depend on, for run.json."""
     return {
+        "command": command,
         "version": version("focus_jax"),
         "model": model.name,
         "weights": model.weights,
@@ -290,15 +291,20 @@ def claim_folder(
 ) -> bool:
     """Write the run's settings into `out`; whether results of another run are to be removed.
 
-    ValueError for a folder with results of other settings, unless they may be overwritten. OSError
-    when `out` cannot be written.
+    ValueError for a folder with results of other settings, unless they may be overwritten, and for
+    another command's, which would not know what to remove. OSError when `out` cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "run.json"
     before = read_json(path) if path.is_file() else settings
-    changed = [k for k in settings if before.get(k) != settings[k]]
+    # Folders of before the name was kept go by their settings alone.
+    command = before.get("command", settings.get("command"))
+    if command != settings.get("command"):
+        raise ValueError(f"{out} holds results of focus-jax {command}; give another --out")
+    both = [k for k in {**settings, **before} if k != "command"]
+    changed = [k for k in both if before.get(k) != settings.get(k)]
     if changed and (resume or not overwrite):
-        listed = ", ".join(f"{k} (was {before.get(k)}, now {settings[k]})" for k in changed)
+        listed = ", ".join(f"{k} (was {before.get(k)}, now {settings.get(k)})" for k in changed)
         raise ValueError(
             f"{out} holds results with other settings: {listed}; repeat those, give another --out, "
             "or remove them all by --overwrite"

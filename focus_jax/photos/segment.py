@@ -68,10 +68,16 @@ def read_record(out: Path, record: str = RECORD) -> dict[str, list[str]]:
 
 
 def clear_all(out: Path) -> None:
-    """Remove the masks that earlier runs wrote, and what is known of them."""
-    for files in read_record(out).values():
-        _remove(out, files)
-    (out / RECORD).unlink(missing_ok=True)
+    """Remove the masks that earlier runs wrote, shards too, and what is known of them."""
+    for record in _records(out):
+        for files in read_record(out, record).values():
+            _remove(out, files)
+        (out / record).unlink(missing_ok=True)
+
+
+def _records(out: Path) -> list[str]:
+    """Names of the records in `out`, of runs and of shards."""
+    return [path.name for end in ("", "-*-of-*") for path in out.glob(f"masks{end}.jsonl")]
 
 
 def _remove(out: Path, files: Iterable[str]) -> None:

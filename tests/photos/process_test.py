@@ -1,5 +1,6 @@
 """The stages of a run side by side, with stand-ins for detection and networks."""
 
+import json
 import threading
 import time
 from types import SimpleNamespace
@@ -159,6 +160,27 @@ def test_brackets_in_a_name_are_no_reason(tmp_path, model):
     path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(50))
     summary = process.process([Photo(path, "sub/IMG (1).jpg")], model, one_face, lambda *_: None)
     assert summary.skipped == ["sub/IMG (1).jpg (truncated)"]
+
+
+def test_a_folder_is_gone_on_with_by_the_same_command_and_settings_only(tmp_path):
+    now = {"command": "segment", "refine": 0}
+
+    def claim(before, *, settings=now, **how):
+        (tmp_path / "run.json").write_text(json.dumps(before))
+        return process.claim_folder(tmp_path, settings, **how)
+
+    assert not claim(now, resume=True) and not claim(now, resume=False)
+    assert not claim({"refine": 0}, resume=True)  # of before the command was kept
+    assert json.loads((tmp_path / "run.json").read_text()) == now
+    shards = {**now, "shards": 4}
+    for resume in (True, False):
+        with pytest.raises(ValueError, match=r"other settings: shards \(was 4, now None\)"):
+            claim(shards, resume=resume)
+    assert claim(shards, resume=False, overwrite=True)
+    other = {**now, "command": "reconstruct"}
+    with pytest.raises(ValueError, match=r"results of focus-jax reconstruct; give another --out"):
+        claim(other, resume=False, overwrite=True)
+    assert json.loads((tmp_path / "run.json").read_text()) == other
 
 
 def test_a_full_disk_ends_the_run(photos, model):

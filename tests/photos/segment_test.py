@@ -141,6 +141,9 @@ def test_all_that_a_run_wrote_can_be_removed_and_nothing_else(run):
     (out / "notes.txt").write_text("the user's own")
     outside = out.parent / "outside.png"
     outside.write_text("elsewhere")
+    (out / "of a shard.png").write_text("a mask")
+    line = '{"photo": "y", "files": ["of a shard.png"]}\n'
+    (out / "masks-00001-of-00004.jsonl").write_text(line)
     with (out / RECORD).open("a") as record:
         record.write('{"photo": "x", "files": ["../outside.png"]}\n{"photo": "y", "fi')
     assert list(read_record(out)) == ["1.png", "x"]
