@@ -19,7 +19,7 @@ from focus_jax.commands import arguments as common
 from focus_jax.data.detect import landmark_source
 from focus_jax.data.faces import Found
 from focus_jax.photos import packs, process
-from focus_jax.photos.segment import check_names, clear_all, segment_files, segment_pack
+from focus_jax.photos.segment import check_names, check_own, clear_all, segment_files, segment_pack
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "focus-segment") -> int:
@@ -56,6 +56,8 @@ def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summ
         print(f"shard {shard.number} of {shard.count}", file=sys.stderr)
         found = packs.part_of(found, shard)
         names = {photo.name: names[photo.name] for photo in found.photos}
+    if not arguments.pack:
+        check_own(out, names)
     model, steps = common.model_and_steps(arguments)
     # What is refused is refused before results of before are removed.
     given = model, landmark_source(arguments.landmarks)

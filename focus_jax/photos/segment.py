@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from focus_jax.photos.masks import joined_masks
 from focus_jax.photos.packs import Pack
 from focus_jax.photos.trained import Model
 from focus_jax.rendering.pictures import write_image
-from focus_jax.system.files import bare
+from focus_jax.system.files import bare, read_json
 
-# In the folder of results, of each shard: a line a photo that is done, with its files.
+# In the folder of results, of each shard: a line a photo that is begun, and another once it is
+# done, with its files.
 RECORD = "masks.jsonl"
 
 
@@ -53,24 +54,47 @@ def check_names(found: Found, out: Path, *, visible_skin: bool = False) -> dict[
     return names
 
 
+def check_own(out: Path, names: dict[str, list[str]]) -> None:
+    """ValueError where a mask would replace a file, one of the photos even, that no run wrote."""
+    about = out / "run.json"
+    if about.is_file() and "command" not in read_json(about):
+        return  # of before masks were recorded as soon as they were begun
+    # First what is there: whoever else writes records a mask before it is there.
+    there = [file for masks in names.values() for file in masks if os.path.exists(out / file)]
+    lines = (line for record in _records(out) for line in _lines(out, record))
+    own = {file for _, files, _ in lines for file in files}
+    if strange := [file for file in there if file not in own]:
+        raise ValueError(
+            f"{out / strange[0]} is of no earlier run and would be replaced; give another --out"
+        )
+
+
 def read_record(out: Path, record: str = RECORD) -> dict[str, list[str]]:
-    """Photos of which earlier runs wrote masks into `out`, and the masks' names."""
+    """Photos of which earlier runs wrote all masks into `out`, and the masks' names."""
+    found = {}
+    for photo, files, begun in _lines(out, record):
+        found.pop(photo, None)
+        if not begun:
+            found[photo] = files
+    return found
+
+
+def _lines(out: Path, record: str) -> Iterator[tuple[str, list[str], bool]]:
+    """Of each line of a record the photo, the masks' names, and whether they are only begun."""
     path = out / record
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found = {}
     for line in lines:
         try:
-            done = json.loads(line)
-            found[str(done["photo"])] = [str(file) for file in done["files"]]
+            told = json.loads(line)
+            yield str(told["photo"]), [str(file) for file in told["files"]], "begun" in told
         except (ValueError, KeyError, TypeError):
             continue  # the last line of a run that was killed
-    return found
 
 
 def clear_all(out: Path) -> None:
     """Remove the masks that earlier runs wrote, shards too, and what is known of them."""
     for record in _records(out):
-        for files in read_record(out, record).values():
+        for _, files, _ in _lines(out, record):
             _remove(out, files)
         (out / record).unlink(missing_ok=True)
 
@@ -110,16 +134,20 @@ def segment_files(
     lock = threading.Lock()
     written: set[str] = set()
 
+    def tell(photo: Photo, **more: bool) -> None:
+        line = json.dumps({"photo": photo.name, "files": names[photo.name], **more}) + "\n"
+        with lock, (out / record).open("a", encoding="utf-8") as file:
+            file.write(line)
+
     def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Masks]]) -> None:
         masks = joined_masks(image, faces)
+        tell(photo, begun=True)  # first, since what no line names is not ours to replace
         for name, mask in zip(names[photo.name], masks, strict=False):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             write_image(out / name, mask)
         # Last, since it says that the photo is done.
-        line = json.dumps({"photo": photo.name, "files": names[photo.name]}) + "\n"
-        with lock, (out / record).open("a", encoding="utf-8") as file:
-            file.write(line)
-            written.add(photo.name)
+        tell(photo)
+        written.add(photo.name)
 
     def done(photo: Photo) -> bool:
         files = names[photo.name]

@@ -375,6 +375,16 @@ def test_masks_of_a_data_set(ran, photos, tmp_path, capsys):
     np.testing.assert_array_equal(mask, np.maximum(*of_faces))
 
 
+def test_masks_of_the_user_are_not_replaced(photos, tmp_path, capsys):
+    for name in ("a.png", "a_mask.png"):
+        shutil.copy(photos / "dark.png", tmp_path / name)
+    given = [str(tmp_path / "a.png"), str(tmp_path / "a_mask.png"), "--out", str(tmp_path)]
+    assert segment.main([*given, "--model", "none", "--overwrite"]) == 1
+    assert "a_mask.png is of no earlier run and would be replaced" in capsys.readouterr().err
+    assert (tmp_path / "a_mask.png").read_bytes() == (photos / "dark.png").read_bytes()
+    assert not (tmp_path / "run.json").exists()
+
+
 def test_a_summary_counts_reasons():
     skipped = ["a.jpg (truncated)", "b (1).jpg (truncated)", "c (no face found)"]
     summary = process.Summary(9, 7, 2, skipped)

@@ -11,6 +11,7 @@ from focus_jax.data.faces import Found, Photo
 from focus_jax.photos import process, segment
 from focus_jax.photos.segment import (
     RECORD,
+    check_own,
     clear_all,
     joined_masks,
     mask_names,
@@ -134,6 +135,30 @@ def test_a_photo_without_a_face_any_more_loses_its_masks(run):
     assert run({"1.png": 60, "2.png": 50})[1] == {"1_mask.png": 60, "2_mask.png": 50}
     summary, shown, _ = run({"1.png": 60, "2.png": 50}, faces=["1.png"])
     assert shown == {"1_mask.png": 60} and len(summary.skipped) == 1
+
+
+def test_files_that_no_run_wrote_are_not_replaced(run, monkeypatch):
+    _, _, out = run({"1.png": 60})
+    names = {name: mask_names(name, visible_skin=False) for name in ("1.png", "x.png")}
+    (out / "run.json").write_text('{"command": "segment"}')
+    check_own(out, names)
+
+    def stops(path, mask):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    # What a run that ended early had begun is its own, and not done.
+    monkeypatch.setattr(segment, "write_image", stops)
+    with pytest.raises(OSError, match="No space left"):
+        run({"x.png": 50})
+    assert (out / "x_mask.png").read_text() == "half" and list(read_record(out)) == ["1.png"]
+    check_own(out, names)
+    names["2.png"] = mask_names("2.png", visible_skin=False)
+    (out / "2_mask.png").write_text("the user's own")
+    with pytest.raises(ValueError, match=r"2_mask\.png is of no earlier run and would be replaced"):
+        check_own(out, names)
+    (out / "run.json").write_text("{}")  # of before masks were recorded as soon as they were begun
+    check_own(out, names)
 
 
 def test_all_that_a_run_wrote_can_be_removed_and_nothing_else(run):
