@@ -25,7 +25,10 @@ STILL = "that refinement did not change"
 
 
 def check_names(found: Found, out: Path) -> None:
-    """ValueError where a result's folder would be one of the files, or lie elsewhere."""
+    """ValueError where a result's folder would be one of the files, or lie elsewhere, or where an
+    index.html is not of an earlier run."""
+    if os.path.isfile(out / "index.html") and not os.path.isfile(out / "run.json"):
+        raise ValueError(f"{out} holds an index.html of no earlier run; give another --out")
     for photo in found.photos + found.videos:
         if os.path.isfile(out / photo.name):
             raise ValueError(f"{out} holds {photo.name} itself; give another folder as --out")

@@ -360,6 +360,13 @@ def test_results_do_not_go_where_the_photos_are(photos, capsys):
     assert "holds one.png itself; give another folder as --out" in capsys.readouterr().err
 
 
+def test_a_page_of_the_user_is_not_replaced(photos, tmp_path, capsys):
+    (tmp_path / "index.html").write_text("the user's own")
+    assert reconstruct.main([str(photos / "dark.png"), "--out", str(tmp_path)]) == 1
+    assert "holds an index.html of no earlier run; give another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
 # --- masks alone ---------------------------------------------------------------------------------
 
 
