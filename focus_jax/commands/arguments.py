@@ -103,10 +103,13 @@ def _photos(arguments: argparse.Namespace) -> Found:
         raise ValueError("give photos or folders of them" + " or --tfds, not both" * bool(data_set))
     if data_set:
         return data_set_photos(data_set)
-    found = find_photos(arguments.paths, user_path(arguments.out))
+    out = user_path(arguments.out)
+    found = find_photos(arguments.paths, out)
     for problem in found.problems:
         print(f"skipped {problem}", file=sys.stderr)
     if not found.photos and not found.videos:
+        if any(user_path(path).resolve() == out.resolve() for path in arguments.paths):
+            raise ValueError(f"{out} is the photos' own folder; give another folder as --out")
         why = f": {'; '.join(found.problems)}" if found.problems else ""
         raise ValueError(f"no photos in {', '.join(arguments.paths)}{why}")
     if found.others:

@@ -16,7 +16,7 @@ from focus_jax.data.decode import UnreadablePhoto, decode, read_photo
 from focus_jax.data.dense_landmarks import unknown
 from focus_jax.data.detect import Detection, Source
 from focus_jax.system import content
-from focus_jax.system.files import bare, user_path
+from focus_jax.system.files import bare, read_json, user_path
 
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
@@ -68,9 +68,9 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
 
     Their names or their first bytes tell. Links are followed, and each folder is looked at once.
     An archive, NAME.tar, is a folder NAME of the photos in it.
-    The folder `out`, which holds the pictures that a run wrote, is passed over. A file that is
-    given twice is taken once. Raises ValueError for an empty path and when two photos would carry
-    the same name.
+    The folder `out`, which holds the pictures that a run wrote, is passed over, and so are results
+    of other runs below a folder, which are among `others`. A file that is given twice is taken
+    once. Raises ValueError for an empty path and when two photos would carry the same name.
     """
     for given in paths:
         check_path(given, "a photo, a video or a folder")
@@ -78,7 +78,7 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
     results = out.resolve() if out is not None else None
     for given in map(user_path, paths):
         if given.is_dir():
-            for path in _files(given, results, found.problems):
+            for path in _files(given, results, found):
                 _sort_in(found, Photo(path, path.relative_to(given).as_posix()))
         elif given.suffix.lower() == ".tar" and given.is_file():
             _open_archive(found, given, "")
@@ -91,23 +91,41 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
     return found._replace(photos=photos, videos=videos)
 
 
-def _files(root: Path, out: Path | None, problems: list[str]) -> Iterator[Path]:
-    """The files below a folder: first those really there, then what links lead to."""
+def _files(root: Path, out: Path | None, found: Found) -> Iterator[Path]:
+    """The files below a folder: first those really there, then what links lead to.
+
+    `found` gets what cannot be read, and the folders below that are a run's results.
+    """
     seen: set[tuple[int, int]] = set()
     waiting = deque([root])
     while waiting:
         for folder, folders, files in os.walk(
-            waiting.popleft(), onerror=lambda e: _tell(e, problems)
+            waiting.popleft(), onerror=lambda e: _tell(e, found.problems)
         ):
             about = os.stat(folder)
             if (about.st_dev, about.st_ino) in seen or Path(folder).resolve() == out:
                 folders.clear()
                 continue
             seen.add((about.st_dev, about.st_ino))
+            if "run.json" in files and Path(folder) != root and _of_a_run(Path(folder)):
+                found.others.append(f"{Path(folder).relative_to(root).as_posix()}/ (results)")
+                folders.clear()
+                continue
             links = sorted(f for f in folders if (Path(folder) / f).is_symlink())
             waiting.extend(Path(folder) / f for f in links)
             folders[:] = sorted(set(folders) - set(links))
             yield from (Path(folder) / file for file in sorted(files))
+
+
+def _of_a_run(folder: Path) -> bool:
+    """Whether the folder has what `focus-jax reconstruct` writes: pictures with faces in them.
+
+    Masks, which show none, may lie beside the photos.
+    """
+    try:
+        return {"model", "refine", "write"} <= read_json(folder / "run.json").keys()
+    except (OSError, ValueError):
+        return False
 
 
 def _open_archive(found: Found, path: Path, below: str) -> None:

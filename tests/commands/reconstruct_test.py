@@ -337,6 +337,7 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
     ("arguments", "message"),
     [
         (["EMPTY"], "no photos in"),
+        (["PHOTOS", "--out", "PHOTOS/"], "is the photos' own folder; give another folder as --out"),
         (["EMPTY/gone.jpg"], "no such file"),
         (["PHOTOS", ""], "a path is empty; give a photo"),
         (["PHOTOS", "--out", ""], "a path is empty; give a folder as --out"),

@@ -35,6 +35,20 @@ def test_pictures_that_a_run_wrote_are_no_photos(tmp_path):
     assert [p.name for p in found.photos] == ["a.png", "deep/out/b.png"]
 
 
+def test_results_of_other_runs_are_no_photos(tmp_path):
+    for name in ("a.png", "deep/r1/a.png/0/strip.jpg", "other/b.png"):
+        touch(tmp_path / name)
+    results = tmp_path / "deep" / "r1"
+    (results / "run.json").write_text('{"model": "shipped", "refine": 0, "write": []}')
+    # Masks, too, have a run.json, and may lie beside the photos.
+    (tmp_path / "other" / "run.json").write_text('{"model": "shipped", "refine": 0}')
+    found = find_photos([str(tmp_path)], tmp_path / "r2")
+    assert [p.name for p in found.photos] == ["a.png", "other/b.png"]
+    assert found.others == ["deep/r1/ (results)", "other/run.json"]
+    # Who gives such a folder itself wants what is in it.
+    assert [p.name for p in find_photos([str(results)]).photos] == ["a.png/0/strip.jpg"]
+
+
 def test_a_file_that_was_asked_for_counts_whatever_it_is_called(tmp_path):
     odd = touch(tmp_path / "scan.dat")
     found = find_photos([str(odd), str(tmp_path / "gone.jpg")])
