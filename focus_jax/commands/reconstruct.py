@@ -17,6 +17,7 @@ from focus_jax.data.faces import Found
 from focus_jax.photos import process, results, sound
 from focus_jax.photos.reconstruct import check_names, clear_all, reconstruct_files
 from focus_jax.photos.video_files import CODECS, check_codec
+from focus_jax.system.files import user_path
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct") -> int:
@@ -60,10 +61,21 @@ def main(argv: Sequence[str] | None = None, *, program: str = "focus-reconstruct
     return common.run(parser.parse_args(argv), _job)
 
 
+def _folders(given: Sequence[str]) -> set[Path]:
+    """The folders among paths; archives are such."""
+    paths = {user_path(path).resolve() for path in given}
+    return {path for path in paths if path.is_dir() or path.suffix.lower() == ".tar"}
+
+
 def _job(arguments: argparse.Namespace, out: Path, found: Found) -> process.Summary:
     exported, heads = results.exports(arguments.export)
     write = results.kinds([*arguments.write.split(","), *exported])
     check_names(found, out)
+    # Photos are named below the folder that is given: those of two would be of one person.
+    if arguments.same_person and len(_folders(arguments.paths)) > 1:
+        raise ValueError(
+            "--same-person takes one folder or .tar file; of several people give the common folder"
+        )
     if arguments.same_person and found.videos:
         raise ValueError("--same-person is of photos; in a video people are told apart anyway")
     if found.videos:

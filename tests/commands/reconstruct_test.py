@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import tarfile
 
 import cv2
 import jax.numpy as jnp
@@ -521,6 +522,17 @@ def test_photos_of_one_person_need_a_trained_model_and_no_video(photos, tmp_path
         options = ["--out", str(tmp_path / "out"), "--model", "none", "--same-person"]
         assert reconstruct.main([str(path), *options]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_several_folders_are_not_one_person(tmp_path, capsys):
+    for name in ("alice", "bob", "carol.tar"):
+        (tmp_path / name).mkdir() if "." not in name else tarfile.open(tmp_path / name, "w").close()
+    cv2.imwrite(str(tmp_path / "alice" / "1.png"), np.zeros((50, 50, 3), np.uint8))
+    for given in (["alice", "bob"], ["alice", "carol.tar"]):
+        paths = [str(tmp_path / name) for name in given]
+        options = ["--out", str(tmp_path / "out"), "--model", "none", "--same-person"]
+        assert reconstruct.main([*paths, *options]) == 1
+        assert "of several people give the common folder" in capsys.readouterr().err
 
 
 def test_a_wrong_export_is_said_before_anything_is_done(photos, tmp_path, capsys):
