@@ -11,6 +11,7 @@ import operator
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +49,7 @@ class FittedFace:
     """
 
     photo: int  # which of the photos that were given
-    name: str  # of the photo: its file's, or its number
+    name: str  # of the photo: its file's, or its number; NUMBER/FILE where files share a name
     number: int  # of the face within the photo, from 0
     mask: Bool[np.ndarray, "h w"]  # where the face is seen, at the photo's size
     occlusion: Bool[np.ndarray, "h w"]  # where something hides it
@@ -235,7 +236,13 @@ def _several(photos: PhotoLike | Sequence[PhotoLike]) -> list[_Given]:
     # A dict's keys and the numbers in bytes would be taken for paths.
     if not isinstance(listed, Iterable) or isinstance(listed, bytes | Mapping):
         raise _no_photo("the photo", photos)
-    return [_given(number, photo) for number, photo in enumerate(listed)]
+    given = [_given(number, photo) for number, photo in enumerate(listed)]
+    # `save` would write photos of one name into one folder.
+    often = Counter(one.name for one in given)
+    return [
+        one._replace(name=f"{number:04d}/{one.name}") if often[one.name] > 1 else one
+        for number, one in enumerate(given)
+    ]
 
 
 def _given(number: int, photo: PhotoLike) -> _Given:

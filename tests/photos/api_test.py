@@ -107,6 +107,18 @@ def test_several_photos_and_one_without_a_face(model, faces, tmp_path):
     assert [len(m) for m in each] == [1, 0, 1]
 
 
+def test_photos_of_one_name_are_saved_apart(model, faces, tmp_path):
+    paths = [tmp_path / folder / "1.png" for folder in ("anna", "bob")]
+    for path in paths:
+        path.parent.mkdir()
+        cv2.imwrite(str(path), PHOTO[..., ::-1])
+    found = focus_jax.reconstruct(paths, model=model, **OPTIONS)
+    assert [face.name for face in found] == ["0000/1.png", "0001/1.png"]
+    where = [face.save(tmp_path / "out", write="mask") for face in found]
+    assert where == [tmp_path / "out" / face.name / "0" for face in found]
+    assert all((folder / "face.json").is_file() for folder in where)
+
+
 class Tensor:
     """An array of some library that hands over DLPack."""
 
