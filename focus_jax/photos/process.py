@@ -266,7 +266,8 @@ def _infer(waiting: deque[Waiting], model: Model, look: Look, steps: int, batch_
     )
     found = jax.device_get(look(model, batch, steps))
     for i, (place, _) in enumerate(chosen):
-        place.found.append(jax.tree.map(lambda x, i=i: np.asarray(x)[i], found))
+        # Copied: a view would keep the whole batch in memory as long as the face.
+        place.found.append(jax.tree.map(lambda x, i=i: np.asarray(x)[i].copy(), found))
 
 
 # --- what a run leaves, so that another can go on from it ---------------------------------------

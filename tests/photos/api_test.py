@@ -119,6 +119,11 @@ def test_photos_of_one_name_are_saved_apart(model, faces, tmp_path):
     assert all((folder / "face.json").is_file() for folder in where)
 
 
+def test_a_face_that_is_kept_holds_nothing_of_its_batch(faces):
+    for array in jax.tree.leaves((faces[0].code, faces[0]._inference)):
+        assert getattr(array, "base", None) is None
+
+
 class Tensor:
     """An array of some library that hands over DLPack."""
 
