@@ -198,9 +198,14 @@ def _unwritten(
         try:
             future.result()
         except (*FAILURES, OSError) as problem:
-            raise_if_general(problem)
-            what = "written" if isinstance(problem, OSError) else "drawn"
-            yield count, f"{photo.name} (cannot be {what}: {sentence(problem)})"
+            yield count, why_unwritten(photo.name, problem)
+
+
+def why_unwritten(name: str, problem: Exception) -> str:
+    """`NAME (reason)`; raises what is of more than one photo."""
+    raise_if_general(problem)
+    what = "written" if isinstance(problem, OSError) else "drawn"
+    return f"{name} (cannot be {what}: {sentence(problem)})"
 
 
 def raise_if_general(problem: Exception) -> None:

@@ -9,9 +9,10 @@ so does refinement.
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,32 +75,42 @@ def process_people(
     """As `process.process`, of photos whose folders are a person each: a face a photo.
 
     `person` is called with the folder's name and the person's views, the most trusted first. A
-    person of whom all photos are done is passed over. ValueError without a trained model.
+    person of whom all photos are done is passed over. ValueError without a trained model, and for
+    more photos of a person than are refined as one.
     """
     if model.networks is None:
         raise ValueError("photos of one person need a trained model; --model none is not one")
     groups: dict[str, list[Photo]] = {}
     for photo in photos:
         groups.setdefault(Path(photo.name).parent.as_posix(), []).append(photo)
-    counts, skipped, before = [0, 0], [], 0
-    for name, group in groups.items():
-        if all(done(photo) for photo in group):
-            before += len(group)
-            continue
-        if steps and len(group) > MOST:
-            raise ValueError(
-                f"{len(group)} photos of one person; at most {MOST} are refined as one"
-            )
+    todo = {name: group for name, group in groups.items() if not all(map(done, group))}
+    largest = max(map(len, todo.values()), default=0)
+    if steps and largest > MOST:
+        raise ValueError(f"{largest} photos of one person; at most {MOST} are refined as one")
+    counts, skipped = [0, 0], []
+
+    def attempt(name: str, work: Callable[..., None], *given: Any) -> bool:
+        try:
+            work(*given)
+        except (*process.FAILURES, OSError) as problem:
+            skipped.append(process.why_unwritten(name, problem))
+            if progress:
+                print(f"skipped {skipped[-1]}", file=sys.stderr)
+            return False
+        return True
+
+    for name, group in todo.items():
         candidates, problems = _candidates(group, model, source, batch_size, progress)
-        views = find_person(candidates, model, steps=steps, batch_size=batch_size)
-        for view in views:
-            write(view.photo, view.image, [(view.face, view.found)])
-        if person is not None and views:
-            person(name, views)
-        counts[0] += len(group)
-        counts[1] += len(views)
         skipped += problems
-    return process.Summary(counts[0], counts[1], before, skipped)
+        views = find_person(candidates, model, steps=steps, batch_size=batch_size)
+        # Before the photos, which say that they are done.
+        if person is not None and views:
+            attempt((Path(name) / FILES[0]).as_posix(), person, name, views)
+        counts[0] += len(group)
+        for view in views:
+            pairs = [(view.face, view.found)]
+            counts[1] += attempt(view.photo.name, write, view.photo, view.image, pairs)
+    return process.Summary(counts[0], counts[1], len(photos) - counts[0], skipped)
 
 
 Candidates = list[tuple[Photo, np.ndarray, list[_Candidate]]]

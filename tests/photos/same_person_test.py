@@ -1,3 +1,4 @@
+import errno
 import json
 import types
 from pathlib import Path
@@ -133,6 +134,52 @@ def test_too_many_photos_and_no_model_are_refused(model):
         same_person.process_people(many, model, seen_by, None, steps=1)
     with pytest.raises(ValueError, match="--model none is not one"):
         same_person.process_people(many, model._replace(networks=None), seen_by, None)
+
+
+def test_too_many_photos_are_refused_before_anything_is_done(model):
+    many = photos_of(*(f"ben/{k}.png" for k in range(same_person.MOST + 1)))
+    seen = []
+
+    def source(image, path):
+        seen.append(path)
+        return []
+
+    with pytest.raises(ValueError, match="65 photos of one person"):
+        same_person.process_people(
+            photos_of("anna/1.png") + many, model, source, None, steps=1, progress=False
+        )
+    assert not seen
+
+
+def test_a_photo_and_a_person_that_fail_do_not_end_the_run(model):
+    """What the system refuses to all of them does."""
+    written = []
+
+    def write(photo, image, pairs):
+        if photo.name == "anna/1.png":
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        written.append(photo.name)
+
+    def person(name, views):
+        written.append(name)
+        if name == "anna":
+            raise ValueError("no texture (at all)")
+
+    def full(photo, image, pairs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    names, options = ("anna/1.png", "anna/2.png", "ben/1.png"), {"batch_size": 2, "progress": False}
+    summary = same_person.process_people(
+        photos_of(*names), model, seen_by, write, person=person, **options
+    )
+    assert written == ["anna", "anna/2.png", "ben", "ben/1.png"]
+    assert (summary.photos, summary.faces) == (3, 2)
+    assert summary.skipped == [
+        "anna/person.glb (cannot be drawn: no texture [at all])",
+        "anna/1.png (cannot be written: File name too long)",
+    ]
+    with pytest.raises(OSError, match="No space left"):
+        same_person.process_people(photos_of("ben/1.png"), model, seen_by, full, **options)
 
 
 def test_a_head_from_several_sides_is_one_person(model, monkeypatch):
