@@ -205,21 +205,19 @@ def read_faces(
 
     Raises UnreadablePhoto, or ValueError for landmarks that cannot be used.
     """
-    try:
-        image = _pixels(photo)
-    except (MemoryError, OverflowError) as error:
-        raise UnreadablePhoto(photo.path.name, f"too large: {error}") from None
+    image = read_pixels(photo)
     faces = source(image, photo.path)
     return image, align_faces(image, faces, size, fix_y_offset=fix_y_offset)
 
 
-def _pixels(photo: Photo) -> np.ndarray:
+def read_pixels(photo: Photo) -> np.ndarray:
+    """The photo as uint8 RGB `[h w 3]`. Raises UnreadablePhoto."""
     if photo.pixels is not None:
         return photo.pixels
-    if photo.encoded is None:
-        return read_photo(photo.path)
     try:
-        return decode(photo.encoded())
+        return read_photo(photo.path) if photo.encoded is None else decode(photo.encoded())
+    except (MemoryError, OverflowError) as error:
+        raise UnreadablePhoto(photo.path.name, f"too large: {error}") from None
     except (OSError, ValueError) as problem:
         raise UnreadablePhoto(photo.path.name, str(problem)) from None
 

@@ -20,8 +20,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from focus_jax.data.align import invert_transform
+from focus_jax.data.decode import UnreadablePhoto
 from focus_jax.data.detect import Source
-from focus_jax.data.faces import Face, Photo
+from focus_jax.data.faces import Face, Photo, read_pixels
 from focus_jax.photos import masks, mesh_files, process, results, texture, tracking
 from focus_jax.photos.inference import Inference, refine_together, relight, show
 from focus_jax.photos.landmark_fit import fit_together
@@ -45,8 +46,7 @@ ALIKE = {"dlib": 0.91}
 class View(NamedTuple):
     """One photo of a person."""
 
-    photo: Photo
-    image: np.ndarray
+    photo: Photo  # read again where its pixels are asked for: all at once would fill the memory
     face: Face
     found: Inference
     likeness: float  # as `choose` gives it
@@ -92,12 +92,15 @@ def process_people(
     def attempt(name: str, work: Callable[..., None], *given: Any) -> bool:
         try:
             work(*given)
-        except (*process.FAILURES, OSError) as problem:
+        except (*process.FAILURES, OSError, UnreadablePhoto) as problem:
             skipped.append(process.why_unwritten(name, problem))
             if progress:
                 print(f"skipped {skipped[-1]}", file=sys.stderr)
             return False
         return True
+
+    def write_view(view: View) -> None:
+        write(view.photo, read_pixels(view.photo), [(view.face, view.found)])
 
     for name, group in todo.items():
         candidates, problems = _candidates(group, model, source, batch_size, progress)
@@ -107,20 +110,18 @@ def process_people(
         if person is not None and views:
             attempt((Path(name) / FILES[0]).as_posix(), person, name, views)
         counts[0] += len(group)
-        for view in views:
-            pairs = [(view.face, view.found)]
-            counts[1] += attempt(view.photo.name, write, view.photo, view.image, pairs)
+        counts[1] += sum(attempt(view.photo.name, write_view, view) for view in views)
     return process.Summary(counts[0], counts[1], len(photos) - counts[0], skipped)
 
 
-Candidates = list[tuple[Photo, np.ndarray, list[_Candidate]]]
+Candidates = list[tuple[Photo, list[_Candidate]]]
 
 
 def _candidates(
     photos: Sequence[Photo], model: Model, source: Source, batch_size: int, progress: bool
 ) -> tuple[Candidates, list[str]]:
     """All faces of the photos, in their order, and which photos gave none, and why."""
-    found: dict[str, tuple[Photo, np.ndarray, list[_Candidate]]] = {}
+    found: dict[str, tuple[Photo, list[_Candidate]]] = {}
 
     def take(photo: Photo, image: np.ndarray, pairs: list[tuple[Face, Inference]]) -> None:
         faces = []
@@ -128,7 +129,7 @@ def _candidates(
             sure = results.describe(photo.name, face, one, model, image.shape)["confidence"]
             own = features(model, [face])[0]
             faces.append(_Candidate(face, one.code, np.asarray(one.encoded), sure, own))
-        found[photo.name] = photo, image, faces
+        found[photo.name] = photo, faces
 
     options = {"batch_size": batch_size, "progress": progress}
     summary = process.process(photos, model, source, take, **options)
@@ -139,9 +140,9 @@ def find_person(candidates: Candidates, model: Model, *, steps: int, batch_size:
     """The person whom all photos show, in each, the most trusted photo first."""
     if not candidates:
         return []
-    seen = [np.stack([face.features for face in faces]) for _, _, faces in candidates]
+    seen = [np.stack([face.features for face in faces]) for _, faces in candidates]
     which, likeness = choose(seen)
-    chosen = [faces[k] for (_, _, faces), k in zip(candidates, which, strict=True)]
+    chosen = [faces[k] for (_, faces), k in zip(candidates, which, strict=True)]
     codes = of_one(
         jax.tree.map(lambda *x: np.stack(x), *[face.code for face in chosen]),
         np.array([face.confidence for face in chosen]),
@@ -154,7 +155,8 @@ def find_person(candidates: Candidates, model: Model, *, steps: int, batch_size:
         points = together.landmarks, together.dense_landmarks
         codes = fit_together(codes, *points, model.face_model, size=together.image.shape[1])
         # Each photo's light was found with an albedo and a shape of its own.
-        codes = jax.device_get(relight(model, together, codes))
+        lit = _each(relight, model, together, codes, batch_size)
+        codes = jax.tree.map(lambda *x: np.stack(x), *lit)
     if steps:
         refined = jax.device_get(refine_together(model, together, codes, steps))
         codes = refined.code
@@ -162,24 +164,39 @@ def find_person(candidates: Candidates, model: Model, *, steps: int, batch_size:
             tuple(jax.tree.map(lambda x, k=k: np.asarray(x)[k], e) for e in refined[1:3])
             for k in range(len(faces))
         ]
-    shown: list[Inference] = []
-    for start in range(0, len(faces), batch_size):
-        rows = np.minimum(np.arange(start, start + batch_size), len(faces) - 1)
-        part = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], codes)
-        drawn = jax.device_get(show(model, _batch(model, [faces[k] for k in rows]), part))
-        count = min(batch_size, len(faces) - start)
-        shown += [jax.tree.map(lambda x, k=k: np.asarray(x)[k], drawn) for k in range(count)]
+    shown = _each(show, model, together, codes, batch_size)
     views = []
-    for k, (photo, image, _) in enumerate(candidates):
+    for k, (photo, _) in enumerate(candidates):
         before, after = errors[k]
         found = shown[k]._replace(errors=before, refined=after, encoded=chosen[k].encoded)
-        views.append((chosen[k].confidence, View(photo, image, faces[k], found, likeness[k])))
+        views.append((chosen[k].confidence, View(photo, faces[k], found, likeness[k])))
     return [view for _, view in sorted(views, key=lambda pair: -pair[0])]
 
 
 def _batch(model: Model, faces: Sequence[Face]) -> Batch:
     parts = ("crop", "landmarks", "dense_landmarks")
-    return make_batch(model, *(np.stack([getattr(f, part) for f in faces]) for part in parts))
+    stacks = (np.stack([getattr(f, part) for f in faces]) for part in parts)
+    return make_batch(model, *stacks, encoded=False)
+
+
+def _each(
+    look: Callable[[Model, Batch, FaceCode], Any],
+    model: Model,
+    batch: Batch,
+    code: FaceCode,
+    batch_size: int,
+) -> list[Any]:
+    """What `look` gives of each photo: by batches filled up with the last one, so that one program
+    serves any number."""
+    found: list[Any] = []
+    count = len(batch.image)
+    for start in range(0, count, batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), count - 1)
+        part = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], (batch, code))
+        several = jax.device_get(look(model, *part))
+        own = range(min(batch_size, count - start))
+        found += [jax.tree.map(lambda x, k=k: np.asarray(x)[k].copy(), several) for k in own]
+    return found
 
 
 def choose(
@@ -260,7 +277,8 @@ def unlike(view: View, model: Model) -> bool:
 
 def write_person(folder: Path, views: Sequence[View], shared: results.Shared) -> None:
     """FOLDER/person.glb, the face without expression, its texture gathered from all photos, and
-    person.json, what the photos have in common. OSError where that fails.
+    person.json, what the photos have in common. OSError where that fails, UnreadablePhoto where a
+    photo is no longer there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = {
@@ -282,7 +300,7 @@ def write_person(folder: Path, views: Sequence[View], shared: results.Shared) ->
     for view in views:
         back, one = invert_transform(masks.fine_transform(view.face)), view.found
         place = one.screen, one.facing, one.depth, one.mask[..., 0]
-        looks.append(texture.View(view.image, back, *place))
+        looks.append(texture.View(*texture.cut(read_pixels(view.photo), back), *place))
     lit = [view.found.colours for view in views]
     picture, _ = texture.gather(looks, lit, shared.triangles, shared.texels)
     _, neutral = results.shapes(views[0].found, shared.model)

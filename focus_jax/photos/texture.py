@@ -77,7 +77,7 @@ _rasterize = program(rasterize.rasterize, static=("height", "width"))
 class View(NamedTuple):
     """What a photo shows of one face. Pictures and `screen` are in pixels of the fine crop."""
 
-    photo: np.ndarray  # uint8 [h w 3], the original
+    photo: np.ndarray  # uint8 [h w 3], the original, or what `cut` leaves of it
     to_photo: np.ndarray  # [2 3]: photo pixel = to_photo @ (x, y, 1) of the fine crop
     screen: Float[np.ndarray, "v 3"]
     facing: Float[np.ndarray, "v"]
@@ -114,6 +114,14 @@ def paint(
     weight = weight.reshape(-1, ROW)
     painted = cv2.blendLinear(seen.reshape(rows), model.reshape(rows), weight, 1 - weight)
     return texels.picture(cv2.cvtColor(painted, cv2.COLOR_RGB2RGBA).reshape(-1, 4)), colours
+
+
+def cut(
+    photo: UInt8[np.ndarray, "h w 3"], to_photo: np.ndarray
+) -> tuple[UInt8[np.ndarray, "y x 3"], np.ndarray]:
+    """What a texture needs of a photo, a copy of its own, and the map to it, as a `View` has."""
+    piece, moved = _at_scale(photo, to_photo, SIZE)
+    return piece.copy(), moved
 
 
 def gather(

@@ -1,8 +1,11 @@
 import errno
+import gc
 import json
 import types
+import weakref
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import runs
@@ -41,7 +44,7 @@ def test_a_photo_of_somebody_else_is_told():
     _, likeness = same_person.choose(seen)
     networks = types.SimpleNamespace(recognizer="dlib")
     model = types.SimpleNamespace(networks=networks)
-    views = [same_person.View(None, None, None, None, value) for value in likeness]
+    views = [same_person.View(None, None, None, value) for value in likeness]
     assert [same_person.unlike(view, model) for view in views] == [False, False, True]
     which, likeness = same_person.choose([like(0.5)])
     assert which.tolist() == [0] and likeness.tolist() == [1]
@@ -134,6 +137,43 @@ def test_too_many_photos_and_no_model_are_refused(model):
         same_person.process_people(many, model, seen_by, None, steps=1)
     with pytest.raises(ValueError, match="--model none is not one"):
         same_person.process_people(many, model._replace(networks=None), seen_by, None)
+
+
+def test_photos_are_not_held_and_one_program_serves_any_number(model, monkeypatch):
+    pixels = [photo.pixels for photo in photos_of("1.png", "2.png", "3.png")]
+    files = [cv2.imencode(".png", one[..., ::-1])[1].tobytes() for one in pixels]
+    photos = [
+        Photo(Path(f"{k}.png"), f"{k}.png", encoded=lambda file=file: file)
+        for k, file in enumerate(files)
+    ]
+    read, sizes, written = [], [], {}
+
+    def source(image, path):
+        read.append(weakref.ref(image))
+        return seen_by(image, path)
+
+    def lit(model, batch, code):
+        sizes.append(len(batch.image))
+        return relight(model, batch, code)
+
+    def person(name, views):
+        gc.collect()
+        assert len(read) == 3 and not any(image() is not None for image in read)
+
+    relight = same_person.relight
+    monkeypatch.setattr(same_person, "relight", lit)
+    summary = same_person.process_people(
+        photos,
+        model,
+        source,
+        lambda photo, image, pairs: written.update({int(photo.path.stem): image}),
+        batch_size=2,
+        progress=False,
+        person=person,
+    )
+    assert sizes == [2, 2] and not summary.skipped
+    for k, one in enumerate(pixels):
+        np.testing.assert_array_equal(written[k], one)
 
 
 def test_too_many_photos_are_refused_before_anything_is_done(model):
