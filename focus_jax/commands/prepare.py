@@ -4,7 +4,8 @@ OUT becomes what `--config.data.root` reads: crops around each face in Dataset/,
 in train_landmarks.csv and val_landmarks.csv, dense ones in an npz beside each where the detector
 gives them. Beside them: the same faces aligned as ArrayRecord in records/train and
 records/validation (`data.records.open_records`), report.txt with all that was dropped and why, and
-contact.jpg, a sheet of faces with their landmarks to look over.
+contact.jpg, a sheet of faces with their landmarks to look over. After an interruption the same
+command goes on where it was.
 """
 
 import argparse
@@ -36,16 +37,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> None:
     check_path(arguments.out, "a folder as OUT")
-    found = find_photos([arguments.folder])
+    out = user_path(arguments.out)
+    if out.resolve() == user_path(arguments.folder).resolve():
+        raise ValueError("OUT is the photos' own folder; choose another, which may lie in it")
+    found = find_photos([arguments.folder], out)
     if not found.photos:
         raise ValueError(f"no photos in {arguments.folder}")
-    source, out = landmark_source(arguments.landmarks), user_path(arguments.out)
+    source = landmark_source(arguments.landmarks)
+    begun = {
+        "FOLDER": str(user_path(arguments.folder).resolve()),
+        "--landmarks": str(arguments.landmarks),
+    }
     try:
-        counts, dropped = prepare(found, source, out, size=arguments.size)
+        counts, dropped = prepare(found, source, out, size=arguments.size, begun=begun)
     except OSError as error:
         raise OSError(
-            f"{error.strerror or error}: {error.filename or out}; when that is mended, remove "
-            f"{out} and begin again"
+            f"{error.strerror or error}: {error.filename or out}; when that is mended, the same "
+            "command goes on"
         ) from error
     print(
         f"{counts['train']} faces to train, {counts['validation']} to validate, {dropped} dropped "

@@ -4,16 +4,21 @@ OUT becomes what `--config.data.root` reads: crops around each face in Dataset/,
 in train_landmarks.csv and val_landmarks.csv, dense ones in an npz beside each where the detector
 gives them (`data.dense_landmarks`). Beside them: the same faces aligned as ArrayRecord in
 records/train and records/validation (`data.records.open_records`), report.txt with all that was
-dropped and why, and contact.jpg, a sheet of faces with their landmarks to look over.
+dropped and why, and contact.jpg, a sheet of faces with their landmarks to look over. Whoever is
+interrupted goes on by the same call; unfinished.jsonl says what is done.
 """
 
+import base64
+import contextlib
 import hashlib
+import json
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import quote
 
 import cv2
@@ -35,6 +40,7 @@ from focus_jax.data.faces import Found, Photo, ahead
 from focus_jax.data.landmarks import POINTS, LandmarkRow, outside
 from focus_jax.data.photos import CSV, photo_records
 from focus_jax.data.records import write_records
+from focus_jax.system import locks
 
 CROP = 400  # pixels of a crop's longer side, at most
 AROUND = MARGIN + 0.1  # of the aligned crop's width, on every side of it
@@ -43,13 +49,16 @@ VALIDATION = 0.1  # of the photos
 RESERVED = '%/\\,"'  # of names of crops
 LONGEST = 240  # bytes of a name; with the number of a face, 255 are the most that systems take
 THUMBNAIL, COLUMNS, ROWS = 80, 20, 20  # of the contact sheet
+JOURNAL = "unfinished.jsonl"  # of a preparation, a line of arguments and a line a photo
 
 
-class Kept(NamedTuple):
-    row: LandmarkRow
-    dense: np.ndarray | None  # [478 2], pixels of the crop as the row's
-    split: str
-    thumbnail: np.ndarray
+class Looked(NamedTuple):
+    """What there is in a photo, as a line of JSON holds it."""
+
+    digest: str  # of its pixels; empty where they are another photo's or cannot be read
+    # Of each crop its landmarks, 68 or 546, and pixels of the crop: float32 `[n 2]` in base64
+    faces: dict[str, str]
+    dropped: list[str]  # lines of the report
 
 
 def crop_face(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,40 +96,54 @@ def split_of(name: str) -> str:
     return "validation" if number < VALIDATION else "train"
 
 
-def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict[str, int], int]:
+def prepare(
+    found: Found, source: Source, out: Path, *, size: int, begun: Mapping[str, str] | None = None
+) -> tuple[dict[str, int], int]:
     """Fill `out`; returns the number of faces of each split, and of photos dropped.
 
-    ValueError when `out` holds a data set already or no face was found.
+    After an interruption the same call goes on behind the last photo, to the same files; `begun` is
+    what has to be the same, by the names of a command's arguments. ValueError when `out` holds a
+    data set already, was begun with other arguments or by a process that is at it, and when no face
+    was found.
     """
-    if (out / "Dataset").exists() and not any((out / name).exists() for name in CSV.values()):
-        raise ValueError(
-            f"{out / 'Dataset'} is of a preparation that did not end; remove it and begin again, "
-            "or choose another folder"
-        )
-    if any((out / name).exists() for name in (*CSV.values(), "Dataset")):
+    journal, folder = out / JOURNAL, out / "Dataset"
+    if not journal.exists() and any((out / name).exists() for name in (*CSV.values(), "Dataset")):
         raise ValueError(f"{out} holds a data set already; choose another folder")
     names = crop_names(found.photos)
-    (out / "Dataset").mkdir(parents=True)
-    dropped: list[str] = list(found.problems)
+    folder.mkdir(parents=True, exist_ok=True)
+    with journal.open("a+b") as file:
+        looked = _go_on(file, {**(begun or {}), "crop": str(CROP)})
+        todo = [photo for photo in found.photos if photo.name not in looked]
+        seen = {of.digest: name for name, of in looked.items() if of.digest}
+        if looked:
+            print(f"going on: {len(looked)} photos of {out} are done", file=sys.stderr)
+        for photo, of in _look(todo, names, source, folder, seen):
+            _add(file, {"photo": photo.name, **of._asdict()})
+            looked[photo.name] = of
+        # Those of photos that were taken away since count no more.
+        counts = _finish(found, [(p.name, looked[p.name]) for p in found.photos], out, size)
+    journal.unlink()
+    return counts
+
+
+def _finish(
+    found: Found, looked: list[tuple[str, Looked]], out: Path, size: int
+) -> tuple[dict[str, int], int]:
+    """All that comes after the crops."""
     rows: dict[str, list[LandmarkRow]] = {name: [] for name in CSV}
     dense: dict[str, np.ndarray] = {}
-    sheet: list[np.ndarray] = []
-    total = 0
-    for kept in _faces(found.photos, names, source, out / "Dataset", dropped):
-        rows[kept.split].append(kept.row)
-        if kept.dense is not None:
-            dense[kept.row.filename] = kept.dense
-        total += 1
-        # A fixed number of them, spread over all that come: the sheet's memory does not grow.
-        if len(sheet) < COLUMNS * ROWS:
-            sheet.append(kept.thumbnail)
-        else:
-            place = int(hashlib.sha256(kept.row.filename.encode()).hexdigest()[:8], 16) % total
-            if place < len(sheet):
-                sheet[place] = kept.thumbnail
+    dropped = list(found.problems)
+    for photo, of in looked:
+        dropped += of.dropped
+        for name, encoded in of.faces.items():
+            points = np.frombuffer(base64.b64decode(encoded), "<f4").reshape(-1, 2)
+            rows[split_of(photo)].append(LandmarkRow(name, points[:POINTS], 0))
+            if len(points) > POINTS:
+                dense[name] = points[POINTS:]
     _fill_splits(rows)
     _write_text(out / "report.txt", _report(rows, dropped, found))
-    if not total:
+    faces = [row for split in rows.values() for row in split]
+    if not faces:
         raise ValueError(f"no faces to train on; {out / 'report.txt'} says why for each photo")
     for split, name in CSV.items():
         lines = (
@@ -131,11 +154,51 @@ def prepare(found: Found, source: Source, out: Path, *, size: int) -> tuple[dict
         if dense:  # of each face, so that all records have the same fields
             names = [row.filename for row in rows[split]]
             write_dense(out / name, {n: dense.get(n, unknown()) for n in names})
-    (out / "contact.jpg").write_bytes(_jpeg(contact_sheet(sheet)))
+    some = faces[:: -(-len(faces) // (COLUMNS * ROWS))]
+    (out / "contact.jpg").write_bytes(_jpeg(contact_sheet([_thumbnail(out, row) for row in some])))
     for split in CSV:
         if rows[split]:
             write_records(out / "records" / split, photo_records(out, split, size))
     return {split: len(found) for split, found in rows.items()}, len(dropped)
+
+
+def _go_on(file: IO[bytes], begun: dict[str, str]) -> dict[str, Looked]:
+    """What a journal says of photos, by their names; it is begun if it is empty.
+
+    A last line that was cut off is removed.
+    """
+    with contextlib.suppress(OSError):  # where files cannot be locked
+        try:
+            locks.lock(file, wait=False)
+        except BlockingIOError:
+            raise ValueError(f"another process is at {file.name}; wait for its end") from None
+    file.seek(0)
+    lines = file.read().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        file.truncate(sum(map(len, lines[:-1])))
+        lines.pop()
+    if not lines:
+        _add(file, begun)
+        return {}
+    try:
+        first, *others = ({**json.loads(line)} for line in lines)
+        looked = {of.pop("photo"): Looked(**of) for of in others}
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"{file.name} is damaged; remove {Path(file.name).parent} and begin again"
+        ) from None
+    for name, value in begun.items():
+        if first.get(name) != value:
+            raise ValueError(
+                f"{Path(file.name).parent} was begun with {name} {first.get(name)}, not {value}; "
+                "give the same again, or another folder"
+            )
+    return looked
+
+
+def _add(file: IO[bytes], line: Mapping[str, Any]) -> None:
+    file.write(json.dumps(line).encode() + b"\n")  # names that are no UTF-8 are escaped
+    file.flush()
 
 
 def crop_names(photos: Sequence[Photo]) -> dict[str, str]:
@@ -178,38 +241,43 @@ def _fill_splits(rows: dict[str, list[LandmarkRow]]) -> None:
             rows[here].append(rows[there].pop())
 
 
-def _faces(
+def _look(
     photos: Sequence[Photo],
     names: dict[str, str],
     source: Source,
     folder: Path,
-    dropped: list[str],
-) -> Iterator[Kept]:
-    """The faces of the photos, written into `folder`; what is not usable goes into `dropped`."""
+    seen: dict[str, str],
+) -> Iterator[tuple[Photo, Looked]]:
+    """What there is in each photo, in their order, whose crops are written into `folder`.
+
+    `seen` has the names of pictures by their digests, and gets those of these photos.
+    """
 
     def read(photo: Photo) -> tuple[np.ndarray, list, str]:
         image = read_photo(photo.path)
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         return image, source(image, photo.path), digest
 
-    seen: dict[str, str] = {}
     cores = loky.cpu_count()  # that this process may use
     with ThreadPoolExecutor(cores) as pool, tqdm(total=len(photos), unit="photo") as bar:
         for photo, future in ahead(photos, read, pool, depth=2 * cores):
             bar.update()
+            digest = ""
             try:
                 image, detections, digest = future.result()
                 if digest in seen:
-                    raise ValueError(f"the same picture as {seen[digest]}")
+                    other, digest = seen[digest], ""
+                    raise ValueError(f"the same picture as {other}")
                 seen[digest] = photo.name
                 if not detections:
                     raise ValueError("no face found")
             except UnreadablePhoto as problem:
-                dropped.append(f"{photo.name}: {problem.reason}")
+                yield photo, Looked("", {}, [f"{photo.name}: {problem.reason}"])
                 continue
             except (ValueError, RuntimeError, MemoryError) as problem:
-                dropped.append(f"{photo.name}: {problem}")
+                yield photo, Looked(digest, {}, [f"{photo.name}: {problem}"])
                 continue
+            of = Looked(digest, {}, [])
             for number, detection in enumerate(detections):
                 points = [detection.landmarks]
                 if detection.mesh is not None:
@@ -217,15 +285,12 @@ def _faces(
                 try:
                     crop, moved = crop_face(image, np.concatenate(points))
                 except ValueError as problem:
-                    dropped.append(f"{photo.name}, face {number}: {problem}")
+                    of.dropped.append(f"{photo.name}, face {number}: {problem}")
                     continue
                 name = f"{names[photo.name]}_{number}.jpg"
                 (folder / name).write_bytes(_jpeg(crop))
-                landmarks, others = moved[:POINTS].astype(np.float32), moved[POINTS:]
-                thumbnail = _thumbnail(crop, landmarks)
-                row = LandmarkRow(name, landmarks, 0)
-                dense = others if len(others) else None
-                yield Kept(row, dense, split_of(photo.name), thumbnail)
+                of.faces[name] = base64.b64encode(moved.astype("<f4").tobytes()).decode()
+            yield photo, of
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
@@ -235,10 +300,11 @@ def _jpeg(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def _thumbnail(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    transform = crop_transform(landmarks, THUMBNAIL)
+def _thumbnail(out: Path, row: LandmarkRow) -> np.ndarray:
+    crop = read_photo(out / "Dataset" / row.filename)
+    transform = crop_transform(row.landmarks, THUMBNAIL)
     small = cv2.warpAffine(crop, transform, (THUMBNAIL, THUMBNAIL), flags=cv2.INTER_AREA)
-    for x, y in transform_points(transform, landmarks):
+    for x, y in transform_points(transform, row.landmarks):
         cv2.circle(small, (round(float(x)), round(float(y))), 1, (0, 255, 0), -1)
     return small
 

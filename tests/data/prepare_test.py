@@ -129,11 +129,14 @@ def test_nothing_is_overwritten_and_nothing_found_is_an_error(
     monkeypatch.setattr(command, "landmark_source", lambda name: lambda photo, path: [])
     assert command.main([str(folder), str(tmp_path / "none")]) == 1
     assert "no faces to train on" in capsys.readouterr().err.splitlines()[-1]
-    assert command.main([str(folder), str(tmp_path / "none")]) == 1
-    assert "that did not end; remove it" in capsys.readouterr().err.splitlines()[-1]
-    (tmp_path / "none" / "val_landmarks.csv").touch()
+    assert command.main([str(folder), str(tmp_path / "none"), "--landmarks=dlib"]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "was begun with --landmarks mediapipe, not dlib; give the same again" in told
+    (tmp_path / "none" / module.JOURNAL).unlink()
     assert command.main([str(folder), str(tmp_path / "none")]) == 1
     assert "holds a data set already" in capsys.readouterr().err.splitlines()[-1]
+    assert command.main([str(folder), str(folder)]) == 1
+    assert "OUT is the photos' own folder" in capsys.readouterr().err.splitlines()[-1]
     (tmp_path / "bare").mkdir()
     assert command.main([str(tmp_path / "bare"), str(tmp_path / "other")]) == 1
     assert "no photos in" in capsys.readouterr().err.splitlines()[-1]
@@ -149,8 +152,70 @@ def test_a_full_disk_is_said_in_a_sentence(folder, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(module, "write_records", full)
     out = tmp_path / "out"
     assert command.main([str(folder), str(out), "--size", "32"]) == 1
-    expected = f"error: No space left on device: {out}; when that is mended, remove {out} and begin"
+    expected = f"error: No space left on device: {out}; when that is mended, the same"
     assert capsys.readouterr().err.splitlines()[-1].startswith(expected)
+
+
+def files_of(folder):
+    """By their names; times, and what tensorflow-datasets says of them, left out."""
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return {n: p.read_bytes() for n, p in files.items() if not n.endswith((".npz", ".json"))}
+
+
+@pytest.mark.parametrize("place", ["a photo", "the records", "a line"])
+def test_whoever_is_interrupted_goes_on(folder, tmp_path, monkeypatch, capsys, place):
+    """To the same files, and no photo is looked at twice."""
+
+    def dense(photo, path):
+        looked.append(path.name)
+        if stopping and path.name == "7.png":
+            raise KeyboardInterrupt
+        return [f._replace(mesh=np.full((478, 3), 50, np.float32)) for f in source(photo, path)]
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    # One thread, so that what is begun early is little.
+    monkeypatch.setattr(module.loky, "cpu_count", lambda: 1)
+    looked, stopping = [], False
+    whole, out, written = tmp_path / "whole", tmp_path / "out", module.write_records
+    expected = prepare(find_photos([str(folder)]), dense, whole, size=32)
+    looked.clear()
+    stopping = place != "the records"
+    if not stopping:
+        monkeypatch.setattr(module, "write_records", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(find_photos([str(folder)], out), dense, out, size=32)
+    monkeypatch.setattr(module, "write_records", written)
+    if place == "a line":  # the last of which was not written whole
+        text = (out / module.JOURNAL).read_bytes()
+        (out / module.JOURNAL).write_bytes(text[:-20])
+    stopping, before = False, len(looked)
+    assert prepare(find_photos([str(folder)], out), dense, out, size=32) == expected
+    assert "photos of" in capsys.readouterr().err
+    total = len(find_photos([str(folder)]).photos) - 1  # one is no picture
+    again = {"a photo": 4, "the records": 0, "a line": 5}[place]  # the one, and what was begun
+    assert total <= len(looked) <= total + again and before > 5
+    assert files_of(out) == files_of(whole)
+    assert not (out / module.JOURNAL).exists()
+    for split in module.CSV:
+        pairs = zip(*(open_records(f / "records" / split) for f in (out, whole)), strict=True)
+        for one, other in pairs:
+            np.testing.assert_array_equal(one["image"], other["image"])
+            np.testing.assert_array_equal(one["dense_landmarks"], other["dense_landmarks"])
+
+
+def test_what_is_no_journal_and_another_process_are_told(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    journal = tmp_path / "out" / module.JOURNAL
+    for text in ("nothing\n", "[1]\n", "{}\n{}\n", '{}\n{"photo": "a", "digest": ""}\n'):
+        journal.write_text(text)
+        with pytest.raises(ValueError, match="is damaged; remove"):
+            prepare(find_photos([str(folder)]), source, tmp_path / "out", size=32)
+    with journal.open("w") as file:
+        module.locks.lock(file)
+        with pytest.raises(ValueError, match="another process is at"):
+            prepare(find_photos([str(folder)]), source, tmp_path / "out", size=32)
 
 
 def test_a_sheet_has_rows_of_thumbnails():
