@@ -147,7 +147,7 @@ def score(trained: Trained, *, prior: np.ndarray | None = None) -> Scores:
     pasted on, which are the test split of photos, a third is the validation split here.
     """
     config = trained.config
-    splits = load_splits(config, trained.recognizer)
+    splits = load_splits(config, trained.recognizer, train=False)
     if config.data.name == "photos":
         validation, test = divided(splits.test)
         splits = splits._replace(validation=validation, test=test)

@@ -37,39 +37,45 @@ class Splits(NamedTuple):
     test: Records  # with true masks: synthetic faces, or validation photos with pasted occluders
 
 
-def load_splits(config: Config, recognizer: Any) -> Splits:
+def load_splits(config: Config, recognizer: Any, *, train: bool = True) -> Splits:
     """The records that `config.data` names. ValueError for folders and files that do not fit.
+
+    Those to train on are not made, and are none, where `train` is false: to judge takes no more.
 
     Photos train and validate as they are; `config.data.synthetic` synthetic faces may train among
     them, with their masks. The `test` split of photos is the validation photos with an occluder
     pasted on each, because its mask is then known exactly.
     """
-    kinds: dict[str, Callable[[Config], Splits]] = {"synthetic": _synthetic, "photos": _photos}
+    kinds: dict[str, Callable[..., Splits]] = {"synthetic": _synthetic, "photos": _photos}
     data = config.data
     if data.name not in kinds:
         raise ValueError(f"config.data.name must be one of {sorted(kinds)}, not {data.name!r}")
-    splits = kinds[data.name](config)
-    if data.get("cut", ""):
+    splits = kinds[data.name](config, train)
+    if train and data.get("cut", ""):
         key = (_identity(splits.train), data.cut, config.seed)
-        train = cached(
+        mixed = cached(
             config,
             f"{data.name}-train-{data.cut}",
             key,
             lambda: cut_records(splits.train, data.cut, seed=config.seed),
         )
-        splits = splits._replace(train=train)
+        splits = splits._replace(train=mixed)
     if config.encoder.kind != "recognizer":
         if data.get("codes", ""):
             raise ValueError("config.data.codes goes with config.encoder.kind recognizer alone")
         return splits
 
-    coded = _coder(config, splits.train)
-    versions = data.versions if data.get("augment", True) else 0
-    return Splits(
-        coded(_with_features(config, recognizer, "train", splits.train, versions)),
+    found = Splits(
+        [],
         _with_features(config, recognizer, "validation", splits.validation, 0),
         _with_features(config, recognizer, "test", splits.test, 0),
     )
+    if not train:
+        return found
+    coded = _coder(config, splits.train)
+    versions = data.versions if data.get("augment", True) else 0
+    features = _with_features(config, recognizer, "train", splits.train, versions)
+    return found._replace(train=coded(features))
 
 
 def _coder(config: Config, faces: Records) -> Callable[[Records], Records]:
@@ -217,11 +223,11 @@ def _fingerprint(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _synthetic(config: Config) -> Splits:
+def _synthetic(config: Config, train: bool) -> Splits:
     data = config.data
     occluded = data.get("occluded", 0.5)
     return Splits(
-        _faces(config, "train", data.train_count, occluded=occluded, noise=True),
+        _faces(config, "train", data.train_count, occluded=occluded, noise=True) if train else [],
         _faces(config, "validation", data.validation_count, occluded=occluded, noise=False),
         _faces(config, "test", data.test_count, occluded=occluded, noise=False),
     )
@@ -252,7 +258,7 @@ def _faces(config: Config, name: str, count: int, *, occluded: float, noise: boo
     )
 
 
-def _photos(config: Config) -> Splits:
+def _photos(config: Config, train: bool) -> Splits:
     root, data = Path(config.data.root).expanduser(), config.data
     if not data.root or not root.is_dir():
         raise ValueError(
@@ -271,14 +277,15 @@ def _photos(config: Config) -> Splits:
         )
         return records[:count] if count else records
 
-    train, validation = split("train", data.train_count), split("validation", data.validation_count)
-    if data.get("synthetic", 0):
+    validation = split("validation", data.validation_count)
+    photos = split("train", data.train_count) if train else []
+    if train and data.get("synthetic", 0):
         faces = _faces(config, "train", data.synthetic, occluded=0.5, noise=True)
-        dense = "dense_landmarks" in train[0] or "dense_landmarks" in faces[0]
-        train = [_shared(r, whole=False, dense=dense) for r in train] + [
+        dense = "dense_landmarks" in photos[0] or "dense_landmarks" in faces[0]
+        photos = [_shared(r, whole=False, dense=dense) for r in photos] + [
             _shared(r, whole=True, dense=dense) for r in faces
         ]
-    return Splits(train, validation, list(pasted(validation, seed=config.seed)))
+    return Splits(photos, validation, list(pasted(validation, seed=config.seed)))
 
 
 def _shared(record: dict[str, Any], *, whole: bool, dense: bool) -> dict[str, Any]:

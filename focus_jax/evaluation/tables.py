@@ -27,7 +27,7 @@ def tables(
 ) -> str:
     """Markdown of the masks, colours and, where they are known, shapes of a split."""
     data = trained.config.data
-    records = getattr(load_splits(trained.config, trained.recognizer), split)
+    records = getattr(load_splits(trained.config, trained.recognizer, train=False), split)
     batches = evaluation_batches(records, batch_size=data.batch_size, size=data.size)
     columns = evaluate(
         batches, trained.variables, trained.face_model, trained.networks, prior=prior

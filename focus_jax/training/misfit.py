@@ -97,7 +97,7 @@ def _predict(trained: Trained, batch: Batch) -> forward.Prediction:
 def compare_on_test(trained: Trained, prior: Float[np.ndarray, "v 3"]) -> Comparison:
     """`compare` on the test faces of a finished run."""
     data = trained.config.data
-    splits = load_splits(trained.config, trained.recognizer)
+    splits = load_splits(trained.config, trained.recognizer, train=False)
     batches = evaluation_batches(splits.test, batch_size=data.batch_size, size=data.size)
     return compare(batches, trained, prior)
 

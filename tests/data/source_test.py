@@ -45,6 +45,20 @@ def test_synthetic_faces_train_among_photos(tmp_path, records, monkeypatch):
     assert len(source.load_splits(config, None).train) == 4
 
 
+def test_to_judge_takes_no_photos_to_train_on(tmp_path, records, monkeypatch):
+    made = []
+
+    def crops(root, name, *_, **__):
+        made.append(name)
+        return iter(records[:4])
+
+    config = load_config("em", "photos,smoke")
+    config.data.update(root=str(tmp_path), cache=str(tmp_path / "cache"), cut="cutout", synthetic=3)
+    monkeypatch.setattr(source, "photo_records", crops)
+    splits = source.load_splits(config, load_recognizer("dlib"), train=False)
+    assert [len(s) for s in splits] == [0, 4, 4] and made == ["validation"]
+
+
 def test_renderings_are_of_the_modes_that_a_run_keeps(tmp_path):
     config = load_config("em", "smoke")
     config.data.cache, config.data.renderings = str(tmp_path), 8
@@ -127,7 +141,7 @@ def test_an_export_that_names_no_cache_has_that_of_the_machine(tmp_path, monkeyp
 def test_without_augmentation_records_are_seen_as_they_are(records, monkeypatch):
     seen = {}
     splits = source.Splits(records, records, records)
-    monkeypatch.setattr(source, "_synthetic", lambda config: splits)
+    monkeypatch.setattr(source, "_synthetic", lambda config, train: splits)
     monkeypatch.setattr(
         source, "_with_features", lambda c, r, name, rs, versions: seen.update({name: versions})
     )
