@@ -315,6 +315,8 @@ def claim_folder(
             f"{out} holds results with other settings: {listed}; repeat those, give another --out, "
             "or remove them all by --overwrite"
         )
+    if overwrite and before.get("pack"):
+        raise ValueError(f"{out} holds archives, which --overwrite leaves; give another --out")
     # Several shards write the same: each in one piece, by a file of its own name.
     part = path.with_name(f"run.json.{secrets.token_hex(4)}.part")
     part.write_text(json.dumps(settings, indent=1) + "\n")
