@@ -167,9 +167,7 @@ def look(model: Model, faces: list[Face], steps: int) -> Seen:
 def _see(code, image, landmarks, face_model, variables, frozen, *, networks) -> Seen:
     face = forward.reconstruct(code, face_model, *image.shape[1:3])
     rendering = face.rendering
-    mask, _, _ = forward.segment(
-        networks.segmenter, variables["segmenter"], rendering, image, train=False
-    )
+    mask = forward.segment_both_ways(networks.segmenter, variables["segmenter"], rendering, image)
 
     # Both without surroundings, hair and ears, which would tell people apart by themselves.
     def embed(picture):

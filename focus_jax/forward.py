@@ -226,6 +226,24 @@ def segment(
     return mask_from_logits(raw) * rendering.coverage, STEEPNESS * raw, statistics
 
 
+def segment_both_ways(
+    segmenter: nn.Module,
+    variables: Mapping[str, Any],
+    rendering: Rendering,
+    image: Float[Array, "b h w 3"],
+) -> Float[Array, "b h w 1"]:
+    """The mask by the mean of the logits of a photo and of its mirror image, in evaluation mode.
+
+    Training shows both alike, so that their errors are half each other's correction.
+    """
+    pictures = rendering.image, rendering.coverage, image
+    drawn, coverage, photo = (jnp.concatenate([x, x[:, :, ::-1]]) for x in pictures)
+    both = rendering._replace(image=drawn, coverage=coverage)
+    _, logits, _ = segment(segmenter, variables, both, photo, train=False)
+    straight, mirrored = jnp.split(logits, 2)
+    return jax.nn.sigmoid((straight + mirrored[:, :, ::-1]) / 2) * rendering.coverage
+
+
 def shown(
     rendering: Rendering, image: Float[Array, "b h w 3"], *, composited: bool
 ) -> tuple[Rendering, Float[Array, "b h w 3"]]:

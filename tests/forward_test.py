@@ -1,9 +1,12 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from focus_jax import forward
 from focus_jax.forward import Decoding, Widths, decode
+from focus_jax.networks.segmenter import Segmenter
+from focus_jax.types import Rendering
 
 SIZES = Widths(4, 3, 2)
 
@@ -60,3 +63,27 @@ def test_albedo_limit_bounds_and_is_the_identity_near_zero():
 def test_a_code_of_the_wrong_length_is_refused():
     with pytest.raises(ValueError, match="41 numbers"):
         forward.decode(jnp.zeros((1, 41)), SIZES, Decoding())
+
+
+def test_both_ways_a_mirrored_photo_has_the_mirrored_mask():
+    rng = np.random.default_rng(2)
+    drawn, photo = (jnp.asarray(rng.random((2, 32, 32, 3), np.float32)) for _ in range(2))
+    coverage = jnp.asarray(rng.integers(0, 2, (2, 32, 32, 1)), jnp.float32)
+    segmenter = Segmenter(width=2, stem="space_to_depth")
+    variables = segmenter.init(jax.random.key(0), drawn, photo)
+
+    def mask(*pictures):
+        drawn, coverage, photo = pictures
+        rendering = Rendering(drawn, coverage, jnp.zeros((2, 0, 3)))
+        one, _, _ = forward.segment(segmenter, variables, rendering, photo, train=False)
+        return one, forward.segment_both_ways(segmenter, variables, rendering, photo)
+
+    one, both = mask(drawn, coverage, photo)
+    other, mirrored = (
+        x[:, :, ::-1] for x in mask(*(x[:, :, ::-1] for x in (drawn, coverage, photo)))
+    )
+    assert np.abs(one - other).max() > 1e-4
+    np.testing.assert_allclose(both, mirrored, atol=1e-6)
+    assert (both >= np.minimum(one, other) - 1e-6).all()
+    assert (both <= np.maximum(one, other) + 1e-6).all()
+    assert (np.asarray(both)[np.asarray(coverage) == 0] == 0).all()

@@ -206,7 +206,7 @@ _decode = program(forward.decode, static=("sizes", "decoding"))
 @functools.partial(program, static=("networks",))
 def _lit(code, image, face_model, variables, *, networks):
     """The code in the light of what the mask, found with the encoder's light, shows of the face."""
-    mask, _ = _masked(code, image, face_model, variables, networks=networks)
+    mask, _ = _masked(code, image, face_model, variables, networks=networks, quick=True)
     return fit_light(code, image, mask, face_model, drawing=_drawing(networks))
 
 
@@ -215,19 +215,20 @@ def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, ja
     return _masked(code, image, model.face_model, model.variables, networks=model.networks)
 
 
-@functools.partial(program, static=("networks",))
-def _masked(code, image, face_model, variables, *, networks):
+@functools.partial(program, static=("networks", "quick"))
+def _masked(code, image, face_model, variables, *, networks, quick=False):
+    # A quick mask is not asked of the mirror image, too.
     face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(networks))
     rendering = face.rendering
     if networks is None:
         mask = threshold_mask(image, rendering.image, rendering.coverage)
     else:
-        mask, _, _ = forward.segment(
-            networks.segmenter,
-            variables["segmenter"],
-            *forward.shown(rendering, image, composited=networks.composited),
-            train=False,
-        )
+        seen = forward.shown(rendering, image, composited=networks.composited)
+        given = networks.segmenter, variables["segmenter"], *seen
+        if quick:
+            mask, _, _ = forward.segment(*given, train=False)
+        else:
+            mask = forward.segment_both_ways(*given)
     return mask, rendering.coverage
 
 

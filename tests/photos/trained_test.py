@@ -99,9 +99,13 @@ def test_faces_and_masks_are_those_of_training(workdir, model, crops):
     # In the encoder's light, which is solved for anew where photos are looked at.
     assert np.abs(code.light - expected.face.code.light).max() > 0.01
     code = dataclasses.replace(code, light=expected.face.code.light)
-    mask, coverage = inference._mask(model, code, jnp.asarray(batch.image))
+    given = code, jnp.asarray(batch.image), model.face_model, model.variables
+    mask, coverage = inference._masked(*given, networks=model.networks, quick=True)
     np.testing.assert_allclose(mask, expected.mask, atol=1e-5)
     np.testing.assert_array_equal(coverage, expected.face.rendering.coverage)
+    # Results ask the mirror image as well.
+    both, _ = inference._mask(model, *given[:2])
+    assert 1e-6 < np.abs(both - mask).max() < 0.5
 
 
 def test_masks_alone_are_the_same_masks(model, crops):
