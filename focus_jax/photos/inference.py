@@ -130,7 +130,8 @@ def _refined(
 
     `code` is the same face, whose mask is kept.
     """
-    mask, _ = _mask(model, code, batch.image)
+    given = code, batch.image, model.face_model, model.variables
+    mask, _ = _masked(*given, networks=model.networks, quick=True)
     raw, before, after = refine(
         raw,
         batch.image,
@@ -217,7 +218,7 @@ def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, ja
 
 @functools.partial(program, static=("networks", "quick"))
 def _masked(code, image, face_model, variables, *, networks, quick=False):
-    # A quick mask is not asked of the mirror image, too.
+    # A quick mask, not of the mirror image too, will do where a face is fitted.
     face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(networks))
     rendering = face.rendering
     if networks is None:
