@@ -130,8 +130,9 @@ def _refined(
 
     `code` is the same face, whose mask is kept.
     """
+    networks = model.networks
     given = code, batch.image, model.face_model, model.variables
-    mask, _ = _masked(*given, networks=model.networks, quick=True)
+    mask, _ = _masked(*given, networks=networks, quick=networks is not None)
     raw, before, after = refine(
         raw,
         batch.image,
@@ -141,8 +142,8 @@ def _refined(
         model.recognizer,
         steps,
         dense=batch.dense_landmarks,
-        kind=model.networks.recognizer if model.networks else "dlib",
-        drawing=_drawing(model.networks),
+        kind=networks.recognizer if networks else "dlib",
+        drawing=_drawing(networks),
         **options,
     )
     sizes = forward.widths(model.face_model)
