@@ -53,6 +53,19 @@ SUPERVISED = (
     Variant("true masks, cutmix", (("data.cut", "cutmix"),), "true"),
 )
 SUBSETS = ("occluded", "heavy", "unoccluded")
+# What the paper says of its parts: a variant's column is larger than another's, on occluded faces.
+CLAIMS = (
+    ("learnt masks beat calling everything face, F1", (FULL, "f1"), (FULL, "everything_f1")),
+    ("... and the threshold of Eq. 10", (FULL, "f1"), (FULL, "threshold_f1")),
+    ("... and the baseline, Eq. 5", (FULL, "f1"), ("baseline", "f1")),
+    ("the neighbour loss alone beats the baseline", ("neighbour", "f1"), ("baseline", "f1")),
+    ("the perceptual losses alone do", ("perceptual", "f1"), ("baseline", "f1")),
+    ("both beat the neighbour loss alone", (FULL, "f1"), ("neighbour", "f1")),
+    ("masks bring colours closer, RMSE", ("no mask", "rmse"), (FULL, "rmse")),
+    ("masks bring shapes closer, mm", ("no mask", "shape"), (FULL, "shape")),
+    ("... and closer than true masks do, mm", ("true masks", "shape"), (FULL, "shape")),
+    ("the mean face is farther off, mm", (FULL, "mean_shape"), (FULL, "shape")),
+)
 
 
 def variants(config: Config) -> tuple[Variant, ...]:
@@ -180,6 +193,7 @@ def collect(found: dict[str, Any], out: Path, *, title: str) -> str:
         parts.append(f"Area weights chosen on the first seed's validation split: {found['areas']}.")
     scored = [subset for subset in SUBSETS if any(subset in r["test"] for r in reference)]
     parts += [runs.scores_table(rows, subset) for subset in scored]
+    parts += ["## Claims, on occluded faces", _claims(scores)]
     if FULL in scores:
         parts += ["## By occluder", _kinds(scores[FULL])]
         parts += ["## By EM round (validation, occluded)", _rounds(results[FULL])]
@@ -202,6 +216,28 @@ def collect(found: dict[str, Any], out: Path, *, title: str) -> str:
         if groups:
             plots.save(plots.bars(groups, f"{label}, occluded faces"), out / f"ablation_{column}")
     return text
+
+
+def _claims(scores: dict[str, list[Scores]]) -> str:
+    """Mean differences over the seeds. Within three standard errors of none one may be chance."""
+    rows = []
+    for claim, *both in CLAIMS:
+        larger, smaller = (_of_seeds(scores.get(name, []), column) for name, column in both)
+        if not larger or len(larger) != len(smaller):
+            continue
+        found = runs.spread([a - b for a, b in zip(larger, smaller, strict=True)])
+        error = found.deviation / math.sqrt(len(larger))
+        holds = "one seed" if math.isnan(error) else "no" if found.mean <= 0 else "within chance"
+        if found.mean > 3 * error:
+            holds = "yes"
+        rows.append([claim, f"{found.mean:+.3f}", f"{error:.3f}", holds])
+    return report.table(["claim", "larger by", "standard error", "holds"], rows)
+
+
+def _of_seeds(theirs: list[Scores], column: str) -> list[float]:
+    column = f"segmenter_{column}" if column == "f1" else column
+    means = [of_seed["test"]["occluded"] for of_seed in theirs]
+    return [float(m[column]) for m in means if column in m]
 
 
 def _kinds(theirs: list[Scores]) -> str:

@@ -120,6 +120,30 @@ def test_area_weights_are_chosen_alike_on_the_first_seed(config, trained, tmp_pa
     assert "| unoccluded |" not in text and "| heavy |" in text
 
 
+def test_a_claim_holds_beyond_three_standard_errors():
+    def of(**columns):
+        return [
+            {
+                "test": {
+                    "occluded": {name: float(v) for name, v in zip(columns, values, strict=True)}
+                }
+            }
+            for values in zip(*columns.values(), strict=True)
+        ]
+
+    scores = {
+        "full": of(segmenter_f1=(0.8, 0.9), everything_f1=(0.6, 0.7), rmse=(9, 9), shape=(3, 3)),
+        "no mask": of(rmse=(8, 9), shape=(3.0, 3.2)),
+    }
+    text = ablation._claims(scores)
+    assert "| learnt masks beat calling everything face, F1 | +0.200 | 0.000 | yes |" in text
+    assert "| masks bring colours closer, RMSE | -0.500 | 0.500 | no |" in text
+    assert "| masks bring shapes closer, mm | +0.100 | 0.100 | within chance |" in text
+    assert "threshold" not in text and "true masks" not in text
+    one = {name: theirs[:1] for name, theirs in scores.items()}
+    assert "| masks bring shapes closer, mm | +0.000 | nan | one seed |" in ablation._claims(one)
+
+
 def test_weights_change_one_at_a_time(config, trained, tmp_path):
     found = hyperparameters.run(config, tmp_path, [0], (0.5,))
     for eta in hyperparameters.ETAS:
