@@ -35,6 +35,7 @@ __all__ = [
     "shown",
 ]
 
+LARGER = 10 / 7  # times as large a photo is when it is asked for its mask once more
 AMBIENT = 0.7 * 2.0 * math.pi  # added to the constant light term of each channel, as in the release
 
 
@@ -226,22 +227,37 @@ def segment(
     return mask_from_logits(raw) * rendering.coverage, STEEPNESS * raw, statistics
 
 
-def segment_both_ways(
+def segment_three_ways(
     segmenter: nn.Module,
     variables: Mapping[str, Any],
     rendering: Rendering,
     image: Float[Array, "b h w 3"],
 ) -> Float[Array, "b h w 1"]:
-    """The mask by the mean of the logits of a photo and of its mirror image, in evaluation mode.
+    """The mask by the mean of three logits, in evaluation mode: of a photo, of its mirror image,
+    and of that enlarged.
 
-    Training shows both alike, so that their errors are half each other's correction.
+    Training shows mirror images alike, and faces a little larger or smaller, so that their errors
+    are in part each other's correction.
     """
-    pictures = rendering.image, rendering.coverage, image
-    drawn, coverage, photo = (jnp.concatenate([x, x[:, :, ::-1]]) for x in pictures)
-    both = rendering._replace(image=drawn, coverage=coverage)
-    _, logits, _ = segment(segmenter, variables, both, photo, train=False)
-    straight, mirrored = jnp.split(logits, 2)
-    return jax.nn.sigmoid((straight + mirrored[:, :, ::-1]) / 2) * rendering.coverage
+
+    def logits(*pictures: jax.Array) -> jax.Array:
+        given = {"train": False, "dropout": None, "dtype": "float32"}
+        raw, _ = _apply(segmenter, variables, *pictures, **given)
+        return STEEPNESS * raw
+
+    def resize(x: jax.Array, height: int, width: int) -> jax.Array:
+        shape = (len(x), height, width, x.shape[-1])
+        return jax.image.resize(x, shape, "linear", antialias=False)  # as ONNX knows it
+
+    height, width = image.shape[1:3]
+    larger = round(LARGER * height), round(LARGER * width)
+    pictures = rendering.image, image
+    mirrored = [x[:, :, ::-1] for x in pictures]
+    both = logits(*(jnp.concatenate(x) for x in zip(pictures, mirrored, strict=True)))
+    straight, mirror = jnp.split(both, 2)
+    enlarged = resize(logits(*(resize(x, *larger) for x in mirrored)), height, width)
+    mean = (straight + (mirror + enlarged)[:, :, ::-1]) / 3
+    return jax.nn.sigmoid(mean) * rendering.coverage
 
 
 def shown(

@@ -219,7 +219,7 @@ def _mask(model: Model, code: FaceCode, image: jax.Array) -> tuple[jax.Array, ja
 
 @functools.partial(program, static=("networks", "quick"))
 def _masked(code, image, face_model, variables, *, networks, quick=False):
-    # A quick mask, not of the mirror image too, will do where a face is fitted.
+    # A quick mask, of one look at the photo, will do where a face is fitted.
     face = forward.reconstruct(code, face_model, *image.shape[1:3], drawing=_drawing(networks))
     rendering = face.rendering
     if networks is None:
@@ -230,7 +230,7 @@ def _masked(code, image, face_model, variables, *, networks, quick=False):
         if quick:
             mask, _, _ = forward.segment(*given, train=False)
         else:
-            mask = forward.segment_both_ways(*given)
+            mask = forward.segment_three_ways(*given)
     return mask, rendering.coverage
 
 

@@ -71,7 +71,7 @@ def segmenter(trained: Trained) -> Callable[..., Any]:
     def segment(rendering: Any, coverage: Any, image: Any) -> Any:
         drawn = Rendering(rendering, coverage, jnp.zeros((1, 0, 3)))
         shown = forward.shown(drawn, image, composited=networks.composited)
-        return forward.segment_both_ways(networks.segmenter, variables, *shown)
+        return forward.segment_three_ways(networks.segmenter, variables, *shown)
 
     return segment
 

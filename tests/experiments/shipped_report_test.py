@@ -31,3 +31,14 @@ def test_renderings_are_in_the_colours_that_the_segmenter_sees(monkeypatch):
     )
     np.testing.assert_allclose(other / other.mean(), plain / plain.mean(), atol=0.15)
     assert np.ptp(hidden(seen)) < 0.05
+
+
+def test_what_is_kept_between_landmarks():
+    points = np.zeros((2, 68, 2))
+    points[:, :4] = [[2, 2], [2, 6], [6, 6], [6, 2]]
+    points[:, 4:] = [4, 4]
+    hull = shipped_report.between(points, 10)
+    assert hull.shape == (2, 10, 10, 1) and (hull.sum((1, 2, 3)) == 25).all()
+    assert (hull[:, 2:7, 2:7] == 1).all()
+    mask = np.where(np.arange(10) < 4, 0.9, 0.1)[None, None, :, None] * np.ones((2, 10, 1, 1))
+    assert shipped_report.kept_of(mask, hull) == 0.4

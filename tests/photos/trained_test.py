@@ -103,7 +103,7 @@ def test_faces_and_masks_are_those_of_training(workdir, model, crops):
     mask, coverage = inference._masked(*given, networks=model.networks, quick=True)
     np.testing.assert_allclose(mask, expected.mask, atol=1e-5)
     np.testing.assert_array_equal(coverage, expected.face.rendering.coverage)
-    # Results ask the mirror image as well.
+    # Results ask the mirror image and one enlarged as well.
     both, _ = inference._mask(model, *given[:2])
     assert 1e-6 < np.abs(both - mask).max() < 0.5
 
