@@ -36,7 +36,7 @@ def row(codec: str, shown: list[np.ndarray]) -> list[str]:
     """A line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         start, used = time.perf_counter(), time.process_time()
-        with Writer(Path(folder) / "overlay", codec, Path(folder) / "none") as writer:
+        with Writer(Path(folder) / "overlay", codec, 25.0) as writer:
             for picture in shown:
                 writer.write(picture)
         seconds, processor = time.perf_counter() - start, time.process_time() - used

@@ -36,7 +36,7 @@ from focus_jax.data.augment import MARGIN
 from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.dense_landmarks import unknown, write_dense
 from focus_jax.data.detect import Source
-from focus_jax.data.faces import Found, Photo, ahead
+from focus_jax.data.faces import Found, Photo, ahead, read_pixels
 from focus_jax.data.landmarks import POINTS, LandmarkRow, outside
 from focus_jax.data.photos import CSV, photo_records
 from focus_jax.data.records import write_records
@@ -254,7 +254,7 @@ def _look(
     """
 
     def read(photo: Photo) -> tuple[np.ndarray, list, str]:
-        image = read_photo(photo.path)
+        image = read_pixels(photo)
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         return image, source(image, photo.path), digest
 
@@ -274,7 +274,7 @@ def _look(
             except UnreadablePhoto as problem:
                 yield photo, Looked("", {}, [f"{photo.name}: {problem.reason}"])
                 continue
-            except (ValueError, RuntimeError, MemoryError) as problem:
+            except (ValueError, RuntimeError, MemoryError, cv2.error) as problem:
                 yield photo, Looked(digest, {}, [f"{photo.name}: {problem}"])
                 continue
             of = Looked(digest, {}, [])

@@ -67,22 +67,25 @@ def write(
     *,
     lengths: str = "mm",
     frames: Int[np.ndarray, "n"] | None = None,
+    seconds: Float[np.ndarray, "n"] | None = None,
     rate: float = 60.0,
 ) -> None:
     """arkit.json, arkit.csv and arkit.glb of a face, or of the frames of a video.
 
     `rotation` is to the photo's camera, `picture` the texture of `neutral`, whose units are
-    `lengths`; `frames` are the numbers of a video's, of `rate` a second. OSError where that fails.
+    `lengths`; `frames` are the numbers of a video's, each shown from `seconds` on, `rate` of them a
+    second. OSError where that fails.
     """
     weights, turned = arkit.weights(units, expression), angles(rotation)
-    numbers = _listed(weights, turned, frames, rate)
+    if seconds is None:
+        seconds = np.zeros(1) if frames is None else frames / rate
+    numbers = _listed(weights, turned, frames, seconds, rate)
     (folder / "arkit.json").write_text(json.dumps(numbers) + "\n")
     rows = weights.reshape(-1, len(arkit.NAMES)), turned.reshape(-1, 3)
-    shown = np.zeros(1, int) if frames is None else frames
-    (folder / "arkit.csv").write_text(live_link(*rows, shown, rate))
+    (folder / "arkit.csv").write_text(live_link(*rows, seconds, rate))
     rig = mesh_files.Rig(arkit.NAMES, units.shapes, rows[0][0])
     if frames is not None:
-        rig = rig._replace(times=(frames - frames[0]) / rate, moving=rows[0])
+        rig = rig._replace(times=seconds - seconds[0], moving=rows[0])
     normals = mesh_files.vertex_normals(neutral, surface.triangles)
     jpeg = mesh_files.encode_jpeg(picture)
     content = mesh_files.glb(neutral, normals, surface, jpeg, units=lengths, name="arkit", rig=rig)
@@ -90,7 +93,11 @@ def write(
 
 
 def _listed(
-    weights: np.ndarray, turned: np.ndarray, frames: np.ndarray | None, rate: float
+    weights: np.ndarray,
+    turned: np.ndarray,
+    frames: np.ndarray | None,
+    seconds: np.ndarray,
+    rate: float,
 ) -> dict[str, Any]:
     """For JSON: weights by their names, and the head's angles."""
 
@@ -100,25 +107,30 @@ def _listed(
 
     if frames is None:
         return one(weights, turned)
-    rows = zip(frames.tolist(), weights, turned, strict=True)
-    return {"rate": rate, "frames": [{"frame": n, **one(row, angle)} for n, row, angle in rows]}
+    rows = zip(frames.tolist(), seconds.round(4).tolist(), weights, turned, strict=True)
+    told = [{"frame": n, "seconds": at, **one(row, angle)} for n, at, row, angle in rows]
+    return {"rate": rate, "frames": told}
 
 
 def live_link(
     weights: Float[np.ndarray, "n 52"],
     turned: Float[np.ndarray, "n 3"],
-    frames: Int[np.ndarray, "n"],
+    seconds: Float[np.ndarray, "n"],
     rate: float,
 ) -> str:
-    """The rows of Live Link Face's csv, whose timecode is hours:minutes:seconds:frames."""
+    """The rows of Live Link Face's csv, whose timecode is hours:minutes:seconds:frames.thousandths.
+
+    A second of its clock has a whole number of frames, `rate` rounded.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("Timecode", "BlendShapeCount", *COLUMNS))
     ordered = weights[:, [arkit.NAMES.index(name) for name in ORDER]]
     whole = max(1, round(rate))  # frames of a second, as its clock counts
-    for number, row, angle in zip(frames.tolist(), ordered, turned, strict=True):
-        seconds, rest = divmod(number, whole)
-        clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{rest:02d}.000"
+    for place, row, angle in zip(seconds * rate, ordered, turned, strict=True):
+        number, part = divmod(round(1000 * float(place)), 1000)
+        full, rest = divmod(number, whole)
+        clock = f"{full // 3600:02d}:{full // 60 % 60:02d}:{full % 60:02d}:{rest:02d}.{part:03d}"
         values = [f"{x:.8f}" for x in (*row, *angle)]
         writer.writerow((clock, len(COLUMNS), *values, *["0.00000000"] * len(EYES)))
     return file.getvalue()

@@ -72,12 +72,18 @@ class Pack:
     """The archive of a shard, to which several threads add masks. `with` closes its files.
 
     `done` has the names of photos with nothing left to do. ValueError where another process is at
-    it, and where there is one already that is not to be gone on with (`resume`).
+    it, where there is one already that is not to be gone on with (`resume`), and for an npz of
+    names that are no UTF-8, which a zip file cannot hold.
     """
 
     def __init__(
         self, out: Path, shard: Shard, kind: str, names: dict[str, list[str]], *, resume: bool
     ) -> None:
+        odd = [name for name in names if name.encode(errors="ignore").decode() != name]
+        if kind == "npz" and odd:
+            raise ValueError(
+                f"the name {odd[0]!r} is no UTF-8, which an npz needs; rename it, or --pack tar"
+            )
         self._names, self._lock = names, threading.Lock()
         self.path = out / f"{shard.named('masks')}.{kind}"
         self._part = out / f"{shard.named('masks')}.tar.part"
@@ -171,9 +177,10 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     """Photos and reasons of a csv of skipped ones; a last line that was cut off is left out."""
     if not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    rows = csv.reader(text[: text.rfind("\n") + 1].splitlines()[1:])
-    return [(row[0], row[1]) for row in rows if len(row) == 2]
+    # As bytes, since names may hold what ends a line elsewhere.
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    return [(row[0], row[1]) for row in rows if len(row) == 2][1:]
 
 
 def _files_of(path: Path) -> set[str]:

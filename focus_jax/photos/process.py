@@ -325,10 +325,28 @@ def claim_folder(
 
 
 def check_inside(out: Path, names: Iterable[str]) -> None:
-    """ValueError where a link in `out` leads what will be written there elsewhere."""
+    """ValueError where a link in `out` leads what will be written there elsewhere.
+
+    Each folder is listed once: to ask for each of a million names takes half an hour.
+    """
+    top, links = out.resolve(), dict[str, frozenset[str]]()
     for name in names:
-        if not (out / name).resolve().is_relative_to(out.resolve()):
+        folder, _, file = name.rpartition("/")
+        if folder not in links:
+            links[folder] = _links(out / folder, top)
+        odd = file in links[folder] or "." in links[folder]
+        if odd and not (out / name).resolve().is_relative_to(top):
             raise ValueError(f"a link in {out} leads {name} elsewhere; give another --out")
+
+
+def _links(folder: Path, top: Path) -> frozenset[str]:
+    """Names of the links in a folder; `.` where it is itself not below `top`."""
+    if not folder.resolve().is_relative_to(top):
+        return frozenset(".")
+    if not folder.is_dir():
+        return frozenset()
+    with os.scandir(folder) as entries:
+        return frozenset(entry.name for entry in entries if entry.is_symlink())
 
 
 def explain(error: OSError, out: Path) -> str:

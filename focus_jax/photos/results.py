@@ -312,18 +312,21 @@ def write_track(
     expression: np.ndarray,
     cameras: list[dict[str, Any]],
     frames: np.ndarray,
+    seconds: np.ndarray,
     rate: float,
 ) -> None:
     """What `--export` says of the frames `[n]` of a video, each with its expression and camera.
 
-    `found` and `numbers` are of the frame `photo`, whose texture is shown; `rate` is a second's.
+    `found` and `numbers` are of the frame `photo`, whose texture is shown; each is shown from
+    `seconds` on, and `rate` of them a second.
     """
     _, neutral = shapes(found, shared.model)
     if shared.units is not None and shared.surface is not None:
         picture, _ = skin(photo, numbers, found, shared)
         rotation = np.array([camera["R"] for camera in cameras])
         place = neutral, shared.surface, picture
-        clip = {"lengths": shared.model.face_model.units, "frames": frames, "rate": rate}
+        clip = {"lengths": shared.model.face_model.units, "frames": frames}
+        clip |= {"seconds": seconds, "rate": rate}
         arkit_files.write(folder, shared.units, expression, rotation, *place, **clip)
     basis = np.asarray(shared.model.face_model.expression_basis)
     for kind, bound in shared.heads.items():

@@ -60,13 +60,25 @@ def check_own(out: Path, names: dict[str, list[str]]) -> None:
     if about.is_file() and "command" not in read_json(about):
         return  # of before masks were recorded as soon as they were begun
     # First what is there: whoever else writes records a mask before it is there.
-    there = [file for masks in names.values() for file in masks if os.path.exists(out / file)]
+    there = list(_there(out, (file for masks in names.values() for file in masks)))
     lines = (line for record in _records(out) for line in _lines(out, record))
     own = {file for _, files, _ in lines for file in files}
     if strange := [file for file in there if file not in own]:
         raise ValueError(
             f"{out / strange[0]} is of no earlier run and would be replaced; give another --out"
         )
+
+
+def _there(out: Path, files: Iterable[str]) -> Iterator[str]:
+    """Which of the files there are; each folder is listed once."""
+    listed: dict[str, frozenset[str]] = {}
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        if folder not in listed:
+            where = out / folder
+            listed[folder] = frozenset(os.listdir(where) if where.is_dir() else ())
+        if name in listed[folder]:
+            yield file
 
 
 def read_record(out: Path, record: str = RECORD) -> dict[str, list[str]]:
@@ -151,8 +163,8 @@ def segment_files(
 
     def done(photo: Photo) -> bool:
         files = names[photo.name]
-        there = all(os.path.isfile(out / file) for file in files)
-        return resume and before.get(photo.name) == files and there
+        told = resume and before.get(photo.name) == files
+        return told and all(os.path.isfile(out / file) for file in files)
 
     passed = {photo.name for photo in found.photos if done(photo)}
     summary = process.process(

@@ -24,7 +24,7 @@ from focus_jax.photos import confidence, masks, results, sound
 from focus_jax.photos.inference import Inference, find_codes, show, turned
 from focus_jax.photos.tracking import SMOOTH_CODES, Track, over_time
 from focus_jax.photos.trained import Model, make_batch
-from focus_jax.photos.video_files import Writer, frame_rate, frames
+from focus_jax.photos.video_files import Writer, frame_times, frames
 from focus_jax.photos.video_people import Clip, align, find_tracks
 from focus_jax.rendering import camera
 from focus_jax.types import FaceCode
@@ -150,14 +150,16 @@ def reconstruct_video(
     """
     tracks, clip = find_tracks(path, source, shared.model)
     people = _fit(path, tracks, shared.model, steps, batch_size)
+    seconds, rate = frame_times(path)
     folders = [folder, *(folder / f"person{number}" for number in range(1, len(people)))]
     with contextlib.ExitStack() as files:
         lines = []
         for where in folders:
             where.mkdir(parents=True, exist_ok=True)
             lines.append(files.enter_context((where / "track.jsonl").open("w")))
-        video = files.enter_context(Writer(folder / "overlay", codec, path))
-        drawn = _draw(path, name, shared, people, clip.frames.read, batch_size, lines, video)
+        video = files.enter_context(Writer(folder / "overlay", codec, rate))
+        about = path, name, seconds, clip.frames.read
+        drawn = _draw(*about, shared, people, batch_size, lines, video)
     if sound.installed():
         sound.add_sound(video.path, path)
     for number, (where, person, (cameras, best)) in enumerate(
@@ -166,7 +168,7 @@ def reconstruct_video(
         numbers = results.write_face(folder / str(number), name, *best, shared)
         shown = best[0], numbers, best[2], shared
         moving, of = np.asarray(person.codes.expression), person.track.frames
-        results.write_track(where, *shown, moving, cameras, of, frame_rate(path))
+        results.write_track(where, *shown, moving, cameras, of, seconds[of], rate)
     return clip
 
 
@@ -198,14 +200,16 @@ def _fit(
 def _draw(
     path: Path,
     name: str,
+    seconds: np.ndarray,
+    total: int,
     shared: results.Shared,
     people: Sequence[Person],
-    total: int,
     batch_size: int,
     lines: Sequence[TextIO],
     video: Writer,
 ) -> list[Drawn]:
-    """Draw all frames, `total`, and write each person's numbers into its file of `lines`."""
+    """Draw all frames, `total`, each shown from `seconds` on by its number, and write each person's
+    numbers into its file of `lines`."""
     model, inset = shared.model, "turned" in shared.write
     cameras: list[list[dict[str, Any]]] = [[] for _ in people]
     best: dict[int, tuple[float, np.ndarray, Face, Inference]] = {}
@@ -226,18 +230,19 @@ def _draw(
             )
             numbers = results.describe(name, face, one, model, picture.shape)
             cameras[person].append(numbers["camera"])
-            lines[person].write(json.dumps({"frame": number, **numbers}) + "\n")
+            place = {"frame": number, "seconds": round(float(seconds[number]), 4)}
+            lines[person].write(json.dumps({**place, **numbers}) + "\n")
             while at < number:
-                video.write(_with_insets(canvas, corner))
+                video.write(_with_insets(canvas, corner), seconds[at])
                 (at, canvas), corner = next(stream), []
             to_photo = invert_transform(masks.fine_transform(face))
             canvas = results.overlay_photo(canvas, to_photo, one)
             corner += [] if sides is None else [(person, sides[k])]
             if person not in best or numbers["confidence"] > best[person][0]:
                 best[person] = numbers["confidence"], picture, face, one
-    video.write(_with_insets(canvas, corner))
-    for _, frame in stream:
-        video.write(frame)
+    video.write(_with_insets(canvas, corner), seconds[at])
+    for at, frame in stream:
+        video.write(frame, seconds[at])
     return [Drawn(cameras[k], best[k][1:]) for k in range(len(people))]  # no track is empty
 
 

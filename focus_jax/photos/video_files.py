@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 
 from focus_jax.data.faces import ahead
 from focus_jax.system.names import in_utf8
@@ -25,6 +26,8 @@ CODECS = {
 }
 # Of the frames that a file says it has: so many more may be a rounded duration times the rate.
 ROUNDED = 0.02
+LONGEST = 3600.0  # seconds that one frame may be shown; of a damaged file it may be years
+STEADY = 1.5  # frames by which one may be shown earlier or later than by a steady rate
 AHEAD = 4  # frames that are decoded before they are asked for, or still to be encoded
 
 
@@ -64,11 +67,15 @@ def frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
 def count_frames(path: Path, numbers: list[int]) -> Count:
     """The count, where `frames` gave frames of these numbers."""
     capture = _open(path)
-    said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    said, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
     capture.release()
     last = numbers[-1] + 1 if numbers else 0
-    rounded = last and said - last <= max(1, ROUNDED * said)
-    return Count(last if rounded else max(said, last), len(numbers))
+    whole = last and said - last <= max(1, ROUNDED * said)
+    if last and not whole:
+        # Of some files it is their length times a rate that they do not keep.
+        seconds, _ = frame_times(path)
+        whole = seconds[last - 1] >= (1 - ROUNDED) * (said / rate) - 1 / rate
+    return Count(last if whole else max(said, last), len(numbers))
 
 
 def frame_rate(path: Path) -> float:
@@ -77,6 +84,29 @@ def frame_rate(path: Path) -> float:
     rate = capture.get(cv2.CAP_PROP_FPS)
     capture.release()
     return rate if 1 <= rate <= 1000 else 25.0
+
+
+def frame_times(path: Path) -> tuple[Float[np.ndarray, "n"], float]:
+    """When each frame is shown, in seconds from the first, by its number; and frames a second.
+
+    The numbers over the rate where the file keeps to one. Telephones and recorders of screens and
+    calls do not: then what the file says of each frame, and the rate of the usual pause.
+    """
+    rate, capture, found = frame_rate(path), _open(path), []
+    said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    while (there := capture.grab()) or len(found) < said:
+        found.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if there else np.nan)
+    capture.release()
+    given = np.array(found)
+    known = np.flatnonzero(np.isfinite(given))
+    even = np.arange(known.max(initial=-1) + 1) / rate
+    pauses = np.diff(given[known])
+    if not len(pauses) or pauses.min() <= 0 or pauses.max() > LONGEST:  # nothing, or nonsense
+        return even, rate
+    given = np.interp(np.arange(len(even)), known, given[known] - given[known[0]])
+    if (np.abs(given - even)[known] <= STEADY / rate).all():
+        return even, rate
+    return given, float(1 / np.median(pauses))
 
 
 def check_codec(codec: str) -> None:
@@ -95,14 +125,16 @@ def _writer(path: Path, codec: str, rate: float, size: Sequence[int]) -> cv2.Vid
 
 
 class Writer:
-    """A video of frames as they come, at the rate of another one.
+    """A video of frames as they come, `rate` a second.
 
     The file is `stem` with the suffix of the codec's container. OSError where OpenCV cannot.
     """
 
-    def __init__(self, stem: Path, codec: str, like: Path) -> None:
+    def __init__(self, stem: Path, codec: str, rate: float) -> None:
         self.path, self._codec = Path(f"{stem}{CODECS[codec][0]}"), codec
-        self._rate = frame_rate(like)
+        self._rate = rate
+        self._held: np.ndarray | None = None  # the last frame, until it is known how long
+        self._count = 0  # of frames before it
         self._writer: cv2.VideoWriter | None = None
         self._encoder = ThreadPoolExecutor(1, "encode")
         self._waiting: deque[Future[None]] = deque()
@@ -111,23 +143,35 @@ class Writer:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not any(error) and self._held is not None:
+            self._append(self._held)
         self._encoder.shutdown(cancel_futures=any(error))
         if self._writer is not None:
             self._writer.release()
         if not any(error):
             self._wait(0)
 
-    def write(self, frame: np.ndarray) -> None:
-        """Append a frame, RGB uint8 of the size of the first, which is not to be changed later.
+    def write(self, frame: np.ndarray, at: float | None = None) -> None:
+        """A frame, RGB uint8 of the size of the first, which is not to be changed later.
 
-        It is encoded in a thread, behind whoever draws the next ones.
+        It is shown from `at` seconds on, by default behind the one before, which is repeated until
+        then, or left out where two fall together. It is encoded in a thread, behind whoever draws
+        the next ones.
         """
         if self._writer is None:
             self._writer = _writer(self.path, self._codec, self._rate, frame.shape[1::-1])
             if not self._writer.isOpened():
                 raise OSError(f"OpenCV cannot write {self.path} as {self._codec}")
+        if self._held is not None:
+            until = self._count + 1 if at is None else round(at * self._rate)
+            while self._count < until:
+                self._append(self._held)
+                self._count += 1
+                self._wait(AHEAD)
+        self._held = frame
+
+    def _append(self, frame: np.ndarray) -> None:
         self._waiting.append(self._encoder.submit(self._encode, self._writer, frame))
-        self._wait(AHEAD)
 
     @staticmethod
     def _encode(writer: cv2.VideoWriter, frame: np.ndarray) -> None:

@@ -1,4 +1,5 @@
 import os
+import tarfile
 
 import cv2
 import numpy as np
@@ -216,6 +217,26 @@ def test_what_is_no_journal_and_another_process_are_told(folder, tmp_path):
         module.locks.lock(file)
         with pytest.raises(ValueError, match="another process is at"):
             prepare(find_photos([str(folder)]), source, tmp_path / "out", size=32)
+
+
+def test_photos_in_an_archive_are_photos_too(folder, tmp_path):
+    (tmp_path / "packed").mkdir()
+    with tarfile.open(tmp_path / "packed" / "some.tar", "w") as archive:
+        archive.add(folder, ".")
+    found = find_photos([str(tmp_path / "packed")])
+    counts, dropped = prepare(found, source, tmp_path / "out", size=32)
+    assert sum(counts.values()) == 13 and dropped == 4  # as of the folder
+
+
+def test_a_photo_at_which_opencv_fails_is_one_of_many(folder, tmp_path):
+    def fails(photo, path):
+        if path.name == "5.png":
+            raise cv2.error("too odd")
+        return source(photo, path)
+
+    counts, _ = prepare(find_photos([str(folder)]), fails, tmp_path / "out", size=32)
+    assert sum(counts.values()) == 12
+    assert "5.png: too odd" in (tmp_path / "out" / "report.txt").read_text().splitlines()
 
 
 def test_a_sheet_has_rows_of_thumbnails():

@@ -75,6 +75,17 @@ def test_frames_have_their_times(written):
     times, moving = (binary(tree["accessors"][sampler[k]]) for k in ("input", "output"))
     np.testing.assert_allclose(times, [0, 1 / 30, 31 / 30], rtol=1e-6)
     np.testing.assert_allclose(moving.reshape(3, 52)[:, 17], opened, atol=1e-4)
+    assert [f["seconds"] for f in found["frames"]] == [0, 0.0333, 1.0333]
+
+
+def test_times_of_a_video_without_a_steady_rate_are_kept():
+    """The last three digits are thousandths of a frame of the clock."""
+    weights, angles = np.zeros((3, 52)), np.zeros((3, 3))
+    text = arkit_files.live_link(weights, angles, np.array([0.0, 0.05, 61.0]), 30.0)
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["Timecode"] for row in rows] == [
+        f"00:{t}" for t in ("00:00:00.000", "00:00:01.500", "01:01:00.000")
+    ]
 
 
 def test_the_meshs_targets_make_up_the_fitted_face(written):

@@ -102,6 +102,30 @@ def test_a_whole_pack_has_the_masks_and_is_not_begun_again(tmp_path, kind):
         open_pack(tmp_path, kind=kind, resume=True)
 
 
+def test_names_that_would_end_a_line_are_known_again(tmp_path):
+    odd = ["a\nb.png", "a\x85b.png", "a\u2028b.png", 'a,"b.png', "\udce9.png"]
+    names = {name: [f"{name}_mask.png", f"{name}_occlusion.png"] for name in odd}
+    with open_pack(tmp_path, names=names) as pack:
+        for name in odd:
+            pack.skip(f"{name} (no face found)")
+    for _ in range(2):  # of a part, and of what is whole
+        with open_pack(tmp_path, names=names, resume=True) as pack:
+            assert pack.done == {*odd}
+            if not pack.whole:
+                pack.finish()
+
+
+def test_an_npz_refuses_at_once_a_name_that_it_cannot_hold(tmp_path):
+    names = {"\udce9.png": ["\udce9_mask.png", "\udce9_occlusion.png"]}
+    with pytest.raises(ValueError, match=r"udce9.png' is no UTF-8.*--pack tar"):
+        open_pack(tmp_path, kind="npz", names=names)
+    assert not list(tmp_path.iterdir())
+    with open_pack(tmp_path, names=names) as pack:
+        pack.add("\udce9.png", masks(1))
+        pack.finish()
+    assert [name for name, _ in packs.read_masks(tmp_path / "masks.tar")] == names["\udce9.png"]
+
+
 def test_two_processes_are_not_at_one_shard(tmp_path):
     with open_pack(tmp_path) as pack:
         pack.add("0.png", masks(3))

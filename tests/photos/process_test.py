@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -191,3 +192,21 @@ def test_a_full_disk_ends_the_run(photos, model):
 
     with pytest.raises(OSError, match="No space left"):
         process.process(photos(9), model, one_face, write, batch_size=2)
+
+
+def test_names_are_checked_by_their_folders(tmp_path, monkeypatch):
+    """A link to a file, to a folder and to a folder above; a million names take seconds."""
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    (out / "a" / "b").mkdir(parents=True)
+    elsewhere.mkdir()
+    (out / "a" / "own.png").symlink_to(out / "a" / "b" / "x.png")
+    (out / "a" / "b" / "odd.png").symlink_to(elsewhere / "x.png")
+    (out / "linked").symlink_to(elsewhere)
+    for name in ("a/b/odd.png", "linked/x.png", "linked/deep/x.png", "../x.png"):
+        with pytest.raises(ValueError, match=f"leads {name} elsewhere"):
+            process.check_inside(out, ["a/x.png", name])
+    asked, resolve = [], Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda self: asked.append(self) or resolve(self))
+    process.check_inside(out, [f"a/{folder}/{k}.png" for folder in "bc" for k in range(500)])
+    process.check_inside(out, ["a/own.png"])
+    assert len(asked) < 10

@@ -54,7 +54,7 @@ def heard(path):
 
 @pytest.mark.parametrize("codec", ["vp8", "mpeg4"])
 def test_an_overlay_has_the_frames_it_had_and_the_sound_of_the_video(spoken, codec, tmp_path):
-    with Writer(tmp_path / "overlay", codec, spoken) as writer:
+    with Writer(tmp_path / "overlay", codec, 20.0) as writer:
         for _, frame in frames(spoken):
             writer.write(frame)
     before = [frame for _, frame in frames(writer.path)]

@@ -5,6 +5,7 @@ import inspect
 import os
 import shutil
 import subprocess
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -12,7 +13,14 @@ import pytest
 
 from focus_jax.photos import video_files
 from focus_jax.photos.video import reconstruct_video
-from focus_jax.photos.video_files import CODECS, Count, Writer, count_frames, frames
+from focus_jax.photos.video_files import (
+    CODECS,
+    Count,
+    Writer,
+    count_frames,
+    frame_times,
+    frames,
+)
 
 
 def write(path, count, size=(64, 48), letters="mp4v"):
@@ -74,11 +82,59 @@ def test_a_rounded_number_of_frames_is_no_damage(tmp_path):
     assert count_frames(path, []) == Count(60, 0)
 
 
+def write_at(path, times):
+    """A video whose frames are shown from these seconds on; later ones are brighter."""
+    av = pytest.importorskip("av")
+    thousandth = Fraction(1, 1000)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libvpx" if path.suffix == ".webm" else "mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = thousandth
+        for k, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 + 6 * k, np.uint8))
+            frame.pts, frame.time_base = round(time / thousandth), thousandth
+            for packet in stream.encode(frame):
+                out.mux(packet)
+        for packet in stream.encode(None):
+            out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mp4"])
+def test_an_overlay_keeps_the_times_of_a_video_without_a_steady_rate(tmp_path, suffix, capfd):
+    """As telephones and recorders of calls write them; it is whole, too."""
+    pauses = np.array([1, 1, 1, 6, 1, 1, 2, 1, 1, 9, 1, 1] * 3) / 25
+    times = np.concatenate([[0.0], np.cumsum(pauses)])
+    path = write_at(tmp_path / f"a{suffix}", times)
+    numbers = [number for number, _ in frames(path)]
+    assert count_frames(path, numbers) == Count(len(times), len(times))
+    seconds, rate = frame_times(path)
+    np.testing.assert_allclose(seconds, times, atol=2e-3)
+    assert rate == pytest.approx(25, rel=0.03)
+    with Writer(tmp_path / "overlay", "vp8", rate) as writer:
+        for number, frame in frames(path):
+            writer.write(frame, seconds[number])
+    shown = np.array([frame.mean() for _, frame in frames(writer.path)])
+    assert len(shown) / rate == pytest.approx(times[-1] + 1 / rate, abs=2 / rate)
+    there = np.searchsorted(times, np.arange(len(shown)) / rate + 1e-3, side="right") - 1
+    assert np.abs(shown - (20 + 6 * there)).max() < 12  # never two frames off
+    capfd.readouterr()
+
+
+def test_a_steady_rate_is_kept_to(tmp_path, capfd):
+    path = write(tmp_path / "a.mp4", 40)
+    np.testing.assert_array_equal(frame_times(path)[0], np.arange(40) / 20)
+    damage(path, 0.3, 0.1)
+    seconds, rate = frame_times(path)
+    np.testing.assert_array_equal(seconds, np.arange(40) / 20)
+    assert rate == 20
+    capfd.readouterr()
+
+
 @pytest.mark.parametrize("codec", ["vp9", "vp8", "mpeg4"])
 def test_what_is_written_is_read_again(tmp_path, codec, capfd):
-    like = write(tmp_path / "like.mp4", 3)
     pictures = [np.full((48, 64, 3), (40 * k, 90, 200), np.uint8) for k in range(4)]
-    with Writer(tmp_path / "overlay", codec, like) as writer:
+    with Writer(tmp_path / "overlay", codec, 20.0) as writer:
         for picture in pictures:
             writer.write(picture)
     assert writer.path == tmp_path / f"overlay{CODECS[codec][0]}"
@@ -96,7 +152,7 @@ def test_the_quickest_that_browsers_play_is_the_default():
 def test_a_codec_that_is_missing_is_said_in_a_sentence(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(CODECS, "h264", (".mp4", "zzzz"))
     with (
-        Writer(tmp_path / "overlay", "h264", tmp_path / "none.mp4") as writer,
+        Writer(tmp_path / "overlay", "h264", 25.0) as writer,
         pytest.raises(OSError, match="as h264"),
     ):
         writer.write(np.zeros((48, 64, 3), np.uint8))
@@ -113,7 +169,7 @@ def test_a_browser_plays_the_overlay(tmp_path, codec, plays, capfd):
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         pytest.skip("no Chromium on this machine")
-    with Writer(tmp_path / "overlay", codec, tmp_path / "none.mp4") as writer:
+    with Writer(tmp_path / "overlay", codec, 25.0) as writer:
         for k in range(5):
             writer.write(np.full((48, 64, 3), 40 * k, np.uint8))
     page = tmp_path / "page.html"
@@ -135,7 +191,7 @@ def test_names_that_are_no_utf8(tmp_path):
     """At which OpenCV ends the process."""
     path = write(tmp_path / "a.mp4", 5).rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
     stem = tmp_path / os.fsdecode(b"over\xe9")
-    with Writer(stem, "vp9", path) as writer:
+    with Writer(stem, "vp9", 20.0) as writer:
         for _, frame in frames(path):
             writer.write(frame)
     assert count_frames(writer.path, [n for n, _ in frames(writer.path)]) == Count(5, 5)

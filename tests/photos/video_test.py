@@ -49,6 +49,7 @@ def test_two_people_have_a_track_each_and_one_overlay(model, tmp_path, monkeypat
     for person, where in enumerate((out, out / "person1")):
         lines = [json.loads(line) for line in (where / "track.jsonl").read_text().splitlines()]
         assert [line["frame"] for line in lines] == [0, 1, 2, 3]  # a short gap is bridged
+        assert [line["seconds"] for line in lines] == [0, 0.05, 0.1, 0.15]
         assert {line["face"] for line in lines} == {person}
         assert len({str(line["coefficients"]["identity"]) for line in lines}) == 1
         best = json.loads((out / str(person) / "face.json").read_text())
