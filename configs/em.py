@@ -172,8 +172,8 @@ def _synthetic(c: ConfigDict) -> None:
     # is explained away, and colours come closer besides.
     c.decoding.update(light_colour_limit=0.5, albedo_limit=2.0)
     c.losses.photometric = c.losses.robust = 1.5
-    # Through the mask the encoder lowers such a loss fastest by colours that the segmenter takes for
-    # an occluder; in some runs none of the face was left.
+    # Through the mask the encoder lowers such a loss fastest by colours which the segmenter takes
+    # for an occluder; in some runs none of the face was left.
     c.losses.detach_mask = True
     c.losses.coefficients = 1.0
     c.losses.binary = 4.0  # better than 1 with each seed that looked at it
