@@ -12,6 +12,7 @@ from focus_jax.system import cpu, devices
 from focus_jax.system.command import keep_programs, quiet
 from focus_jax.system.files import user_path
 
+LISTED = 100  # files that are left alone, by their names
 Job = Callable[[argparse.Namespace, Path, Found], process.Summary]
 
 
@@ -113,7 +114,10 @@ def _photos(arguments: argparse.Namespace) -> Found:
         why = f": {'; '.join(found.problems)}" if found.problems else ""
         raise ValueError(f"no photos in {', '.join(arguments.paths)}{why}")
     if found.others:
-        listed = "".join(f"\n  {name}" for name in found.others)
+        # Of a million photos with a text each, nobody reads more.
+        more = len(found.others) - LISTED
+        listed = "".join(f"\n  {name}" for name in found.others[:LISTED])
+        listed += f"\n  and {more} more" if more > 0 else ""
         print(f"{len(found.others)} other files left alone:{listed}", file=sys.stderr)
     return found
 

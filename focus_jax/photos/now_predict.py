@@ -6,6 +6,7 @@ neutral and a posed mesh of each as `.ply`, in folders of the photos' names.
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from focus_jax.data.decode import UnreadablePhoto, read_photo
 from focus_jax.data.detect import DEFAULT, landmark_source
 from focus_jax.data.landmarks import check_inside, read_landmarks
 from focus_jax.evaluation.scans import SEVEN
+from focus_jax.evaluation.svfr import TASKS
 from focus_jax.face_models import misfit
 from focus_jax.photos.inference import find_codes
 from focus_jax.photos.trained import Model, make_batch
@@ -26,6 +28,7 @@ from focus_jax.system.files import bare, with_end
 from focus_jax.types import FaceModel
 
 BATCH = 16  # photos at once
+_KEY = re.compile(r"[^/]+/[^/]+_\d+_[^/_]+/[^/]+")  # of a photo of NeRSemble's benchmark
 
 FindLandmarks = Callable[[str, np.ndarray], np.ndarray | None]  # of a photo's name and pixels
 
@@ -49,47 +52,66 @@ def predict(
 ) -> list[str]:
     """Write the predictions of all photos; returns what was left out, with the reason for each.
 
-    With `svfr` they are as NeRSemble's benchmark wants them, instead of NoW's.
+    With `svfr` they are as NeRSemble's benchmark wants them, instead of NoW's. What an earlier run
+    wrote of photos that are left out now is removed.
 
     `prior` is subtracted; `mean_expression` keeps the face model's in the neutral shapes; `whole`
     is the face model with all of its mesh, to be written instead of the training's. ValueError for
-    both a prior, which is of the training's mesh, and `whole`.
+    both a prior, which is of the training's mesh, and `whole`, and for names that are none of the
+    benchmark's.
     """
     if prior is not None and whole is not None:
         raise ValueError("a misfit prior is of the training's mesh; leave the whole one out")
     _refuse_clashes(images)
+    if svfr and (odd := [name for name in images if not _KEY.fullmatch(name)]):
+        raise ValueError(f"{odd[0]!r} is not PERSON/SEQUENCE_TIMESTEP_SERIAL/rgb.png")
     skipped: list[str] = []
     out.mkdir(parents=True, exist_ok=True)
     face_model = model.face_model if whole is None else whole
     smile = None if mean_expression else face_model.expression_mean
-    rows = [["image", "yaw"]]
+    rows, written = [["image", "yaw"]], set()
     bar = tqdm(images, desc="photos", unit="photo")
     for chunk in _chunks(_crops(model, bar, photos, find, skipped)):
         for name, neutral, posed, yaw in _shapes(model, chunk, whole, prior, smile):
+            written.add(name)
             if svfr:
-                _write_svfr(out / name, face_model, neutral=neutral, posed=posed)
+                _write_svfr(out / name, face_model, posed, neutral)
                 continue
             path = out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             mesh = trimesh.Trimesh(neutral, np.asarray(face_model.triangles), process=False)
-            with_end(path, ".obj").write_text(mesh.export(file_type="obj", digits=6))
-            np.save(with_end(path, ".npy"), seven_landmarks(face_model, neutral))
+            shape, points = _files(path)
+            shape.write_text(mesh.export(file_type="obj", digits=6))
+            np.save(points, seven_landmarks(face_model, neutral))
             rows.append([name, f"{yaw:.2f}"])
+    for name in set(images) - written:  # what an earlier run wrote would be scored as this one's
+        for path in _files(out / name, svfr=svfr):
+            path.unlink(missing_ok=True)
     if not svfr:
         with (out / "poses.csv").open("w", newline="", errors="surrogateescape") as file:
             csv.writer(file).writerows(rows)
     return skipped
 
 
-def _write_svfr(path: Path, face_model: FaceModel, **shapes: np.ndarray) -> None:
-    """The meshes of a photo `PERSON/SEQUENCE_TIMESTEP_SERIAL/rgb.png`."""
+def _files(path: Path, *, svfr: bool = False) -> list[Path]:
+    """What is written of a photo; of NeRSemble's `PERSON/SEQUENCE_TIMESTEP_SERIAL/rgb.png`."""
+    if not svfr:
+        return [with_end(path, ".obj"), with_end(path, ".npy")]
     sequence, timestep, serial = path.parent.name.rsplit("_", 2)
     folder = path.parent.with_name(f"{sequence}_{int(timestep):03d}_{serial}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for task, shape in shapes.items():
+    kinds = ("mesh_{}.ply", "landmarks_{}.npy")
+    return [folder / kind.format(task) for task in TASKS for kind in kinds]
+
+
+def _write_svfr(path: Path, face_model: FaceModel, *shapes: np.ndarray) -> None:
+    """The meshes of a photo, of `TASKS`."""
+    files = iter(_files(path, svfr=True))
+    for shape in shapes:
         mesh = trimesh.Trimesh(shape, np.asarray(face_model.triangles), process=False)
-        mesh.export(folder / f"mesh_{task}.ply")
-        np.save(folder / f"landmarks_{task}.npy", seven_landmarks(face_model, shape))
+        place = next(files)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        mesh.export(place)
+        np.save(next(files), seven_landmarks(face_model, shape))
 
 
 def _refuse_clashes(images: Sequence[str]) -> None:

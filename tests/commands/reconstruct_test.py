@@ -1,5 +1,6 @@
 """The commands as a new user meets them, without a trained model, on the astronaut photo."""
 
+import argparse
 import json
 import re
 import shutil
@@ -342,6 +343,8 @@ def test_a_full_disk_stops_the_run_in_one_sentence(photos, tmp_path, monkeypatch
         (["EMPTY/gone.jpg"], "no such file"),
         (["PHOTOS", ""], "a path is empty; give a photo"),
         (["PHOTOS", "--out", ""], "a path is empty; give a folder as --out"),
+        (["s3://some/photos"], "s3://some/photos is an address; give a photo, a video or a folder"),
+        (["PHOTOS", "--out", "gs://some/out"], "is an address; give a folder as --out on this"),
         (["PHOTOS", "--model", "EMPTY"], "is not a trained model"),
         (["PHOTOS", "--landmarks", "retina"], "landmarks come from"),
         (["PHOTOS", "--batch-size", "0"], "at least 1"),
@@ -355,6 +358,17 @@ def test_what_cannot_work_is_said_in_a_sentence(photos, tmp_path, capsys, argume
     places = [a.replace("EMPTY", str(tmp_path)).replace("PHOTOS", str(photos)) for a in arguments]
     assert reconstruct.main(["--out", str(tmp_path / "out"), *places]) == 1
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_of_many_other_files_some_are_named(tmp_path, capsys):
+    for k in range(common.LISTED + 7):
+        (tmp_path / f"{k:04}.txt").write_text("of a photo")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint8))
+    given = argparse.Namespace(paths=[str(tmp_path)], out=str(tmp_path / "out"), batch_size=1)
+    assert [photo.name for photo in common._photos(given).photos] == ["a.png"]
+    first, *names = capsys.readouterr().err.splitlines()
+    assert first == "107 other files left alone:" and names[0] == "  0000.txt"
+    assert len(names) == common.LISTED + 1 and names[-1] == "  and 7 more"
 
 
 def test_results_do_not_go_where_the_photos_are(photos, capsys):

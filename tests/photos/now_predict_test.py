@@ -89,8 +89,12 @@ def test_a_row_outside_its_photo_leaves_out_that_photo_alone(model, photos, tmp_
     bad, good = (photos / "landmarks.csv").read_text().splitlines()[:2]
     (photos / "bad.csv").write_text(f"{bad.replace('223.0', '9223.0')}\n{good}\n")
     find, out = now_predict.from_csv(photos / "bad.csv"), tmp_path / "out"
+    whole = now_predict.from_csv(photos / "landmarks.csv")
+    assert now_predict.predict(model, names, photos, out, find=whole) == []
     (skipped,) = now_predict.predict(model, names, photos, out, find=find)
     assert skipped.startswith("A/selfie/1.jpg: ")
+    # Nothing of the run before is left to be scored as this one's.
+    assert sorted(p.name for p in (out / "A/selfie").iterdir()) == ["2.npy", "2.obj"]
     assert list(now.read_yaws(out / "poses.csv")) == names[1:]
 
 
@@ -173,6 +177,10 @@ def test_the_single_view_benchmark_gets_a_neutral_and_a_posed_mesh(model, photos
         np.testing.assert_allclose(
             points, now_predict.seven_landmarks(model.face_model, vertices), atol=1e-4
         )
+    assert len(now_predict.predict(*given, find=lambda name, photo: None, svfr=True)) == 1
+    assert not list(out.rglob("*.*"))
+    with pytest.raises(ValueError, match="is not PERSON/SEQUENCE_TIMESTEP_SERIAL"):
+        now_predict.predict(model, ["A/selfie/1.jpg"], photos, out, find=find, svfr=True)
 
 
 def test_the_astronaut_is_found():
