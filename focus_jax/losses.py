@@ -2,7 +2,8 @@
 
 Images are `[b h w 3]`, masks and coverages `[b h w 1]`. A keyword names each point where the paper
 and its authors' released code differ; the defaults are the release's. Every function returns a
-scalar and refuses inputs whose shapes do not match, because broadcasting hides mistakes.
+scalar and refuses inputs whose shapes do not match, because broadcasting hides mistakes. Of inputs
+in half precision it is computed in float32, as sums over a picture exceed what float16 holds.
 """
 
 import functools
@@ -18,10 +19,17 @@ from focus_jax.types import AnyArray
 HEAVY_LANDMARKS = (28, 29, 30, 60, 61, 62, 63, 64, 65, 66, 67)
 
 
-def _same_shape(**arrays: AnyArray) -> None:
+def _single(*arrays: AnyArray) -> list[jax.Array]:
+    """The arrays in float32 at least."""
+    return [jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)) for x in arrays]
+
+
+def _same_shape(**arrays: AnyArray) -> list[jax.Array]:
+    """The arrays in float32 at least; ValueError unless they agree in all axes but the last."""
     shapes = {name: array.shape for name, array in arrays.items()}
     if len({shape[:-1] for shape in shapes.values()}) > 1:
         raise ValueError(f"these arrays must agree in all axes but the last: {shapes}")
+    return _single(*arrays.values())
 
 
 def _safe_root(squared: AnyArray) -> jax.Array:
@@ -46,7 +54,7 @@ def neighbour(
     rendering's. `squared` gives the paper's double square. The mean runs over the pixels whose
     window lies inside the image.
     """
-    _same_shape(target=target, rendering=rendering, mask=mask)
+    target, rendering, mask = _same_shape(target=target, rendering=rendering, mask=mask)
     if search not in ("target", "rendering"):
         raise ValueError(f"search must be 'target' or 'rendering', not {search!r}")
     if not (window % 2 and 0 < window <= min(target.shape[1:3])):
@@ -128,7 +136,7 @@ def masked_photometric(
     squared: bool = False,
 ) -> Float[Array, ""]:
     """Colour distance per unit of mask over the batch (Eq. 5); `squared` as the paper writes it."""
-    _same_shape(target=target, rendering=rendering, mask=mask)
+    target, rendering, mask = _same_shape(target=target, rendering=rendering, mask=mask)
     distance = jnp.sum(((target - rendering) * mask) ** 2, axis=-1)
     distance = distance if squared else _safe_root(distance)
     # An empty mask has nothing to compare: zero, with a zero gradient.
@@ -147,7 +155,7 @@ def robust_photometric(
     A pixel passes when its summed squared difference is below `(deviations * sigma)^2`. The mean
     runs over all pixels of the batch.
     """
-    _same_shape(target=target, rendering=rendering, coverage=coverage)
+    target, rendering, coverage = _same_shape(target=target, rendering=rendering, coverage=coverage)
     squared = jnp.sum((target - rendering) ** 2, axis=-1, keepdims=True)
     constant = -3.0 * jnp.log(jnp.sqrt(2.0 * jnp.pi) * sigma)  # N_c of Eq. 9, a Gaussian in RGB
     log_likelihood = -squared / (2.0 * sigma**2) + constant
@@ -159,7 +167,7 @@ def area(
     mask: Float[AnyArray, "b h w 1"], coverage: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Share of the rendered face that the mask leaves out: 1 - S_M / S_R (Eq. 3)."""
-    _same_shape(mask=mask, coverage=coverage)
+    mask, coverage = _same_shape(mask=mask, coverage=coverage)
     left_out = jnp.sum(coverage * (1.0 - mask), axis=(1, 2, 3))
     # A face turned or moved out of view covers nothing; it then leaves nothing out.
     return jnp.mean(left_out / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))
@@ -167,6 +175,7 @@ def area(
 
 def binary(mask: Float[AnyArray, "b h w 1"], *, squared: bool = False) -> Float[Array, ""]:
     """Distance of the mask from 0 or 1 over the whole image (L_bin); `squared` as in the paper."""
+    (mask,) = _single(mask)
     if squared:
         return -jnp.mean(jnp.sum((mask - 0.5) ** 2, axis=(1, 2, 3)))
     return 0.5 - jnp.mean(jnp.abs(mask - 0.5))
@@ -176,6 +185,7 @@ def cosine(a: Float[AnyArray, "*n c"], b: Float[AnyArray, "*n c"]) -> Float[Arra
     """Mean of 1 - cos between the vectors on the last axis (Eqs. 2, 4, 6)."""
     if a.shape != b.shape:
         raise ValueError(f"features must agree in shape: {a.shape} and {b.shape}")
+    a, b = _single(a, b)
     # 1e-12: features of an empty image are zero; their cosine is then 0 and its gradient finite.
     scale = jax.lax.rsqrt(jnp.maximum(jnp.sum(a * a, -1) * jnp.sum(b * b, -1), 1e-12))
     return jnp.mean(1.0 - jnp.sum(a * b, -1) * scale)
@@ -189,6 +199,7 @@ def shallow_cosine(
     The release divides each feature map by its norm over the *width* axis first; it is kept by
     default because the published loss weights belong to it.
     """
+    a, b = _single(a, b)
     if normalize_width:
         a, b = _unit_width(a), _unit_width(b)
     return cosine(a, b)
@@ -213,6 +224,7 @@ def landmark(
         raise ValueError(f"landmarks must agree in shape: {predicted.shape} and {target.shape}")
     if weights.shape not in (predicted.shape[-2:-1], predicted.shape[:-1]):
         raise ValueError(f"weights {weights.shape} are not those of points {predicted.shape}")
+    predicted, target, weights = _single(predicted, target, weights)
     return jnp.mean((weights[..., None] * (predicted - target)) ** 2)
 
 
@@ -226,7 +238,7 @@ def landmark_weights(heavy: float) -> Float[Array, "68"]:
 
 def prior(*coefficients: Float[AnyArray, "b _"]) -> Float[Array, ""]:
     """Squared norm of unit-variance coefficients, mean over the batch (L_reg)."""
-    return sum((jnp.mean(jnp.sum(c**2, axis=-1)) for c in coefficients), jnp.zeros(()))
+    return sum((jnp.mean(jnp.sum(c**2, axis=-1)) for c in _single(*coefficients)), jnp.zeros(()))
 
 
 def coefficients(
@@ -238,6 +250,7 @@ def coefficients(
     """
     if predicted.shape != true.shape:
         raise ValueError(f"coefficients must agree in shape: {predicted.shape} and {true.shape}")
+    predicted, true, weights = _single(predicted, true, weights)
     return jnp.mean(jnp.sum(weights * (predicted - true) ** 2, axis=-1))
 
 
@@ -246,7 +259,7 @@ def coefficient_weights(*bases: Float[AnyArray, "v 3 _"]) -> Float[Array, "n"]:
 
     So that the loss of a mean face is about 1 for each basis, whatever its number of modes.
     """
-    effects = [jnp.sum(basis**2, axis=(0, 1)) for basis in bases]
+    effects = [jnp.sum(basis**2, axis=(0, 1)) for basis in _single(*bases)]
     return jnp.concatenate([effect / jnp.sum(effect) for effect in effects])
 
 
@@ -254,7 +267,7 @@ def cross_entropy(
     logits: Float[AnyArray, "b h w 1"], target: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Mean binary cross-entropy on logits, against the preliminary masks of Eq. 10."""
-    _same_shape(logits=logits, target=target)
+    logits, target = _same_shape(logits=logits, target=target)
     return jnp.mean(jax.nn.softplus(logits) - target * logits)
 
 
@@ -269,7 +282,7 @@ def pasted(
     Says of the other pixels that they are face where `whole` is 1, which is where all that lies
     before it is known, and nothing where it is 0. Not of the paper, which knows no occluder.
     """
-    _same_shape(logits=logits, occluder=occluder, coverage=coverage)
+    logits, occluder, coverage = _same_shape(logits=logits, occluder=occluder, coverage=coverage)
     charge = occluder * jax.nn.softplus(logits)
     if whole is not None:
         face = whole[:, None, None, None] * (1.0 - occluder)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +50,39 @@ def test_the_coefficients_of_a_mean_face_cost_one_for_each_basis():
     np.testing.assert_allclose(weights[0], 1.0, atol=0.06)
     with pytest.raises(ValueError, match=r"\(20000, 8\) and \(1, 8\)"):
         losses.coefficients(true, true[:1], weights)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_half_precision_loses_no_sums():
+    target, rendering, mask = (np.tile(x, (1, 14, 14, 1)) for x in random_images())
+    features = target.reshape(2, -1), rendering.reshape(2, -1)
+    points = 224 * target[:, :2, :68, :2].reshape(2, -1, 2)
+    cases = (
+        (losses.neighbour, (target, rendering, mask)),
+        (losses.masked_photometric, (target, rendering, mask)),
+        (lambda *x: losses.robust_photometric(*x)[0], (target, rendering, mask)),
+        (losses.area, (mask / 2, mask)),
+        (functools.partial(losses.binary, squared=True), (mask,)),
+        (losses.cosine, features),
+        (losses.cosine, (0 * features[0], features[1])),
+        (losses.shallow_cosine, (target, rendering)),
+        (losses.landmark, (points, points[::-1], np.full(points.shape[1], 20.0))),
+        (losses.prior, features),
+        (losses.coefficients, (*features, np.ones(features[0].shape[1]))),
+        (losses.cross_entropy, (mask, mask)),
+        (losses.pasted, (mask, mask, mask)),
+    )
+    functions, arrays = zip(*cases, strict=True)
+    half = [[np.asarray(x, np.float16) for x in each] for each in arrays]
+    single = [[x.astype(np.float32) for x in each] for each in half]
+
+    @jax.jit
+    def terms(inputs):
+        return [function(*each) for function, each in zip(functions, inputs, strict=True)]
+
+    expected = np.array(terms(single))
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(terms(half), expected, rtol=1e-3)
 
 
 def test_parity_with_the_release(formation):

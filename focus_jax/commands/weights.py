@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("import", help="convert a PyTorch checkpoint; PyTorch not needed")
     command.add_argument(
-        "file", type=user_path, help="the checkpoint: .pth, .pt, .model; .onnx of ArcFace"
+        "file",
+        type=user_path,
+        help="the checkpoint: .pth, .pt, .model, .safetensors; .onnx of ArcFace",
     )
     command.add_argument("--as", dest="network", choices=NETWORKS, required=True)
     command.add_argument("--outputs", type=int, help="width of the encoder's output; default 257")

@@ -128,6 +128,8 @@ def align_face(
     landmarks = np.asarray(landmarks, np.float64)
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
         raise ValueError(f"the photo must be [h w 3], not an array of {photo.shape}")
+    if photo.dtype != np.uint8 and photo.dtype.kind != "f":  # it would be cut off at 1
+        raise ValueError(f"the photo must be uint8 or float in [0, 1], not {photo.dtype}")
     if landmarks.shape != (68, 2) or not np.isfinite(landmarks).all():
         raise ValueError(
             f"68 finite landmarks (x, y) are needed, not an array of {landmarks.shape}"

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from focus_jax.face_models.mirror import mirror_matrix
+from focus_jax.system.damage import DAMAGED
 from focus_jax.types import FaceModel
 
 Record = dict[str, Any]
@@ -20,17 +21,17 @@ def read_codes(path: Path, face_model: FaceModel) -> dict[str, Float[np.ndarray,
     for coefficients that are not of the face model's modes.
     """
     try:
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             names, values = file["filename"], file["coefficients"].astype(np.float32)
-    except (OSError, KeyError, ValueError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f"config.data.codes={str(path)!r} is not an npz of filename and coefficients ({error})"
         ) from None
     bases = face_model.identity_basis, face_model.expression_basis, face_model.albedo_basis
     count = sum(basis.shape[-1] for basis in bases)
-    if values.shape != (len(names), count):
+    if names.ndim != 1 or values.shape != (len(names), count):
         raise ValueError(
-            f"{path}: coefficients {list(values.shape)} are not those of {len(names)} photos and "
+            f"{path}: coefficients {list(values.shape)} are not those of {names.size} photos and "
             f"of the {count} modes of config.face_model.modes"
         )
     return dict(zip(names.tolist(), values, strict=True))

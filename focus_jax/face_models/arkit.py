@@ -54,15 +54,19 @@ def weights(units: Units, expression: Float[np.ndarray, "*n e"]) -> Float[np.nda
 
     Bounded least squares over all vertices, so that what a mode subtracts is told by the opposite
     unit where there is one, and left out where there is none. Fewer coefficients than modes weigh
-    the first ones.
+    the first ones; more are a ValueError.
     """
     from scipy.optimize import lsq_linear  # heavy, and only here
 
     root, given = _root(units), np.asarray(expression, np.float64)
-    mixture = units.mixture[:, : given.shape[-1]]
-    rows = given.reshape(-1, given.shape[-1])
-    found = [lsq_linear(root, root @ (mixture @ row), bounds=(0, 1)).x for row in rows]
-    return np.stack(found).reshape(*given.shape[:-1], len(NAMES))
+    count, available = given.shape[-1], units.mixture.shape[1]
+    if count > available:
+        raise ValueError(f"{count} expression coefficients, but the units have {available} modes")
+    found = np.zeros((*given.shape[:-1], len(NAMES)))
+    for place in np.ndindex(given.shape[:-1]):
+        wanted = root @ (units.mixture[:, :count] @ given[place])
+        found[place] = lsq_linear(root, wanted, bounds=(0, 1)).x
+    return found
 
 
 def expression(
@@ -71,8 +75,11 @@ def expression(
     """Coefficients of the first `modes` modes whose face is nearest to that of the weights.
 
     `ridge` is the mean squared distance, in the model's units squared, that a squared coefficient
-    is worth: it decides between coefficients that say nearly the same.
+    is worth: it decides between coefficients that say nearly the same. ValueError unless there are
+    52 weights, in the order of NAMES.
     """
+    if np.shape(given) != (len(NAMES),):
+        raise ValueError(f"{len(NAMES)} ARKit weights are needed, not {np.shape(given)}")
     root, count = _root(units), len(units.shapes)
     basis = root @ units.mixture[:, :modes]
     gram = basis.T @ basis + ridge * count * np.eye(basis.shape[1])

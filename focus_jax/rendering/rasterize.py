@@ -33,6 +33,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from focus_jax.rendering import batching, rasterize_jnp
+from focus_jax.rendering.geometry import check_triangles
 from focus_jax.types import AnyArray, Fragments
 
 
@@ -85,7 +86,9 @@ def interpolate(
     """Vertex attributes at each pixel, zero outside. Differentiable in positions and attributes.
 
     The weights are computed anew from `fragments.triangle_id` and the positions, so that their
-    gradient is known. `deterministic` is explained in `render`.
+    gradient is known. Positions may have moved since: a pixel that its triangle has left takes the
+    values of the triangle's plane there, and 0 where the corners fall together. `deterministic` is
+    explained in `render`.
     """
     screen, triangles = _checked(screen_vertices, triangles)
     triangle_id = fragments.triangle_id
@@ -131,15 +134,7 @@ def render(
 def _checked(screen: AnyArray, triangles: AnyArray) -> tuple[AnyArray, AnyArray]:
     if np.ndim(screen) != 3 or np.shape(screen)[-1] != 3:
         raise ValueError(f"screen_vertices must be [b v 3], not {np.shape(screen)}")
-    if np.ndim(triangles) != 2 or np.shape(triangles)[-1] != 3:
-        raise ValueError(f"triangles must be [t 3], not {np.shape(triangles)}")
-    if not jnp.issubdtype(triangles.dtype, jnp.integer):
-        raise ValueError(f"triangles must be integers, not {triangles.dtype}")
-    if not isinstance(triangles, Tracer) and triangles.size:
-        values, count = np.asarray(triangles), screen.shape[1]
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high >= count:
-            raise ValueError(f"triangles name vertices {low}..{high}; there are {count}, from 0")
+    check_triangles(triangles, np.shape(screen)[1])
     screen = jnp.asarray(screen)
     if not jnp.issubdtype(screen.dtype, jnp.floating):
         raise ValueError(f"screen_vertices must be floating point, not {screen.dtype}")

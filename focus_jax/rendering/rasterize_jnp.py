@@ -71,9 +71,11 @@ def _weights(x: AnyArray, y: AnyArray, px: AnyArray, py: AnyArray) -> tuple[jax.
     w = [plus - minus for plus, minus in products]
     total = (w[0] + w[1]) + w[2]
     covered = (w[0] >= 0) & (w[1] >= 0) & (w[2] >= 0) & (total > MIN_AREA)
-    total = jnp.where(total > MIN_AREA, total, 1.0)
+    # A triangle that turned away since its pixels were found still has a plane.
+    solid = jnp.abs(total) > MIN_AREA
+    total = jnp.where(solid, total, 1.0)
     # One by one: XLA divides three by one as products with an inverse, whose last bit differs.
-    return jnp.stack([each / total for each in w]), covered
+    return jnp.stack([jnp.where(solid, each / total, 0.0) for each in w]), covered
 
 
 def _depth(weights: AnyArray, z: AnyArray, perspective: bool) -> jax.Array:
@@ -178,7 +180,7 @@ def _correct(weights: AnyArray, depths: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Perspective-correct weights, and the interpolated inverse depth (1 outside)."""
     scaled = weights / depths
     total = jnp.sum(scaled, 0)
-    total = jnp.where(total > 0, total, 1.0)
+    total = jnp.where(total != 0, total, 1.0)
     return scaled / total, total
 
 
@@ -265,7 +267,7 @@ def backward(
         steps = slopes[1:] - slopes[:1]
     x1, y1, x2, y2 = x[1] - x[0], y[1] - y[0], x[2] - x[0], y[2] - y[0]
     area = x1 * y2 - x2 * y1
-    scale = 1.0 / jnp.where(area < 0, area, -1.0)
+    scale = 1.0 / jnp.where(jnp.abs(area) > MIN_AREA, area, -1.0)
     slope_x = (steps[0] * y2 - steps[1] * y1) * scale
     slope_y = (steps[1] * x1 - steps[0] * x2) * scale
     grad_points = jnp.stack([-weights * slope_x, -weights * slope_y, grad_depth], -1)

@@ -78,9 +78,10 @@ def edge_areas(p: wp.mat33, px: wp.float32, py: wp.float32) -> wp.vec3:
 
 @wp.func
 def _weights(p: wp.mat33, x: wp.int32, y: wp.int32) -> wp.vec3:
-    """Barycentric weights of a pixel that the triangle covers."""
+    """Barycentric weights of a pixel in its triangle; zero in one without area."""
     w = edge_areas(p, wp.float32(x), wp.float32(y))
-    return w / ((w[0] + w[1]) + w[2])
+    total = (w[0] + w[1]) + w[2]
+    return wp.where(wp.abs(total) > _MIN_AREA, w / total, wp.vec3(0.0, 0.0, 0.0))
 
 
 @wp.func
@@ -243,7 +244,8 @@ def corrected(w: wp.vec3, p: wp.mat33, perspective: wp.int32) -> wp.vec3:
     s = w
     if perspective != 0:
         u = wp.vec3(w[0] / p[0, 2], w[1] / p[1, 2], w[2] / p[2, 2])
-        s = u / ((u[0] + u[1]) + u[2])
+        total = (u[0] + u[1]) + u[2]
+        s = u / wp.where(total != 0.0, total, wp.float32(1.0))
     return s
 
 
@@ -386,6 +388,7 @@ def _pull(
     if perspective != 0:
         u = wp.vec3(w[0] / p[0, 2], w[1] / p[1, 2], w[2] / p[2, 2])
         total = (u[0] + u[1]) + u[2]
+        total = wp.where(total != 0.0, total, wp.float32(1.0))
         mean = (u[1] * step_b + u[2] * step_c) / total
         slope_a = (-mean / total) / p[0, 2]
         slope_b = ((step_b - mean) / total) / p[1, 2]
@@ -399,7 +402,8 @@ def _pull(
     y1 = p[1, 1] - p[0, 1]
     x2 = p[2, 0] - p[0, 0]
     y2 = p[2, 1] - p[0, 1]
-    scale = 1.0 / (x1 * y2 - x2 * y1)
+    area = x1 * y2 - x2 * y1
+    scale = 1.0 / wp.where(wp.abs(area) > _MIN_AREA, area, wp.float32(-1.0))
     gx = (step_b * y2 - step_c * y1) * scale
     gy = (step_c * x1 - step_b * x2) * scale
     return wp.mat33(

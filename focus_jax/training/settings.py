@@ -17,15 +17,26 @@ NOT_NEGATIVE = (
     "seed data.train_count data.validation_count data.test_count data.versions data.renderings "
     "schedule.renderings schedule.warmup schedule.initialisation schedule.pretraining "
     "schedule.joint schedule.segmenter_steps debug.skipped_updates rates.initialisation.rate "
-    "rates.pretraining.rate rates.autoencoder.rate rates.segmenter.rate"
+    "rates.pretraining.rate rates.autoencoder.rate rates.segmenter.rate "
+    "rates.initialisation.decay rates.pretraining.decay rates.autoencoder.decay "
+    "rates.segmenter.decay optimizer.autoencoder.clip optimizer.autoencoder.weight_decay "
+    "optimizer.segmenter.clip optimizer.segmenter.weight_decay"
 )
-SHARES = "data.paste data.occluded segmenter.dropout"
+ABOVE_ZERO = "losses.robust_sigma losses.robust_deviations"
+SHARES = "data.paste data.occluded segmenter.dropout losses.landmark_doubt"
 RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (POSITIVE, "must be at least 1", lambda x: x >= 1),
     (NOT_NEGATIVE, "must not be negative", lambda x: x >= 0),
+    (ABOVE_ZERO, "must be above 0", lambda x: x > 0),
     (SHARES, "must be between 0 and 1", lambda x: 0 <= x <= 1),
 )
-# The same of fields with several numbers.
+# Words that the first step to need them would refuse, or take for another.
+WORDS: dict[str, tuple[str, ...]] = {
+    "losses.neighbour_search": ("target", "rendering"),
+    "losses.perceptual_features": ("deep", "shallow"),
+    "rasterizer.backend": ("", "warp", "jnp"),
+}
+# As RULES, of fields with several numbers.
 LISTS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("correct_albedo", "must be whole numbers", lambda x: all(type(n) is int for n in x)),
     (
@@ -48,6 +59,9 @@ def check(config: Config) -> None:
         for name in names.split():
             if name in flat and not holds(flat[name]):
                 raise ValueError(f"config.{name}={flat[name]} {rule}")
+    for name, words in WORDS.items():
+        if fields.get(name, words[0]) not in words:
+            raise ValueError(f"config.{name}={fields[name]!r} must be one of {words}")
     told = flat.get("losses.coefficients", 0)
     if flat.get("schedule.renderings", 0) and not told:
         raise ValueError(
@@ -72,16 +86,24 @@ def check(config: Config) -> None:
             f"config.data.paste={flat['data.paste']} is a part of augmentation; set "
             "config.data.augment=True, config.data.versions above 0, or config.data.paste=0"
         )
+    charged = flat.get("losses.pasted", 0)
+    if charged and not flat.get("data.paste", 0):
+        raise ValueError(
+            f"config.losses.pasted={charged} needs occluders that are known: set config.data.paste "
+            "above 0, or config.losses.pasted=0"
+        )
     window = flat.get("losses.neighbour_window", 1)
     if not (window % 2 and 0 < window <= flat["data.size"]):
         raise ValueError(
             f"config.losses.neighbour_window={window} must be odd and at most config.data.size"
         )
-    alone = flat["schedule.joint"] and flat["schedule.segmenter_steps"] >= flat["schedule.period"]
+    joint, period = flat["schedule.joint"], flat["schedule.period"]
+    alone = joint and flat["schedule.segmenter_steps"] >= min(period, joint)
     if alone and fields.get("compare", False):
         raise ValueError(
-            "config.schedule.segmenter_steps fill the whole period, so that the joint stage trains "
-            "the segmenter alone and there is nothing to compare; set config.compare=False"
+            "config.schedule.segmenter_steps fill the whole period, or all of schedule.joint, so "
+            "that the joint stage trains the segmenter alone and there is nothing to compare; set "
+            "config.compare=False"
         )
     for name, rule, holds in LISTS:
         if name in fields and not holds(fields[name]):

@@ -5,6 +5,7 @@ model), `hub` (others', fetched), `checkpoint` (the state of a training), `recog
 with its readers `torch_file` and `onnx`, and `dlib`.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,13 +47,16 @@ def unflatten(flat: Mapping[str, Any]) -> dict:
 
 def save(path: str | Path, variables: dict) -> None:
     """Write variables as a safetensors file, whole or not at all; OSError where that cannot be."""
-    arrays = {name: np.ascontiguousarray(value) for name, value in flatten(variables).items()}
+    # As `np.ascontiguousarray`, which would make arrays of single numbers.
+    arrays = {name: np.asarray(value, order="C") for name, value in flatten(variables).items()}
     # safetensors' own writer makes files that nobody else may read.
     partly = Path(f"{path}.partly")
     try:
         partly.write_bytes(serialize(arrays))
         os.replace(partly, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partly.unlink()  # a full disk has no room for half a file
         raise OSError(f"cannot write {path}: {error.strerror}") from None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from focus_jax.networks.encoder import Encoder
 from focus_jax.networks.recognizer import IResNet
 from focus_jax.networks.segmenter import Segmenter
-from focus_jax.weights import check_shapes, flatten, unflatten
+from focus_jax.weights import check_shapes, flatten, load, unflatten
 from focus_jax.weights.onnx import read_arcface
 from focus_jax.weights.torch_file import read_checkpoint
 
@@ -36,11 +36,15 @@ _SEGMENTER_UP = {"conv": "1", "bn": "2"}
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The state dict in a file: `.onnx` of ArcFace (read with `onnx`), or a PyTorch checkpoint.
+    """The state dict in a file: `.onnx` of ArcFace (read with `onnx`), or a PyTorch checkpoint,
+    which may be a `.safetensors`.
 
     Raises ValueError for any other content, FileNotFoundError for none.
     """
-    return read_arcface(path) if Path(path).suffix == ".onnx" else read_checkpoint(path)
+    suffix = Path(path).suffix
+    if suffix == ".safetensors":
+        return flatten(load(path))
+    return read_arcface(path) if suffix == ".onnx" else read_checkpoint(path)
 
 
 def convert(

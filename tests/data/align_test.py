@@ -168,6 +168,8 @@ def test_what_cannot_be_aligned():
         align_face(photo, np.full((68, 2), np.nan))
     with pytest.raises(ValueError, match=r"\[h w 3\], not an array of \(50, 50\)"):
         align_face(photo[..., 0], FACE)
+    with pytest.raises(ValueError, match=r"uint8 or float in \[0, 1\], not uint16"):
+        align_face(photo.astype(np.uint16), FACE)
 
 
 @pytest.mark.parametrize("shift", [-900.0, -300.0, 0.0, 40.0])

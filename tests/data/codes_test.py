@@ -8,6 +8,11 @@ from focus_jax.face_models import load_face_model
 from focus_jax.face_models.mirror import mirror_matrix
 
 CODE = np.arange(6, dtype=np.float32)
+NPY = (
+    b"\x93NUMPY\1\0v\0"
+    + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}".ljust(118)
+    + bytes(4)
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,7 @@ def test_codes_of_other_modes_are_refused(codes):
         read_codes(codes, fewer)
 
 
-@pytest.mark.parametrize("content", [None, b"no npz", {"names": ["a.jpg"]}])
+@pytest.mark.parametrize("content", [None, b"no npz", b"PK\3\4 cut off", NPY, {"names": ["a.jpg"]}])
 def test_another_file_is_refused(tmp_path, face_model, content):
     path = tmp_path / "codes.npz"
     if isinstance(content, bytes):

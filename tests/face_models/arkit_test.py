@@ -40,3 +40,12 @@ def test_a_file_without_units_is_refused(tmp_path):
     np.savez(tmp_path / "plain.npz", format="focus_jax 1")
     with pytest.raises(ValueError, match="no ARKit units"):
         arkit.load_units(tmp_path / "plain.npz")
+
+
+def test_no_faces_have_no_weights_and_other_numbers_are_refused(units):
+    assert arkit.weights(units, np.zeros((0, 20))).shape == (0, 52)
+    modes = units.mixture.shape[1]
+    with pytest.raises(ValueError, match=f"{modes + 1} expression .* have {modes} modes"):
+        arkit.weights(units, np.zeros(modes + 1))
+    with pytest.raises(ValueError, match=r"52 ARKit weights are needed, not \(51,\)"):
+        arkit.expression(units, np.zeros(51))

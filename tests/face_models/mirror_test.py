@@ -37,3 +37,9 @@ def test_twice_is_not_at_all(face_model):
     # Nearly: the mesh is not quite the same on both sides.
     np.testing.assert_allclose(matrix @ matrix, np.eye(40), atol=0.06)
     assert np.abs(matrix - np.eye(40)).max() > 0.5
+
+
+def test_kinds_without_modes_have_no_rows():
+    face_model = load_face_model("builtin", identity=4, expression=0, albedo=0)
+    only = load_face_model("builtin", identity=4, expression=3, albedo=2)
+    np.testing.assert_array_equal(mirror_matrix(face_model), mirror_matrix(only)[:4, :4])

@@ -112,3 +112,13 @@ def test_wrong_joints_and_too_many_coefficients_are_refused(head):
         skinning.joint_motions(jnp.zeros((4, 3)), jnp.zeros((4, 3, 3)), (-1, 3, 0, 0))
     with pytest.raises(ValueError, match="9 identity coefficients, but the head has 3 modes"):
         skinning.posed(head, jnp.zeros(9), jnp.zeros(0), jnp.zeros((5, 3)))
+    for joints in (4, 6):
+        with pytest.raises(ValueError, match=rf"\({joints}, 3\) are not of the head's 5 joints"):
+            skinning.posed(head, jnp.zeros(0), jnp.zeros(0), jnp.zeros((joints, 3)))
+
+
+def test_half_precision_and_no_heads_at_all(head):
+    rest = skinning.rotation_matrices(jnp.zeros((2, 3), jnp.float16))
+    np.testing.assert_array_equal(rest, np.broadcast_to(np.eye(3), (2, 3, 3)))
+    none = skinning.posed(head, jnp.zeros((0, 2)), jnp.zeros((0, 1)), jnp.zeros((0, 5, 3)))
+    assert none.shape == (0, *head.template.shape)

@@ -141,3 +141,9 @@ def test_the_joined_layer_is_that_of_both_inputs_side_by_side():
     ways = (jax.jit(jax.value_and_grad(loss(way), (0, 1))) for way in both_ways)
     found, expected = (way(variables, x) for way in ways)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+
+
+def test_no_photos_have_no_code():
+    module, image = encoder.small_encoder(7), jnp.zeros((1, 32, 32, 3))
+    variables = first_variables(module, image)
+    assert module.apply(variables, image[:0]).shape == (0, 7)

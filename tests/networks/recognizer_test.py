@@ -93,6 +93,11 @@ def test_bilinear():
     points = [[0, 0], [3, 2], [1.5, 0.5], [-0.5, 0], [3.5, 2], [-9, 1], [1, 99]]
     found = jax.jit(chips.bilinear)(image, np.float32(points)[None, None])[0, 0, :, 0]
     np.testing.assert_allclose(found, [0, 11, 3.5, 0, 5.5, 0, 0], atol=1e-6)
+    # Of a photo with more pixels than float32 counts, in one column of four.
+    tall = jnp.broadcast_to(jnp.arange(4.0)[:, None], (1, 2**22 + 9, 4, 1))
+    points = np.float32([[[[2, 2**22 + 4], [1, 2**22 + 3], [3, 2**22 + 4]]]])
+    np.testing.assert_array_equal(chips.bilinear(tall, points)[0, 0, :, 0], [2, 1, 3])
+    assert chips.bilinear(tall[:0, :5], points[:0]).shape == (0, 1, 3, 1)
 
 
 @pytest.mark.parametrize("kind", ["dlib", "arcface_r50"])

@@ -173,6 +173,8 @@ def test_clipping_leaves_alone_what_is_in_front():
     assert (np.ptp(np.asarray(behind).reshape(2, 40, 4, 3), axis=2) == 0).all()
     with pytest.raises(ValueError, match="near must be positive, not 0"):
         camera.clip_near(vertices, triangles, colours, *pose, near=0)
+    with pytest.raises(ValueError, match=r"vertices .*30; there are 30"):
+        camera.clip_near(vertices, triangles.at[0, 0].set(30), colours, *pose, near=1.0)
 
 
 def test_neighbours_have_the_same_cut():

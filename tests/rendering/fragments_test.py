@@ -53,6 +53,8 @@ def test_visible_vertices():
     beside = screen.at[..., 0].add(100)
     found = rasterize.rasterize(beside, triangles, 12, 12)
     assert not fragments.visible_vertices(found, beside, triangles).any()
+    with pytest.raises(ValueError, match=r"vertices .*10; there are 10"):
+        fragments.visible_vertices(found, screen, triangles.at[0, 0].set(10))
 
 
 def test_points_are_seen_where_most_of_their_vertices_are():

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import reference
 
 from focus_jax.rendering import geometry
@@ -96,3 +97,28 @@ def test_against_the_reference():
     np.testing.assert_allclose(areas, formation["face_areas"][:, 0], rtol=1e-5)
     found = geometry.vertex_normals(vertices, triangles)
     np.testing.assert_allclose(found, formation["vertex_normals"].swapaxes(1, 2), atol=1e-5)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_triangles_that_name_no_vertex_are_refused_and_in_jit_count_for_nothing():
+    vertices, triangles = random_mesh()
+    wrong = jnp.concatenate([triangles, jnp.array([[0, 1, 20], [2, -1, 3], [20, 21, 22]])])
+    for function in (geometry.vertex_normals, geometry.triangle_normals):
+        with pytest.raises(ValueError, match=r"vertices -1\.\.22; there are 20"):
+            function(vertices, wrong)
+        with pytest.raises(ValueError, match="integers"):
+            function(vertices, triangles.astype(float))
+    found, pull = jax.vjp(lambda v: jax.jit(geometry.vertex_normals)(v, wrong), vertices)
+    expected, expected_pull = jax.vjp(lambda v: geometry.vertex_normals(v, triangles), vertices)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(pull(found)[0], expected_pull(found)[0], atol=1e-5)
+    normals, areas = jax.jit(geometry.triangle_normals)(vertices, wrong)
+    np.testing.assert_array_equal(normals[:, -3:], 0)
+    np.testing.assert_array_equal(areas[:, -3:], 0)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3), (2, 0, 3), (0, 3)])
+def test_no_vertices_have_no_normals(shape):
+    vertices, triangles = jnp.zeros(shape), jnp.zeros((0, 3), jnp.int32)
+    gradient = jax.grad(lambda v: jnp.sum(geometry.vertex_normals(v, triangles, True)))(vertices)
+    assert gradient.shape == shape

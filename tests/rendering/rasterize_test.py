@@ -186,6 +186,31 @@ def test_render_is_rasterize_and_interpolate():
         np.testing.assert_allclose(image, by_hand, atol=1e-5)
 
 
+@pytest.mark.parametrize("perspective", [False, True])
+def test_triangles_that_moved_since_have_the_values_of_their_plane(perspective):
+    screen, triangles, attributes = example(batch=1)
+    fragments = rasterize.rasterize(screen, triangles, 24, 32)
+    turned = screen * jnp.array([-1.0, 1.0, 1.0])
+    at_one_point = screen * jnp.array([0.0, 0.0, 1.0]) + 3.0
+    for moved in (turned, at_one_point):
+
+        def image(backend, screen, attributes):
+            options = {"backend": backend, "perspective": perspective}
+            return rasterize.interpolate(fragments, screen, triangles, attributes, **options)
+
+        found, pulls = zip(
+            *(jax.vjp(functools.partial(image, b), moved, attributes) for b in BACKENDS),
+            strict=True,
+        )
+        gradients = [pull(jnp.ones_like(found[0])) for pull in pulls]
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves((found, gradients)))
+        if moved is at_one_point:
+            np.testing.assert_array_equal(found[0], 0)
+        np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-3)
+        for one, other in zip(*gradients, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2 * np.abs(one).max())
+
+
 def test_perspective_correct_weights():
     # A line halfway to a point twice as far appears two thirds along the way.
     screen = jnp.array([[[0, 0, 1], [0, 6, 1], [6, 0, 2]]], jnp.float32)

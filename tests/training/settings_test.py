@@ -18,6 +18,12 @@ def test_the_configs_are_well(name):
         ("rates.autoencoder.rate", -1e-3, "not be negative"),
         ("data.paste", 1.5, "between 0 and 1"),
         ("losses.area", float("nan"), "finite"),
+        ("losses.robust_sigma", 0.0, "above 0"),
+        ("rates.segmenter.decay", -0.9, "not be negative"),
+        ("optimizer.segmenter.clip", -1.0, "not be negative"),
+        ("losses.neighbour_search", "photo", "one of"),
+        ("losses.perceptual_features", "Deep", "one of"),
+        ("rasterizer.backend", "cuda", "one of"),
         ("decoding.light_bands", (1.0, 0.5), "three finite"),
         ("decoding.light_bands", (1.0, 0.5, float("inf")), "three finite"),
         ("correct_albedo", (100, "x"), "whole"),
@@ -60,6 +66,8 @@ def test_known_coefficients_come_from_somewhere(arguments):
         ({"losses.neighbour_window": 4}, "must be odd"),
         ({"losses.neighbour_window": 65}, "at most config.data.size"),
         ({"schedule.segmenter_steps": 350}, "nothing to compare"),
+        ({"schedule.joint": 150}, "nothing to compare"),
+        ({"losses.pasted": 1.0}, r"set config\.data\.paste above 0"),
     ],
 )
 def test_fields_that_do_not_go_together_are_named(fields, said):

@@ -23,7 +23,13 @@ from torch_files import Call, zip_checkpoint
 from focus_jax import weights
 from focus_jax.commands import weights as command
 from focus_jax.networks import encoder, recognizer, segmenter
-from focus_jax.weights.torch import RELEASE_OUTPUTS, convert, convert_back, read_checkpoint
+from focus_jax.weights.torch import (
+    RELEASE_OUTPUTS,
+    convert,
+    convert_back,
+    read,
+    read_checkpoint,
+)
 
 TOLERANCE = 1e-3  # relative, of the reference README; the differences seen are below 1e-5
 
@@ -483,6 +489,14 @@ def test_command(tmp_path, narrow, monkeypatch, capsys):
     assert command.main(["import", "unet.model", "--as", "segmenter", str(nowhere)]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"error: cannot write {nowhere}: ") and said.count("\n") == 1
+
+
+def test_pytorch_names_in_safetensors(tmp_path, narrow):
+    weights.save(tmp_path / "unet.safetensors", narrow)
+    found = read(tmp_path / "unet.safetensors")
+    jax.tree.map(
+        np.testing.assert_array_equal, convert(found, "segmenter"), convert(narrow, "segmenter")
+    )
 
 
 def test_command_on_no_file(tmp_path, capsys):

@@ -77,3 +77,21 @@ def test_a_download_that_went_wrong_is_called_what_it_is(tmp_path, read, kind):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"weights\.bin is not a {kind}.*it is {what}"):
             read(path)
+
+
+def test_single_numbers_stay_single(tmp_path):
+    weights.save(tmp_path / "a.safetensors", {"scale": np.float32(3), "turned": np.eye(2, 3).T})
+    found = weights.load(tmp_path / "a.safetensors")
+    assert found["scale"].shape == () and found["scale"] == 3
+    np.testing.assert_array_equal(found["turned"], np.eye(3, 2))
+
+
+def test_a_full_disk_keeps_no_half_file(tmp_path, monkeypatch, variables):
+    def full(path, content):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match=r"cannot write .*a\.safetensors: No space left"):
+        weights.save(tmp_path / "a.safetensors", variables)
+    assert not list(tmp_path.iterdir())
