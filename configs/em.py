@@ -175,6 +175,7 @@ def _synthetic(c: ConfigDict) -> None:
     # Through the mask the encoder lowers such a loss fastest by colours which the segmenter takes
     # for an occluder; in some runs none of the face was left.
     c.losses.detach_mask = True
+    c.losses.area = 1.3
     c.losses.coefficients = 1.0
     c.losses.binary = 4.0  # better than 1 with each seed that looked at it
     c.losses.landmark_doubt = 0.85  # hidden ones err 2.3 times as much, most of it together
