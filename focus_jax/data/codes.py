@@ -21,7 +21,8 @@ def read_codes(path: Path, face_model: FaceModel) -> dict[str, Float[np.ndarray,
     for coefficients that are not of the face model's modes.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since NumPy leaves a damaged archive open.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             names, values = file["filename"], file["coefficients"].astype(np.float32)
     except DAMAGED as error:
         raise ValueError(

@@ -42,7 +42,7 @@ def test_a_file_without_units_is_refused(tmp_path):
         arkit.load_units(tmp_path / "plain.npz")
 
 
-def test_no_faces_have_no_weights_and_other_numbers_are_refused(units):
+def test_no_faces_have_no_weights_and_other_numbers_are_refused(units, unchecked):
     assert arkit.weights(units, np.zeros((0, 20))).shape == (0, 52)
     modes = units.mixture.shape[1]
     with pytest.raises(ValueError, match=f"{modes + 1} expression .* have {modes} modes"):
