@@ -196,3 +196,30 @@ def test_names_that_are_no_utf8(tmp_path):
             writer.write(frame)
     assert count_frames(writer.path, [n for n, _ in frames(writer.path)]) == Count(5, 5)
     assert sorted(os.listdir(os.fsencode(tmp_path))) == [b"caf\xe9.mp4", b"over\xe9.webm"]
+
+
+@pytest.mark.parametrize(
+    "last, kept", [(0.5, True), (1e7, False)], ids=["a long pause", "a damaged file"]
+)
+def test_years_between_two_frames_are_not_believed(monkeypatch, last, kept):
+    class Capture:
+        """Of four frames at 25 a second, the last of them at its own time."""
+
+        def __init__(self):
+            self.left = [0.0, 0.04, 0.08, last]
+
+        def get(self, field):
+            known = {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: 4.0}
+            return known[field] if field in known else 1000 * self.now
+
+        def grab(self):
+            self.now = self.left.pop(0) if self.left else None
+            return self.now is not None
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(video_files, "_open", lambda path: Capture())
+    seconds, rate = frame_times("film.mp4")
+    np.testing.assert_allclose(seconds, [0, 0.04, 0.08, last if kept else 0.12])
+    assert rate == pytest.approx(25)
