@@ -14,9 +14,11 @@ from focus_jax.system.files import write_whole
 
 # Path("hf://OWNER/NAME") has one slash less.
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-SUMS, CARD = "SHA256SUMS", "README.md"
-_SUMMED = ("*.safetensors", "face_model.npz", "*.onnx")
-WANTED = ("config.json", "*.safetensors", "face_model.*", "misfit.npz", CARD, SUMS)
+SUMS, CARD, MISFIT = "SHA256SUMS", "README.md", "misfit.npz"
+# A line of sha256sum's: a space before the name says that it was read as text, * as bytes.
+_SUM = re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?P<name>[^/\\]+)")
+_SUMMED = ("*.safetensors", "face_model.npz", MISFIT, "*.onnx")
+WANTED = ("config.json", "*.safetensors", "face_model.*", MISFIT, CARD, SUMS)
 
 _TEXT = """---
 library_name: focus_jax
@@ -88,18 +90,28 @@ def write_sums(folder: Path) -> None:
 def check_sums(folder: Path) -> None:
     """ValueError for a file that is not what the folder's `SHA256SUMS` says, if it has one.
 
-    Networks as ONNX, which nothing here reads and `fetch` leaves where they are, are passed over.
+    And for a line of it that is none of sha256sum's, or names what is not in the folder. Networks
+    as ONNX, which nothing here reads and `fetch` leaves where they are, are passed over.
     """
-    if not (folder / SUMS).is_file():
+    sums = folder / SUMS
+    if not sums.is_file():
         return
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        path = folder / Path(name).name
+    text = sums.read_text(encoding="utf-8-sig", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _SUM.fullmatch(line)
+        if not match or match["name"] in (".", ".."):
+            raise ValueError(
+                f"line {number} of {sums} is {line[:200]!r}, not a SHA-256 and the name of a file "
+                "beside it; fetch it again, or remove it if the model was changed on purpose"
+            )
+        path = folder / match["name"]
         if path.suffix == ".onnx":
             continue
-        if not path.is_file() or _digest(path) != digest:
+        if not path.is_file() or _digest(path) != match["digest"].lower():
             raise ValueError(
-                f"{path} is not the file that {folder / SUMS} tells of; fetch it again, or remove "
+                f"{path} is not the file that {sums} tells of; fetch it again, or remove "
                 f"{SUMS} if it was changed on purpose"
             )
 

@@ -65,6 +65,40 @@ def test_a_file_that_is_another_or_missing_is_refused(folder, name):
     hub.check_sums(folder)
 
 
+def test_what_else_sha256sum_reads_is_read(folder):
+    """Of `--binary`, of Windows, with remarks and capitals."""
+    first, second = (folder / hub.SUMS).read_text().splitlines()
+    digest, _, name = second.partition("  ")
+    text = f"\ufeff# of my own\r\n{first}\r\n\r\n{digest.upper()} *{name}\r\n"
+    (folder / hub.SUMS).write_bytes(text.encode())
+    hub.check_sums(folder)
+    (folder / name).write_bytes(b"others")
+    with pytest.raises(ValueError, match=f"{name} is not the file"):
+        hub.check_sums(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["../encoder.safetensors", "a/encoder.safetensors", "..\\x", "..", "", "x.onnx/y.npz"]
+)
+def test_names_that_lead_elsewhere_are_refused(folder, name):
+    (folder / hub.SUMS).write_text(f"\n{hashlib.sha256(b'numbers').hexdigest()}  {name}\n")
+    with pytest.raises(ValueError, match=r"line 2 of .*SHA256SUMS is .*the name of a file beside"):
+        hub.check_sums(folder)
+
+
+@pytest.mark.parametrize("cut", [1, 60, 64, 66])
+def test_a_damaged_line_of_checksums_is_named(folder, cut):
+    whole = (folder / hub.SUMS).read_bytes()
+    first = whole.index(b"\n") + 1
+    (folder / hub.SUMS).write_bytes(whole[: first + cut])
+    with pytest.raises(ValueError, match=r"line 2 of .*SHA256SUMS is") as told:
+        hub.check_sums(folder)
+    assert "\n" not in str(told.value)
+    (folder / hub.SUMS).write_bytes(whole.replace(b"a", b"\xff", 1))
+    with pytest.raises(ValueError, match="line 1 of"):
+        hub.check_sums(folder)
+
+
 def test_a_card_has_front_matter_and_stays_once_it_is_written(tmp_path):
     hub.write_card(tmp_path, "mine")
     empty, front, text = (tmp_path / hub.CARD).read_text().split("---\n", 2)
