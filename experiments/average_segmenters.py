@@ -57,7 +57,7 @@ def between(model: str, run: str, share: float, bias: float) -> dict:
     mixed = jax.tree.map(lambda a, b: np.asarray((1 - share) * a + share * b), own, other)
     last = mixed["params"].get("smooth", mixed["params"]["head"])
     last["bias"] = last["bias"] + bias
-    return jax.tree.map(lambda x: np.asarray(x, np.float16), mixed)
+    return weights.halved(mixed)
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     last = encoder["params"]["fc"]  # its first outputs are identity's
     bias = np.array(last["bias"], np.float32)
     bias[: len(change)] += change
-    last["bias"] = bias.astype(np.float16)
-    weights.save(arguments.out / "encoder.safetensors", encoder)
+    last["bias"] = bias
+    weights.save(arguments.out / "encoder.safetensors", weights.halved(encoder))
     hub.write_sums(arguments.out)
     basis = np.asarray(model.face_model.identity_basis)
     before, after = (np.sqrt(np.mean((basis @ m) ** 2, 0)) for m in (mean, mean + change))

@@ -11,7 +11,7 @@ from focus_jax.data.align import shrink
 from focus_jax.face_models import load_face_model, misfit
 from focus_jax.photos import programs, white_balance
 from focus_jax.types import Batch, FaceModel
-from focus_jax.weights import recognizer
+from focus_jax.weights import hub, recognizer
 from focus_jax.weights.run import crop_size, folder_of, load_trained
 
 # Without a model: the bounds on light and tone that `configs/em.py:photos` trains with.
@@ -71,7 +71,7 @@ def load_model(path: str, face_model: str | None = None) -> Model:
             None,
         )
     config, networks, face_model_, frozen, variables, where = load_trained(path, face_model)
-    prior = folder_of(path) / "misfit.npz"
+    prior = folder_of(path) / hub.MISFIT
     return Model(
         str(config.name),
         _digest(variables),

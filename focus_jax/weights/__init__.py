@@ -19,7 +19,7 @@ from safetensors.numpy import save as serialize
 from focus_jax.system import content
 from focus_jax.system.files import user_path
 
-__all__ = ["check_shapes", "flatten", "load", "load_like", "save", "unflatten"]
+__all__ = ["check_shapes", "flatten", "halved", "load", "load_like", "save", "unflatten"]
 
 
 def flatten(variables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -43,6 +43,20 @@ def unflatten(flat: Mapping[str, Any]) -> dict:
             place = place.setdefault(part, {})
         place[last] = value
     return variables
+
+
+def halved(variables: Mapping[str, Any]) -> dict:
+    """Variables in half precision; an array with numbers beyond 65,504 in single, as they are.
+
+    Such are variances of batch norm; in half precision they would be infinite.
+    """
+
+    def half(array: Any) -> np.ndarray:
+        single = np.asarray(array, np.float32)
+        holds = np.abs(single) <= np.finfo(np.float16).max
+        return single.astype(np.float16) if holds.all() else single
+
+    return unflatten({name: half(array) for name, array in flatten(variables).items()})
 
 
 def save(path: str | Path, variables: dict) -> None:

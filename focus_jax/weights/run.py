@@ -294,7 +294,9 @@ def export(workdir: str | Path, folder: Path, face_model: str | None = None) -> 
     Numbers are kept in half precision, which halves the file. Folders of this machine are left out
     of the settings. So is the face model's file, whose licence may forbid to hand it on: its name
     and digest tell it, and beside config.json it is found. One that an exported model already
-    has of its own goes along. `face_model` is as in `load_trained`.
+    has of its own goes along, and so does a misfit prior. `face_model` is as in `load_trained`.
+    A folder of an earlier export may be written again; until it is whole it holds no config.json.
+    ValueError for one of a run, or with files that would be taken for this model's.
     """
     trained = load_trained(workdir, face_model)
     config = trained.config.copy_and_resolve_references().unlock()
@@ -310,18 +312,43 @@ def export(workdir: str | Path, folder: Path, face_model: str | None = None) -> 
     used, source = trained.face_model_file, folder_of(workdir)
     config.face_model.name = Path(used).name
     known = _remembered(source).get("sha256") or face_model_digest(used)
+    beside = [name for name in (OWN_FACE_MODEL, hub.MISFIT) if (source / name).is_file()]
+    _check_free(folder, source, known, beside)
     folder.mkdir(parents=True, exist_ok=True)
-    if (source / OWN_FACE_MODEL).is_file():
-        shutil.copy(used, folder / OWN_FACE_MODEL)
+    for name in ("config.json", *(f"{name}.onnx" for name in EXPORTED)):
+        (folder / name).unlink(missing_ok=True)  # of the networks that were there
+    for name in beside:
+        shutil.copy(used if name == OWN_FACE_MODEL else source / name, folder / name)
     (folder / FACE_MODEL).write_text(json.dumps({"sha256": known}) + "\n")
-    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     state = {**trained.variables, "albedo_mean": trained.face_model.albedo_mean}
     for name, arrays in _exported(state).items():
-        half = jax.tree.map(lambda x: np.asarray(x, np.float16), arrays)
-        weights.save(folder / f"{name}.safetensors", half)
+        weights.save(folder / f"{name}.safetensors", weights.halved(arrays))
     hub.write_card(folder, str(config.name))
     hub.write_sums(folder)
+    write_whole(folder / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
     return sum((folder / f"{name}.safetensors").stat().st_size for name in EXPORTED)
+
+
+def _check_free(folder: Path, source: Path, face_model: str, beside: list[str]) -> None:
+    """ValueError for a folder that an export of `source` would spoil, or that would spoil it.
+
+    `face_model` is the digest of the export's, and `beside` are the files that it brings.
+    """
+    if not folder.is_dir():
+        return
+    if folder.samefile(source) or (folder / "checkpoints").exists():
+        raise ValueError(
+            f"{folder} is the folder of a run, or of the model to export; give another one"
+        )
+    for name in (OWN_FACE_MODEL, hub.MISFIT):
+        path = folder / name
+        if name in beside or not path.exists():
+            continue
+        if name == hub.MISFIT or face_model_digest(str(path)) != face_model:
+            raise ValueError(
+                f"{path} is of another model than {source}; move it away, or export to another "
+                "folder"
+            )
 
 
 def _shapes(

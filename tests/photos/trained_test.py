@@ -121,6 +121,8 @@ def test_a_misfit_prior_beside_the_run_is_its_own(workdir, model, tmp_path):
     prior = np.random.default_rng(0).normal(size=model.face_model.shape_mean.shape)
     misfit.save(tmp_path / "run" / "misfit.npz", prior, model.face_model, 5)
     np.testing.assert_array_equal(load_model(str(tmp_path / "run")).misfit, prior)
+    export(tmp_path / "run", tmp_path / "model")
+    np.testing.assert_array_equal(load_model(str(tmp_path / "model")).misfit, prior)
     other = dataclasses.replace(model.face_model, shape_mean=model.face_model.shape_mean + 1)
     misfit.save(tmp_path / "run" / "misfit.npz", prior, other, 5)
     with pytest.raises(ValueError, match="belongs to another face model"):
@@ -251,6 +253,48 @@ def test_a_face_model_of_an_exported_models_own_goes_along(tmp_path):
     assert load_model(str(tmp_path / "one")).face_model_file == str(own)
     export(tmp_path / "one", tmp_path / "two")
     assert load_model(str(tmp_path / "two")).face_model_file == str(tmp_path / "two" / own.name)
+
+
+def test_a_model_is_not_exported_onto_itself_nor_onto_another_run(workdir, tmp_path, capsys):
+    """The settings that a training goes on with were overwritten."""
+    run, link = shutil.copytree(workdir, tmp_path / "run"), tmp_path / "link"
+    link.symlink_to(run)
+    export(run, tmp_path / "model")
+    for source, out in itertools.product((run, tmp_path / "model"), (run, link)):
+        before = {p: p.read_bytes() for p in out.glob("*.json")}
+        assert weights_main(["export", str(source), str(out)]) == 1
+        assert f"error: {out} is the folder of a run, or of the" in capsys.readouterr().err
+        assert all(p.read_bytes() == content for p, content in before.items())
+    link.unlink()
+    link.symlink_to(tmp_path / "model")
+    with pytest.raises(ValueError, match="link is the folder of"):
+        export(tmp_path / "model", link)
+
+
+def test_nothing_of_an_earlier_export_is_left_among_the_new(workdir, tmp_path, monkeypatch):
+    """Networks as ONNX go; what a user may have put there is not taken for the new model's."""
+    out = tmp_path / "model"
+    export(workdir, out)
+    (out / "encoder.onnx").write_bytes(b"of other networks")
+    export(workdir, out)
+    assert not list(out.glob("*.onnx")) and "onnx" not in (out / "SHA256SUMS").read_text()
+
+    face_model = load_face_model("builtin", identity=4, expression=3, albedo=2)
+    for name in ("face_model.npz", "misfit.npz"):
+        npz.write(out / name, face_model)
+        with pytest.raises(ValueError, match=rf"{name} is of another model .*; move it away, or"):
+            export(workdir, out)
+        (out / name).unlink()
+    with monkeypatch.context() as patch:
+
+        def full(*_):
+            raise OSError("no space left")
+
+        patch.setattr(run_module.weights, "save", full)
+        with pytest.raises(OSError, match="no space"):
+            export(workdir, out)
+    with pytest.raises(ValueError, match="is not a trained model"):
+        load_trained(out)
 
 
 def test_of_a_run_before_the_built_in_face_model_changed(tmp_path, monkeypatch):

@@ -43,6 +43,19 @@ def test_half_precision_widens_to_the_networks(variables, tmp_path):
     assert found["params"]["fc"]["kernel"].dtype == np.float32
 
 
+def test_numbers_beyond_half_precision_stay_single(tmp_path):
+    """A variance of batch norm was infinite in an exported model."""
+    large = np.array([65504.0, 65505.0, 3e38], np.float32)
+    variables = {"params": {"scale": large[:1]}, "batch_stats": {"var": large}}
+    weights.save(tmp_path / "a.safetensors", weights.halved(variables))
+    found = weights.load(tmp_path / "a.safetensors")
+    assert found["params"]["scale"].dtype == np.float16
+    np.testing.assert_array_equal(found["params"]["scale"], large[:1])
+    np.testing.assert_array_equal(found["batch_stats"]["var"], large)
+    like = weights.load_like(tmp_path / "a.safetensors", variables, what="a network")
+    np.testing.assert_array_equal(like["batch_stats"]["var"], large)
+
+
 def test_a_file_of_another_network_is_refused_with_all_names(variables, tmp_path):
     other = {
         "params": {"fc": {"kernel": np.zeros((3, 4), np.float32), "bias": np.zeros(4, np.float32)}}
