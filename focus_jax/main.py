@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from focus_jax.system import command, cpu, devices, sharding, storage
 from focus_jax.system.preemption import EXIT_CODE
+from focus_jax.training import settings
 from focus_jax.training.summary import write_summary
 from focus_jax.training.train import WITHOUT_MASKS, train
 
@@ -31,6 +32,7 @@ def main(argv: list[str]) -> None:
             f"unknown arguments {argv[1:]}; settings are given as --config.field=value"
         )
     config = _CONFIG.value
+    settings.check(config)
     if config.data.size < cpu.LARGE:
         cpu.leave_ynnpack_products()
     sharding.start_processes(config.distributed)

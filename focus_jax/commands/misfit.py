@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 from focus_jax.system import command
 from focus_jax.system.files import user_path
-from focus_jax.training import misfit
+from focus_jax.training import misfit, settings
 
 
 def run() -> None:
@@ -29,6 +29,7 @@ def run() -> None:
 
     def main(argv: list[str]) -> None:
         del argv
+        settings.check(config.value)
         where = user_path(workdir.value or f"runs/{config.value.name}")
         tests = misfit.run(config.value, where, apply=apply.value, model=model.value)
         for name, t in tests.items():

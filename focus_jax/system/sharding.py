@@ -117,12 +117,13 @@ def make_mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), ("data",))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """ValueError when a batch does not divide among the devices."""
-    if batch_size % mesh.size:
+def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
+    """ValueError when a batch, or each of its `parts`, does not divide among the devices."""
+    if batch_size % (mesh.size * parts):
+        each = f"{mesh.size} devices" + f" in config.compute.parts={parts}" * (parts > 1)
         raise ValueError(
-            f"config.data.batch_size={batch_size} does not divide among {mesh.size} devices; "
-            "choose a multiple"
+            f"config.data.batch_size={batch_size} does not divide among {each}; choose a multiple "
+            f"of {mesh.size * parts}"
         )
 
 

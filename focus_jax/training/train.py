@@ -227,7 +227,7 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
 
     # --- model and data --------------------------------------------------------------------
     mesh = sharding.make_mesh()
-    sharding.check_batch_size(config.data.batch_size, mesh)
+    sharding.check_batch_size(config.data.batch_size, mesh, compute_settings(config)["parts"])
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
     remember_face_model(workdir, str(config.face_model.name))
     method = make_method(config, face_model)

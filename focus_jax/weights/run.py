@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,11 @@ SHIPPED = Path(__file__).parent / "shipped"
 EXPORTED = ("encoder", "segmenter", "albedo_mean")  # fields of the state, a file each
 # What a config without the section `compute`, of an older run, has: see `training.method.Method`.
 COMPUTE = {"dtype": "float32", "remat": False, "parts": 1}
+# Fields and sections of a config that a model cannot do without.
+NEEDED = (
+    "name data.size encoder.kind segmenter.width segmenter.stem segmenter.dropout recognizer.kind "
+    "recognizer.weights rasterizer.backend decoding losses face_model.name face_model.modes"
+)
 
 
 FACE_MODEL = "face_model.json"  # in a model's folder: its face model's digest, and where it was
@@ -163,6 +168,20 @@ def _fetched(name: str) -> Path:
     return here
 
 
+def missing(config: Config, names: Iterable[str]) -> list[str]:
+    """Of fields and sections, by dotted names, those that a config lacks; of a whole section it."""
+    lacking: dict[str, None] = {}
+    for name in names:
+        place: Any = config
+        parts = name.split(".")
+        for k, part in enumerate(parts, 1):
+            if not isinstance(place, ConfigDict) or part not in place:
+                lacking[".".join(parts[:k])] = None
+                break
+            place = place[part]
+    return list(lacking)
+
+
 def compute_settings(config: Config) -> dict[str, Any]:
     """The section `compute` of a config, whole; ValueError for a dtype that there is not."""
     compute = {**COMPUTE, **config.get("compute", {})}
@@ -179,6 +198,12 @@ def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
     decoding: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in config.decoding.items()
     }
+    known = [field.name for field in dataclasses.fields(forward.Decoding)]
+    if unknown := [name for name in decoding if name not in known]:
+        raise ValueError(
+            f"config.decoding.{unknown[0]} is none of decoding's fields ({', '.join(known)}); a "
+            "model of a later focus_jax needs that"
+        )
     # Of an encoder without recognizer features the config's default says nothing.
     looks = config.encoder.kind == "recognizer" and config.encoder.get("landmarks", False)
     # A finished run's config may be older than a field; it was trained without.
@@ -222,13 +247,14 @@ def load_trained(folder: str | Path, face_model: str | None = None) -> Trained:
         )
     hub.check_sums(workdir)
     config: Config = ConfigDict(_tuples(read_json(path)))
-    try:
-        found, where = _find_face_model(workdir, config, face_model)
-        networks = make_networks(config, found)
-        recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
-    except (AttributeError, KeyError) as error:  # of a field that is not there
-        detail = str(error).strip("'\"").split("\n")[0]
-        raise ValueError(f"{path} is not the config of a run: {detail}") from None
+    lacking = missing(config, NEEDED.split())
+    if not lacking and config.encoder.kind == "recognizer":
+        lacking = missing(config, ["data.record_size"])
+    if lacking:
+        raise ValueError(f"{path} is not the config of a run: it has no {', '.join(lacking)}")
+    found, where = _find_face_model(workdir, config, face_model)
+    networks = make_networks(config, found)
+    recognizer = load_recognizer(config.recognizer.kind, config.recognizer.weights or None)
     reader = _read_exported if exported else _read_checkpoint
     try:
         # The package's own fits its config, as a test says: tracing the networks takes a second.
@@ -308,7 +334,8 @@ def export(workdir: str | Path, folder: Path, face_model: str | None = None) -> 
         ("init", "segmenter"),
         ("init", "albedo_mean"),
     ):
-        config[section][name] = ""
+        if name in config.get(section, {}):  # a run may be older than a field
+            config[section][name] = ""
     used, source = trained.face_model_file, folder_of(workdir)
     config.face_model.name = Path(used).name
     known = _remembered(source).get("sha256") or face_model_digest(used)

@@ -181,6 +181,31 @@ def test_a_damaged_settings_file_is_named(workdir, tmp_path, name):
             load_model(str(path.parent))
 
 
+@pytest.mark.parametrize(
+    "name", ["name", "data.size", "data.record_size", "segmenter.width", "decoding", "losses"]
+)
+def test_a_config_without_a_field_is_told_which(workdir, tmp_path, name):
+    run, (*sections, field) = shutil.copytree(workdir, tmp_path / "run"), name.split(".")
+
+    def without(config):
+        for section in sections:
+            config = config[section]
+        del config[field]
+
+    edit(run, without)
+    with pytest.raises(ValueError, match=rf"config\.json is not the config .*: it has no {name}$"):
+        load_trained(run)
+
+
+def test_a_model_of_a_later_version_is_refused(workdir, tmp_path):
+    run = shutil.copytree(workdir, tmp_path / "run")
+    edit(run, lambda config: config["decoding"].update(light_sharpness=1.0))
+    with pytest.raises(
+        ValueError, match=r"config\.decoding\.light_sharpness is none of decoding's"
+    ):
+        load_trained(run)
+
+
 def test_folders_that_are_no_runs(tmp_path, workdir):
     with pytest.raises(ValueError, match="is not a trained model; give the folder of a training"):
         load_model(str(tmp_path))

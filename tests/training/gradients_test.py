@@ -3,7 +3,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax.sharding import Mesh
 
+from focus_jax.system import sharding
 from focus_jax.training.gradients import differentiate
 from focus_jax.types import Batch
 
@@ -40,3 +43,13 @@ def test_parts_give_the_gradient_of_the_whole_in_less_memory():
     )
     # Of a map after each layer; in parts a quarter of each, and a copy of the photos.
     assert memory[4] < 0.6 * memory[1]
+
+
+def test_each_part_of_a_batch_divides_among_the_devices():
+    """Said before the data are made: 8 photos in 4 parts of 2 were on 4 devices at once."""
+    mesh = Mesh(np.array(jax.devices()[:4]), ("data",))
+    sharding.check_batch_size(16, mesh, 4)
+    with pytest.raises(ValueError, match=r"among 4 devices in config.compute.parts=4; .* of 16$"):
+        sharding.check_batch_size(8, mesh, 4)
+    with pytest.raises(ValueError, match=r"among 4 devices; choose a multiple of 4$"):
+        sharding.check_batch_size(6, mesh)
