@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--missed", type=float, default=5.0)
     arguments = parser.parse_args(argv)
     try:
+        if arguments.codes.suffix != ".npz":
+            raise ValueError(f"{arguments.codes} must end in .npz; its parts are kept without")
         model = load_model(arguments.model)
         parts = arguments.codes.with_suffix("")
         parts.mkdir(parents=True, exist_ok=True)

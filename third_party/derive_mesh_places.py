@@ -33,6 +33,7 @@ from focus_jax.face_models import npz
 from focus_jax.rendering import camera, geometry, morphable
 from focus_jax.rendering.rasterize import rasterize
 from focus_jax.rendering.render import render_mesh
+from focus_jax.system.files import write_npz
 
 SIDE = 512  # pixels of a rendering
 BACK = 150.0  # millimetres further away than in training, so that the whole face is in view
@@ -171,7 +172,7 @@ def main():
     model = jax.tree.map(jnp.asarray, npz.from_arrays(arrays, options.model))
     vertices, weights, known, _, front = derive(model, face_landmarker())
     arrays |= {"dense_landmark_vertices": vertices, "dense_landmark_weights": weights}
-    np.savez_compressed(options.model, **arrays)
+    write_npz(options.model, **arrays)
     print(f"{POINTS} points have a place; of {POINTS - known.sum()} it is a guess")
     if options.picture:
         cv2.imwrite(options.picture, draw(model, vertices, weights, known, front)[..., ::-1])

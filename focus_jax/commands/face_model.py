@@ -9,7 +9,7 @@ from pathlib import Path
 from focus_jax.face_models import describe_companions, load_face_model, npz, show
 from focus_jax.rendering import pictures
 from focus_jax.system.command import in_one_sentence
-from focus_jax.system.files import user_path
+from focus_jax.system.files import check_apart, user_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    if options.out.suffix != ".npz":
-        raise ValueError(f"{options.out} must end in .npz")
+    check_apart(options.model, options.out)
     model = load_face_model(
         options.model,
         identity=options.identity,

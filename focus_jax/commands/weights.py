@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from focus_jax import weights
 from focus_jax.commands.arguments import add_face_model
 from focus_jax.system.command import in_one_sentence
-from focus_jax.system.files import user_path
+from focus_jax.system.files import check_apart, user_path
 from focus_jax.weights import hub, to_onnx
 from focus_jax.weights.run import export
 from focus_jax.weights.torch import NETWORKS, convert, read
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _import(options: argparse.Namespace) -> None:
+    check_apart(options.file, options.out)
     try:
         state = read(str(options.file))
     except FileNotFoundError:

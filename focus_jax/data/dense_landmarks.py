@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from focus_jax.system.damage import DAMAGED
+from focus_jax.system.files import write_npz
 
 POINTS = 478
 
@@ -23,7 +24,7 @@ def unknown() -> Float[np.ndarray, "478 2"]:
 def write_dense(csv: Path, points: Mapping[str, np.ndarray]) -> None:
     """Write the points `[478 2]` of photos by their names, beside their csv."""
     names, found = np.array(list(points)), np.array(list(points.values()), np.float32)
-    np.savez_compressed(csv.with_suffix(".npz"), filename=names, dense_landmarks=found)
+    write_npz(csv.with_suffix(".npz"), filename=names, dense_landmarks=found)
 
 
 def read_dense(csv: Path) -> dict[str, np.ndarray] | None:

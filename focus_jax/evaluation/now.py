@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from focus_jax.evaluation import report
 from focus_jax.evaluation.scans import RADIUS, scan_errors
-from focus_jax.system.files import bare
+from focus_jax.system.files import bare, write_npz
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
 
@@ -231,7 +231,7 @@ def write(result: Result, out: Path, *, label: str, yaws: Mapping[str, float] | 
     (out / "now.md").write_text(text + "\n")
     numbers = {"summary": summary, "missing": result.missing}
     (out / "now.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    np.savez_compressed(out / "distances.npz", **result.errors)  # type: ignore[arg-type]
+    write_npz(out / "distances.npz", **result.errors)
     pooled = np.concatenate(list(result.errors.values()))
     plots.save(plots.cumulative_curves({label: cumulative(pooled)}), out / "cumulative")
     if yaws:

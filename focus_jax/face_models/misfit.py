@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from focus_jax.system.files import write_npz
 from focus_jax.types import AnyArray, FaceModel
 
 
@@ -31,7 +32,7 @@ def _digest(face_model: FaceModel) -> str:
 def save(path: Path, prior: np.ndarray, face_model: FaceModel, faces: int) -> None:
     """Write a prior with what it belongs to."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, misfit=prior, face_model=_digest(face_model), faces=faces)
+    write_npz(path, misfit=prior, face_model=_digest(face_model), faces=faces)
 
 
 def load(path: Path, face_model: FaceModel) -> Float[np.ndarray, "v 3"]:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from focus_jax.system.damage import DAMAGED
+from focus_jax.system.files import write_npz
 from focus_jax.types import REGIONS, FaceModel
 
 FORMAT = "focus_jax 2"
@@ -256,4 +257,4 @@ def write(path: Path, face_model: FaceModel) -> None:
         if getattr(face_model, key) is not None
     }
     names = {k: np.array(getattr(face_model, k)) for k in ("name", "units", "licence")}
-    np.savez_compressed(path, format=np.array(FORMAT), **names, **arrays)
+    write_npz(path, format=np.array(FORMAT), **names, **arrays)

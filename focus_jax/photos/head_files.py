@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from focus_jax.face_models import closed, flame, gnm
 from focus_jax.photos import head_fit
+from focus_jax.system.files import write_npz
 from focus_jax.types import FaceModel
 
 HEADS = {"flame": flame, "gnm": gnm}
@@ -68,7 +69,7 @@ def write(
     arrays = {"flame": _flame, "gnm": _gnm}[kind](found, bound)
     matrices = np.array([camera["K"] for camera in cameras], np.float32)
     about = {"K": matrices, "size": np.array(size), "frames": frames, "error": found.error}
-    np.savez_compressed(folder / f"{kind}.npz", **arrays, **about)
+    write_npz(folder / f"{kind}.npz", **arrays, **about)
 
 
 def _flame(found: head_fit.Fit, bound: head_fit.Bound) -> dict[str, np.ndarray]:

@@ -1,10 +1,14 @@
 """Names of files, and files that are written whole or not at all."""
 
+import contextlib
+import io
 import json
 import os
 import re
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 # A suffix has a letter: what is behind the last dot of `frame.000001` is not one.
 _SUFFIX = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{1,5}$")
@@ -41,17 +45,38 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def write_whole(path: Path, text: str) -> None:
+def check_apart(source: str | Path, out: Path) -> None:
+    """ValueError for a file to write that is the one to read, which it would take the place of."""
+    if out.exists() and user_path(source).exists() and out.samefile(user_path(source)):
+        raise ValueError(f"{out} is the file that is read; give another name for what is written")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file in one piece: one that exists is complete, whenever the process is killed.
 
-    Names of files in it need not be UTF-8.
+    Names of files in a text need not be UTF-8. Where that fails, as on a full disk, nothing is
+    left of it.
     """
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogateescape")
     if is_remote(path):  # where each is
-        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        path.write_bytes(content)
         return
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+def write_npz(path: Path, /, **arrays: Any) -> None:
+    """Compressed arrays, in one piece and under this very name, to which NumPy would add `.npz`."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_whole(path, content.getvalue())

@@ -5,8 +5,6 @@ model), `hub` (others', fetched), `checkpoint` (the state of a training), `recog
 with its readers `torch_file` and `onnx`, and `dlib`.
 """
 
-import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 
 from focus_jax.system import content
-from focus_jax.system.files import user_path
+from focus_jax.system.files import user_path, write_whole
 
 __all__ = ["check_shapes", "flatten", "halved", "load", "load_like", "save", "unflatten"]
 
@@ -63,14 +61,10 @@ def save(path: str | Path, variables: dict) -> None:
     """Write variables as a safetensors file, whole or not at all; OSError where that cannot be."""
     # As `np.ascontiguousarray`, which would make arrays of single numbers.
     arrays = {name: np.asarray(value, order="C") for name, value in flatten(variables).items()}
-    # safetensors' own writer makes files that nobody else may read.
-    partly = Path(f"{path}.partly")
     try:
-        partly.write_bytes(serialize(arrays))
-        os.replace(partly, path)
+        # safetensors' own writer makes files that nobody else may read.
+        write_whole(Path(path), serialize(arrays))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partly.unlink()  # a full disk has no room for half a file
         raise OSError(f"cannot write {path}: {error.strerror}") from None
 
 

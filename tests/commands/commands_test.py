@@ -101,6 +101,17 @@ def test_wrong_input_is_one_sentence(line, said, capsys, tmp_path, monkeypatch):
     assert error.startswith("error: ") and said in error
 
 
+def test_a_conversion_does_not_write_over_what_it_reads(capsys, tmp_path):
+    """Of a face model all but the modes that are kept by default were lost."""
+    path = tmp_path / "own"
+    path.write_bytes(b"a download")
+    for line in (["face-model", "convert", str(path)], ["weights", "import", str(path)]):
+        more = ["--as", "encoder"] if line[0] == "weights" else []
+        assert commands.main([*line, str(path), *more]) == 1
+        assert f"error: {path} is the file that is read" in capsys.readouterr().err
+    assert path.read_bytes() == b"a download"
+
+
 def test_the_shipped_model_is_understood_where_a_run_is(capsys, tmp_path):
     """And nothing prints the messages of other libraries."""
     out = tmp_path / "model"
