@@ -24,12 +24,16 @@ def _single(*arrays: AnyArray) -> list[jax.Array]:
     return [jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)) for x in arrays]
 
 
-def _same_shape(**arrays: AnyArray) -> list[jax.Array]:
-    """The arrays in float32 at least; ValueError unless they agree in all axes but the last."""
-    shapes = {name: array.shape for name, array in arrays.items()}
-    if len({shape[:-1] for shape in shapes.values()}) > 1:
-        raise ValueError(f"these arrays must agree in all axes but the last: {shapes}")
-    return _single(*arrays.values())
+def _pictures(**arrays: tuple[AnyArray, int]) -> list[jax.Array]:
+    """Pictures `[b h w c]` in float32 at least; ValueError unless they agree in all axes but c,
+    which is the given one of each.
+    """
+    shapes = {name: array.shape for name, (array, _) in arrays.items()}
+    wanted = {name: (*next(iter(shapes.values()))[:3], c) for name, (_, c) in arrays.items()}
+    if shapes != wanted or {len(shape) for shape in shapes.values()} != {4}:
+        channels = ", ".join(f"{name} [b h w {c}]" for name, (_, c) in arrays.items())
+        raise ValueError(f"these arrays must agree in b, h and w, as {channels}: {shapes}")
+    return _single(*(array for array, _ in arrays.values()))
 
 
 def _safe_root(squared: AnyArray) -> jax.Array:
@@ -54,7 +58,9 @@ def neighbour(
     rendering's. `squared` gives the paper's double square. The mean runs over the pixels whose
     window lies inside the image.
     """
-    target, rendering, mask = _same_shape(target=target, rendering=rendering, mask=mask)
+    target, rendering, mask = _pictures(
+        target=(target, 3), rendering=(rendering, 3), mask=(mask, 1)
+    )
     if search not in ("target", "rendering"):
         raise ValueError(f"search must be 'target' or 'rendering', not {search!r}")
     if not (window % 2 and 0 < window <= min(target.shape[1:3])):
@@ -136,7 +142,9 @@ def masked_photometric(
     squared: bool = False,
 ) -> Float[Array, ""]:
     """Colour distance per unit of mask over the batch (Eq. 5); `squared` as the paper writes it."""
-    target, rendering, mask = _same_shape(target=target, rendering=rendering, mask=mask)
+    target, rendering, mask = _pictures(
+        target=(target, 3), rendering=(rendering, 3), mask=(mask, 1)
+    )
     distance = jnp.sum(((target - rendering) * mask) ** 2, axis=-1)
     distance = distance if squared else _safe_root(distance)
     # An empty mask has nothing to compare: zero, with a zero gradient.
@@ -155,7 +163,9 @@ def robust_photometric(
     A pixel passes when its summed squared difference is below `(deviations * sigma)^2`. The mean
     runs over all pixels of the batch.
     """
-    target, rendering, coverage = _same_shape(target=target, rendering=rendering, coverage=coverage)
+    target, rendering, coverage = _pictures(
+        target=(target, 3), rendering=(rendering, 3), coverage=(coverage, 1)
+    )
     squared = jnp.sum((target - rendering) ** 2, axis=-1, keepdims=True)
     constant = -3.0 * jnp.log(jnp.sqrt(2.0 * jnp.pi) * sigma)  # N_c of Eq. 9, a Gaussian in RGB
     log_likelihood = -squared / (2.0 * sigma**2) + constant
@@ -167,7 +177,7 @@ def area(
     mask: Float[AnyArray, "b h w 1"], coverage: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Share of the rendered face that the mask leaves out: 1 - S_M / S_R (Eq. 3)."""
-    mask, coverage = _same_shape(mask=mask, coverage=coverage)
+    mask, coverage = _pictures(mask=(mask, 1), coverage=(coverage, 1))
     left_out = jnp.sum(coverage * (1.0 - mask), axis=(1, 2, 3))
     # A face turned or moved out of view covers nothing; it then leaves nothing out.
     return jnp.mean(left_out / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))
@@ -175,7 +185,7 @@ def area(
 
 def binary(mask: Float[AnyArray, "b h w 1"], *, squared: bool = False) -> Float[Array, ""]:
     """Distance of the mask from 0 or 1 over the whole image (L_bin); `squared` as in the paper."""
-    (mask,) = _single(mask)
+    (mask,) = _pictures(mask=(mask, 1))
     if squared:
         return -jnp.mean(jnp.sum((mask - 0.5) ** 2, axis=(1, 2, 3)))
     return 0.5 - jnp.mean(jnp.abs(mask - 0.5))
@@ -199,6 +209,8 @@ def shallow_cosine(
     The release divides each feature map by its norm over the *width* axis first; it is kept by
     default because the published loss weights belong to it.
     """
+    if a.ndim != 4 or a.shape != b.shape:
+        raise ValueError(f"feature maps must be [b h w c] and agree: {a.shape} and {b.shape}")
     a, b = _single(a, b)
     if normalize_width:
         a, b = _unit_width(a), _unit_width(b)
@@ -250,6 +262,8 @@ def coefficients(
     """
     if predicted.shape != true.shape:
         raise ValueError(f"coefficients must agree in shape: {predicted.shape} and {true.shape}")
+    if weights.shape != predicted.shape[-1:]:
+        raise ValueError(f"weights {weights.shape} are not those of coefficients {predicted.shape}")
     predicted, true, weights = _single(predicted, true, weights)
     return jnp.mean(jnp.sum(weights * (predicted - true) ** 2, axis=-1))
 
@@ -267,7 +281,7 @@ def cross_entropy(
     logits: Float[AnyArray, "b h w 1"], target: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Mean binary cross-entropy on logits, against the preliminary masks of Eq. 10."""
-    logits, target = _same_shape(logits=logits, target=target)
+    logits, target = _pictures(logits=(logits, 1), target=(target, 1))
     return jnp.mean(jax.nn.softplus(logits) - target * logits)
 
 
@@ -282,7 +296,11 @@ def pasted(
     Says of the other pixels that they are face where `whole` is 1, which is where all that lies
     before it is known, and nothing where it is 0. Not of the paper, which knows no occluder.
     """
-    logits, occluder, coverage = _same_shape(logits=logits, occluder=occluder, coverage=coverage)
+    logits, occluder, coverage = _pictures(
+        logits=(logits, 1), occluder=(occluder, 1), coverage=(coverage, 1)
+    )
+    if whole is not None and whole.shape != logits.shape[:1]:
+        raise ValueError(f"whole {whole.shape} has not one number for each of {logits.shape}")
     charge = occluder * jax.nn.softplus(logits)
     if whole is not None:
         face = whole[:, None, None, None] * (1.0 - occluder)

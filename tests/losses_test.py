@@ -301,6 +301,33 @@ def test_shapes_that_would_broadcast_are_refused():
         losses.cosine(np.zeros((2, 8)), np.zeros((1, 8)))
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [
+        (losses.neighbour, ["1883", "1883", "1883"]),
+        (losses.neighbour, ["1881", "1883", "1881"]),
+        (losses.masked_photometric, ["1883", "1883", "1883"]),
+        (losses.masked_photometric, ["1883", "1881", "1881"]),
+        (losses.robust_photometric, ["1883", "1883", "1883"]),
+        (losses.area, ["1883", "1881"]),
+        (losses.area, ["881", "881"]),
+        (losses.binary, ["881"]),
+        (losses.cross_entropy, ["1881", "1883"]),
+        (losses.pasted, ["1881", "1883", "1881"]),
+        (losses.pasted, ["2881", "2881", "2881", "1"]),
+        (losses.coefficients, ["33", "33", "1"]),
+        (losses.coefficients, ["33", "33", "33"]),
+        (losses.shallow_cosine, ["883", "883"]),
+    ],
+)
+def test_channels_and_weights_that_would_broadcast_are_refused(function, shapes):
+    """Each gave a number."""
+    with pytest.raises(ValueError, match=r"must|are not those|has not one") as told:
+        function(*(np.ones(tuple(map(int, shape)), np.float32) for shape in shapes))
+    assert "\n" not in str(told.value) and "(" in str(told.value)
+
+
 @pytest.mark.parametrize("window", [1, 3, 5])
 def test_neighbour_has_the_derived_gradient(window):
     """The one that is written out, against the derived one of the formula."""

@@ -5,9 +5,10 @@ World and camera share one unit of length, that of the face model. Pixel centres
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from focus_jax.rendering.geometry import known_triangles
+from focus_jax.rendering.geometry import check_ends, known_triangles
 from focus_jax.types import AnyArray
 
 FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
@@ -19,6 +20,7 @@ _EXACT = jax.lax.Precision.HIGHEST
 
 def rotation_matrix(angles: Float[AnyArray, "*n 3"]) -> Float[Array, "*n 3 3"]:
     """Rx Ry Rz of three Euler angles in radians: pitch (about x), yaw (y), roll (z)."""
+    check_ends(angles=(angles, (3,)))
     (cx, cy, cz), (sx, sy, sz) = (
         jnp.moveaxis(jnp.cos(angles), -1, 0),
         jnp.moveaxis(jnp.sin(angles), -1, 0),
@@ -39,6 +41,7 @@ def extrinsics(
     The pose is three Euler angles (radians) and three translations. The face looks along +z with y
     up; diag(1, -1, -1) turns it towards the camera, whose y points down.
     """
+    check_ends(pose=(pose, (6,)))
     flip = jnp.array([1.0, -1.0, -1.0], pose.dtype)
     offset = jnp.array([0.0, 0.0, DISTANCE], pose.dtype)
     return flip[:, None] * rotation_matrix(pose[..., :3]), pose[..., 3:] + offset
@@ -48,6 +51,7 @@ def inverse(
     rotation: Float[AnyArray, "*n 3 3"], translation: Float[AnyArray, "*n 3"]
 ) -> tuple[Float[Array, "*n 3 3"], Float[Array, "*n 3"]]:
     """The rigid motion backwards: camera to world from world to camera, and the reverse."""
+    check_ends(rotation=(rotation, (3, 3)), translation=(translation, (3,)))
     back = jnp.swapaxes(rotation, -1, -2)
     return back, -jnp.einsum("...ij,...j->...i", back, translation, precision=_EXACT)
 
@@ -60,6 +64,7 @@ def rotate(
     rotation: Float[AnyArray, "*#n 3 3"], points: Float[AnyArray, "*#n v 3"]
 ) -> Float[Array, "*_ v 3"]:
     """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
+    check_ends(rotation=(rotation, (3, 3)), points=(points, (3,)))
     leading = jnp.broadcast_shapes(rotation.shape[:-2], points.shape[:-2])
     return _rotate(
         jnp.broadcast_to(rotation, (*leading, 3, 3)),
@@ -104,6 +109,13 @@ def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
     )
 
 
+def _check_view(points: AnyArray, rotation: AnyArray, translation: AnyArray, matrix: AnyArray):
+    ends = {"points": (points, (3,)), "rotation": (rotation, (3, 3))}
+    check_ends(**ends, translation=(translation, (3,)))
+    if np.shape(matrix) != (3, 3):  # one for all
+        raise ValueError(f"intrinsics must be [3 3], not {np.shape(matrix)}")
+
+
 def project(
     vertices: Float[AnyArray, "*n v 3"],
     rotation: Float[AnyArray, "*n 3 3"],
@@ -116,6 +128,7 @@ def project(
     which `rasterize` rejects it; its x and y are computed as if its depth were 1, so that they and
     their gradients stay finite.
     """
+    _check_view(vertices, rotation, translation, intrinsics)
     camera = rotate(rotation, vertices) + translation[..., None, :]
     depth = camera[..., 2:]
     # Divided before the centre is added: adding it first costs a digit of x and y.
@@ -131,6 +144,7 @@ def unproject(
     intrinsics: Float[AnyArray, "3 3"],
 ) -> Float[Array, "*n v 3"]:
     """World points from (x, y, depth), for positive depths: the inverse of `project`."""
+    _check_view(screen, rotation, translation, intrinsics)
     depth = screen[..., 2]
     y = (screen[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
     x = (screen[..., 0] - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from focus_jax.rendering import rasterize
-from focus_jax.rendering.geometry import known_triangles
+from focus_jax.rendering.geometry import check_ends, check_triangles, known_triangles
 from focus_jax.types import AnyArray, Fragments
 
 
@@ -37,6 +37,7 @@ def normal_map(
     backend: str | None = None,
 ) -> Float[Array, "b h w 3"]:
     """Unit normals, interpolated from those of the vertices; (0, 0, 0) outside."""
+    check_ends(normals=(normals, (3,)))
     image = rasterize.interpolate(fragments, screen_vertices, triangles, normals, backend=backend)
     squared = jnp.sum(image * image, -1, keepdims=True)
     # 1e-20: opposite normals may cancel; such a pixel has no normal, and a finite gradient.
@@ -56,6 +57,7 @@ def visible_vertices(
     plane of the triangle that the nearest pixel sees, so that meshes may be finer than pixels.
     No gradient. ValueError for triangles that name no vertex.
     """
+    check_ends(screen_vertices=(screen_vertices, (3,)))
     triangles = jnp.asarray(known_triangles(triangles, screen_vertices.shape[1]))
     if 0 in (*fragments.triangle_id.shape, *triangles.shape):
         return jnp.zeros(screen_vertices.shape[:2], bool)
@@ -96,8 +98,9 @@ def visible_points(
     weights: Float[AnyArray, "n 3"],
 ) -> Bool[Array, "b n"]:
     """Which weighted sums of three vertices each are seen: most of whose weight is on vertices that
-    are, as in `visible_vertices`.
+    are, as in `visible_vertices`. ValueError for corners that are no vertices.
     """
+    check_triangles(corners, screen_vertices.shape[1])
     seen = visible_vertices(fragments, screen_vertices, triangles)
     return jnp.sum(weights * seen[:, corners], axis=-1) > 0.5
 
@@ -125,6 +128,7 @@ def smooth_coverage(
 
 def finer(screen_vertices: Float[AnyArray, "b v 3"], samples: int) -> Float[Array, "b v 3"]:
     """Screen positions in an image of `samples` times as many pixels a side."""
+    check_ends(screen_vertices=(screen_vertices, (3,)))
     xy = (screen_vertices[..., :2] + 0.5) * samples - 0.5  # pixel centres are integers in both
     return jnp.concatenate([xy, screen_vertices[..., 2:]], axis=-1)
 
@@ -132,5 +136,7 @@ def finer(screen_vertices: Float[AnyArray, "b v 3"], samples: int) -> Float[Arra
 def mean_of_blocks(image: Float[AnyArray, "b y x c"], side: int) -> Float[Array, "b h w c"]:
     """Each block of side x side pixels as one, its mean."""
     b, height, width, channels = image.shape
+    if height % side or width % side:
+        raise ValueError(f"{height} x {width} pixels are no blocks of {side} x {side}")
     blocks = image.reshape(b, height // side, side, width // side, side, channels)
     return jnp.mean(blocks, (2, 4))

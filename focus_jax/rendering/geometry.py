@@ -10,6 +10,14 @@ from focus_jax.rendering import batching
 from focus_jax.types import AnyArray
 
 
+def check_ends(**arrays: tuple[AnyArray, tuple[int, ...]]) -> None:
+    """ValueError unless each array ends in the given axes: of others some pass for numbers."""
+    for name, (array, end) in arrays.items():
+        if np.shape(array)[-len(end) :] != end:
+            wanted = " ".join(map(str, end))
+            raise ValueError(f"{name} must be [... {wanted}], not {np.shape(array)}")
+
+
 def check_triangles(triangles: Int[AnyArray, "t 3"], count: int) -> None:
     """ValueError unless they are triangles of `count` vertices.
 
@@ -63,6 +71,7 @@ def triangle_normals(
 
     So it is, inside jit, of a triangle that names no vertex; elsewhere that is a ValueError.
     """
+    check_ends(vertices=(vertices, (3,)))
     crosses = _crosses(vertices, known_triangles(triangles, vertices.shape[-2]))
     length = _safe_length(crosses)
     return crosses / _or_one(length), length[..., 0] / 2
@@ -79,6 +88,7 @@ def vertex_normals(
     Sums run in the order of the triangles; on CUDA that order needs
     `XLA_FLAGS=--xla_gpu_deterministic_ops=true`. Only reverse-mode first derivatives.
     """
+    check_ends(vertices=(vertices, (3,)))
     triangles = known_triangles(triangles, vertices.shape[-2])
     if not vertices.size:
         return jnp.zeros_like(vertices)

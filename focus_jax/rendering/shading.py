@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from focus_jax.rendering.geometry import check_ends
 from focus_jax.types import AnyArray
 
 # Normalisation of the real harmonics: sqrt of 1/4pi, 3/4pi, 15/4pi, 5/16pi, 15/16pi.
@@ -19,6 +20,7 @@ def sh_basis(normals: Float[AnyArray, "*n 3"]) -> Float[Array, "*n 9"]:
     phi = atan2(y, x): z is kept, and (x, y) is stretched to the length that is missing. For unit
     normals that is the identity. There are no angles here, and the poles have finite gradients.
     """
+    check_ends(normals=(normals, (3,)))
     return jnp.stack(_harmonics(*_components(normals)), -1)
 
 
@@ -52,8 +54,11 @@ def shade(
     """Albedo times irradiance; not clamped.
 
     `light` is nine coefficients for red, then green, then blue, used as they are: whoever decodes
-    them adds the ambient offset to each channel's first. Normals are in camera space.
+    them adds the ambient offset to each channel's first. Normals are in camera space. ValueError
+    for arrays of other widths, or other vertices.
     """
+    check_ends(normals=(normals, (3,)), light=(light, (27,)))
+    check_ends(albedo=(albedo, jnp.shape(normals)[-2:]))
     # One type for both: the gradient is written out, and JAX wants it to be of theirs.
     dtype = jnp.result_type(normals, light)
     normals, light = jnp.asarray(normals, dtype), jnp.asarray(light, dtype)

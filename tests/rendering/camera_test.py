@@ -184,3 +184,25 @@ def test_neighbours_have_the_same_cut():
     found = camera.clip_near(vertices, triangles, vertices[..., :0], *pose, near=0.7)[0][0]
     one, other = (set(map(tuple, np.asarray(part).tolist())) for part in (found[:4], found[4:]))
     assert len(one & other) == 2 and (np.asarray(found)[:, 2] >= 0.7 - 1e-6).all()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("function", "shapes", "said"),
+    [
+        (camera.rotation_matrix, ["26"], "angles must be [... 3], not (2, 6)"),
+        (camera.extrinsics, ["24"], "pose must be [... 6], not (2, 4)"),
+        (camera.inverse, ["233", "21"], "translation must be [... 3], not (2, 1)"),
+        (camera.rotate, ["233", "254"], "points must be [... 3], not (2, 5, 4)"),
+        (camera.project, ["254", "233", "23", "33"], "points must be [... 3], not (2, 5, 4)"),
+        (camera.project, ["253", "233", "21", "33"], "translation must be [... 3], not (2, 1)"),
+        (camera.project, ["253", "233", "23", "133"], "intrinsics must be [3 3], not (1, 3, 3)"),
+        (camera.unproject, ["254", "233", "23", "33"], "points must be [... 3], not (2, 5, 4)"),
+        (camera.unproject, ["253", "233", "21", "33"], "translation must be [... 3], not (2, 1)"),
+    ],
+)
+def test_arrays_of_other_widths_are_refused(function, shapes, said):
+    """Most of them gave numbers: a pose of four has one translation, which was all three."""
+    with pytest.raises(ValueError) as told:
+        function(*(np.ones(tuple(map(int, shape)), np.float32) for shape in shapes))
+    assert str(told.value) == said

@@ -81,3 +81,17 @@ def test_smooth_coverage_is_the_share_of_the_pixel():
     np.testing.assert_allclose(coverage[:, 1], [1, 1, 1, 1, 0.5, 0])
     with pytest.raises(ValueError, match="samples"):
         fragments.smooth_coverage(screen, triangles, 6, 6, samples=0)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_arrays_of_other_widths_are_refused():
+    screen, triangles = jnp.ones((1, 5, 3)), np.array([[0, 1, 2]])
+    found = rasterize.rasterize(screen, triangles, 4, 4, "jnp")
+    with pytest.raises(ValueError, match=r"normals must be \[... 3\], not \(1, 5, 4\)"):
+        fragments.normal_map(found, screen, triangles, jnp.ones((1, 5, 4)))
+    with pytest.raises(ValueError, match=r"screen_vertices must be \[... 3\], not \(1, 5, 4\)"):
+        fragments.visible_vertices(found, jnp.ones((1, 5, 4)), triangles)
+    with pytest.raises(ValueError, match=r"vertices 0\.\.9; there are 5"):
+        fragments.visible_points(found, screen, triangles, np.array([[0, 1, 9]]), jnp.ones((1, 3)))
+    with pytest.raises(ValueError, match="7 x 8 pixels are no blocks of 2 x 2"):
+        fragments.mean_of_blocks(jnp.ones((1, 7, 8, 3)), 2)

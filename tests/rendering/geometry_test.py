@@ -122,3 +122,11 @@ def test_no_vertices_have_no_normals(shape):
     vertices, triangles = jnp.zeros(shape), jnp.zeros((0, 3), jnp.int32)
     gradient = jax.grad(lambda v: jnp.sum(geometry.vertex_normals(v, triangles, True)))(vertices)
     assert gradient.shape == shape
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("function", [geometry.triangle_normals, geometry.vertex_normals])
+@pytest.mark.parametrize("width", [2, 4])
+def test_vertices_have_three_coordinates(function, width):
+    with pytest.raises(ValueError, match=rf"vertices must be \[... 3\], not \(5, {width}\)"):
+        function(jnp.ones((5, width)), np.array([[0, 1, 2]]))

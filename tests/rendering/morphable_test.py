@@ -81,3 +81,12 @@ def test_landmarks_are_weighted_sums_of_three_vertices():
     corners = vertices[:, model.landmark_vertices]
     expected = sum(corners[:, :, k] * model.landmark_weights[:, k, None] for k in range(3))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_landmarks_are_not_taken_of_another_mesh():
+    """Of more vertices other places were, and of fewer NaN or the last one."""
+    model = face_model()
+    count = len(model.shape_mean)
+    for shape in ((2, count + 1, 3), (2, count - 1, 3), (2, 3, count)):
+        with pytest.raises(ValueError, match=f"are not the face model's {count}"):
+            morphable.landmarks(model, jnp.zeros(shape))
