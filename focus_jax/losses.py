@@ -11,6 +11,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from focus_jax.types import AnyArray
@@ -24,12 +25,36 @@ def _single(*arrays: AnyArray) -> list[jax.Array]:
     return [jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)) for x in arrays]
 
 
-def _same_shape(**arrays: AnyArray) -> list[jax.Array]:
-    """The arrays in float32 at least; ValueError unless they agree in all axes but the last."""
-    shapes = {name: array.shape for name, array in arrays.items()}
-    if len({shape[:-1] for shape in shapes.values()}) > 1:
-        raise ValueError(f"these arrays must agree in all axes but the last: {shapes}")
-    return _single(*arrays.values())
+def same_masks(**masks: AnyArray) -> list[jax.Array]:
+    """Masks `[... h w 1]` of one shape, in float32 at least, whatever they are made of.
+
+    ValueError, with their names, for other shapes and, where values are known, for masks of bytes.
+    """
+    shapes = {name: np.shape(mask) for name, mask in masks.items()}
+    if len(set(shapes.values())) > 1 or any(shape[-1:] != (1,) for shape in shapes.values()):
+        raise ValueError(f"these masks must agree in one shape [b h w 1]: {shapes}")
+    for name, mask in masks.items():
+        counted = jnp.issubdtype(jnp.result_type(mask), jnp.integer)
+        if counted and not isinstance(mask, jax.core.Tracer) and np.any(np.asarray(mask) > 1):
+            raise ValueError(f"{name} must be from 0 to 1, not to {np.max(mask)}; give `mask > 0`")
+    return _single(*masks.values())
+
+
+def _same_pictures(
+    target: AnyArray, rendering: AnyArray, **masks: AnyArray
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Two pictures and the mask between them, in float32 at least; ValueError unless they agree."""
+    pictures = {"target": target, "rendering": rendering}
+    ((name, mask),) = masks.items()
+    shapes = {name: np.shape(array) for name, array in (pictures | masks).items()}
+    if shapes["target"] != shapes["rendering"] or shapes["target"][:-1] != shapes[name][:-1]:
+        raise ValueError(f"these must agree, the mask in all axes but the last: {shapes}")
+    for which, picture in pictures.items():
+        if not jnp.issubdtype(jnp.result_type(picture), jnp.floating):
+            raise ValueError(
+                f"{which} must be floating point in [0, 1], not {picture.dtype}; divide by 255"
+            )
+    return *_single(target, rendering), *same_masks(**{name: mask})
 
 
 def _safe_root(squared: AnyArray) -> jax.Array:
@@ -54,10 +79,10 @@ def neighbour(
     rendering's. `squared` gives the paper's double square. The mean runs over the pixels whose
     window lies inside the image.
     """
-    target, rendering, mask = _same_shape(target=target, rendering=rendering, mask=mask)
+    target, rendering, mask = _same_pictures(target, rendering, mask=mask)
     if search not in ("target", "rendering"):
         raise ValueError(f"search must be 'target' or 'rendering', not {search!r}")
-    if not (window % 2 and 0 < window <= min(target.shape[1:3])):
+    if not (window % 2 and 0 < window <= min(target.shape[-3:-1])):
         raise ValueError(f"window must be odd and fit into the image, not {window}")
     masked_target, masked_rendering = target * mask, rendering * mask
     searched, fixed = (
@@ -136,7 +161,7 @@ def masked_photometric(
     squared: bool = False,
 ) -> Float[Array, ""]:
     """Colour distance per unit of mask over the batch (Eq. 5); `squared` as the paper writes it."""
-    target, rendering, mask = _same_shape(target=target, rendering=rendering, mask=mask)
+    target, rendering, mask = _same_pictures(target, rendering, mask=mask)
     distance = jnp.sum(((target - rendering) * mask) ** 2, axis=-1)
     distance = distance if squared else _safe_root(distance)
     # An empty mask has nothing to compare: zero, with a zero gradient.
@@ -155,7 +180,7 @@ def robust_photometric(
     A pixel passes when its summed squared difference is below `(deviations * sigma)^2`. The mean
     runs over all pixels of the batch.
     """
-    target, rendering, coverage = _same_shape(target=target, rendering=rendering, coverage=coverage)
+    target, rendering, coverage = _same_pictures(target, rendering, coverage=coverage)
     squared = jnp.sum((target - rendering) ** 2, axis=-1, keepdims=True)
     constant = -3.0 * jnp.log(jnp.sqrt(2.0 * jnp.pi) * sigma)  # N_c of Eq. 9, a Gaussian in RGB
     log_likelihood = -squared / (2.0 * sigma**2) + constant
@@ -167,17 +192,17 @@ def area(
     mask: Float[AnyArray, "b h w 1"], coverage: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Share of the rendered face that the mask leaves out: 1 - S_M / S_R (Eq. 3)."""
-    mask, coverage = _same_shape(mask=mask, coverage=coverage)
-    left_out = jnp.sum(coverage * (1.0 - mask), axis=(1, 2, 3))
+    mask, coverage = same_masks(mask=mask, coverage=coverage)
+    left_out = jnp.sum(coverage * (1.0 - mask), axis=(-3, -2, -1))
     # A face turned or moved out of view covers nothing; it then leaves nothing out.
-    return jnp.mean(left_out / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))
+    return jnp.mean(left_out / jnp.maximum(jnp.sum(coverage, axis=(-3, -2, -1)), 1.0))
 
 
 def binary(mask: Float[AnyArray, "b h w 1"], *, squared: bool = False) -> Float[Array, ""]:
     """Distance of the mask from 0 or 1 over the whole image (L_bin); `squared` as in the paper."""
-    (mask,) = _single(mask)
+    (mask,) = same_masks(mask=mask)
     if squared:
-        return -jnp.mean(jnp.sum((mask - 0.5) ** 2, axis=(1, 2, 3)))
+        return -jnp.mean(jnp.sum((mask - 0.5) ** 2, axis=(-3, -2, -1)))
     return 0.5 - jnp.mean(jnp.abs(mask - 0.5))
 
 
@@ -267,7 +292,7 @@ def cross_entropy(
     logits: Float[AnyArray, "b h w 1"], target: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Mean binary cross-entropy on logits, against the preliminary masks of Eq. 10."""
-    logits, target = _same_shape(logits=logits, target=target)
+    logits, target = same_masks(logits=logits, target=target)
     return jnp.mean(jax.nn.softplus(logits) - target * logits)
 
 
@@ -282,10 +307,10 @@ def pasted(
     Says of the other pixels that they are face where `whole` is 1, which is where all that lies
     before it is known, and nothing where it is 0. Not of the paper, which knows no occluder.
     """
-    logits, occluder, coverage = _same_shape(logits=logits, occluder=occluder, coverage=coverage)
+    logits, occluder, coverage = same_masks(logits=logits, occluder=occluder, coverage=coverage)
     charge = occluder * jax.nn.softplus(logits)
     if whole is not None:
-        face = whole[:, None, None, None] * (1.0 - occluder)
+        face = jnp.expand_dims(whole, (-3, -2, -1)) * (1.0 - occluder)
         charge = charge + face * jax.nn.softplus(-logits)
-    charged = jnp.sum(coverage * charge, axis=(1, 2, 3))
-    return jnp.mean(charged / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))
+    charged = jnp.sum(coverage * charge, axis=(-3, -2, -1))
+    return jnp.mean(charged / jnp.maximum(jnp.sum(coverage, axis=(-3, -2, -1)), 1.0))
