@@ -5,9 +5,10 @@ World and camera share one unit of length, that of the face model. Pixel centres
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from focus_jax.rendering.geometry import known_triangles
+from focus_jax.rendering.geometry import as_points, known_triangles
 from focus_jax.types import AnyArray
 
 FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
@@ -39,6 +40,9 @@ def extrinsics(
     The pose is three Euler angles (radians) and three translations. The face looks along +z with y
     up; diag(1, -1, -1) turns it towards the camera, whose y points down.
     """
+    if np.shape(pose)[-1:] != (6,):
+        raise ValueError(f"pose must be [... 6], not {np.shape(pose)}")
+    pose = jnp.asarray(pose, jnp.result_type(pose, 0.0))
     flip = jnp.array([1.0, -1.0, -1.0], pose.dtype)
     offset = jnp.array([0.0, 0.0, DISTANCE], pose.dtype)
     return flip[:, None] * rotation_matrix(pose[..., :3]), pose[..., 3:] + offset
@@ -60,6 +64,9 @@ def rotate(
     rotation: Float[AnyArray, "*#n 3 3"], points: Float[AnyArray, "*#n v 3"]
 ) -> Float[Array, "*_ v 3"]:
     """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
+    points = as_points("points", points)
+    if np.shape(rotation)[-2:] != (3, 3):
+        raise ValueError(f"rotation must be [... 3 3], not {np.shape(rotation)}")
     leading = jnp.broadcast_shapes(rotation.shape[:-2], points.shape[:-2])
     return _rotate(
         jnp.broadcast_to(rotation, (*leading, 3, 3)),
@@ -104,6 +111,12 @@ def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
     )
 
 
+def _check_intrinsics(matrix: AnyArray) -> None:
+    """ValueError unless it is one camera's, for the whole batch."""
+    if np.shape(matrix) != (3, 3):
+        raise ValueError(f"intrinsics must be [3 3], of one camera, not {np.shape(matrix)}")
+
+
 def project(
     vertices: Float[AnyArray, "*n v 3"],
     rotation: Float[AnyArray, "*n 3 3"],
@@ -116,6 +129,7 @@ def project(
     which `rasterize` rejects it; its x and y are computed as if its depth were 1, so that they and
     their gradients stay finite.
     """
+    _check_intrinsics(intrinsics)
     camera = rotate(rotation, vertices) + translation[..., None, :]
     depth = camera[..., 2:]
     # Divided before the centre is added: adding it first costs a digit of x and y.
@@ -131,6 +145,8 @@ def unproject(
     intrinsics: Float[AnyArray, "3 3"],
 ) -> Float[Array, "*n v 3"]:
     """World points from (x, y, depth), for positive depths: the inverse of `project`."""
+    _check_intrinsics(intrinsics)
+    screen = as_points("screen positions", screen)
     depth = screen[..., 2]
     y = (screen[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
     x = (screen[..., 0] - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0]
@@ -155,6 +171,8 @@ def clip_near(
     attributes and pose; the attributes in between are the flat triangle's, so interpolate with
     `perspective`. ValueError unless `near` is positive, and for triangles that name no vertex.
     """
+    if np.ndim(vertices) != 3:
+        raise ValueError(f"vertices must be [b v 3], not {np.shape(vertices)}")
     triangles = known_triangles(triangles, vertices.shape[1])
     if not near > 0:
         raise ValueError(f"near must be positive, not {near}")

@@ -40,8 +40,11 @@ def albedo(face_model: FaceModel, coefficients: Float[AnyArray, "*n a"]) -> Floa
 def landmarks(
     face_model: FaceModel, vertices: Float[AnyArray, "*n v c"]
 ) -> Float[Array, "*n 68 c"]:
-    """The 68 landmarks of anything given per vertex: positions in space or on screen."""
-    return _at(vertices, face_model.landmark_vertices, face_model.landmark_weights)
+    """The 68 landmarks of anything given per vertex: positions in space or on screen.
+
+    ValueError for another number of vertices than the face model's.
+    """
+    return _at(face_model, vertices, face_model.landmark_vertices, face_model.landmark_weights)
 
 
 def dense_landmarks(
@@ -49,7 +52,7 @@ def dense_landmarks(
 ) -> Float[Array, "*n 478 c"]:
     """As `landmarks`, MediaPipe's points; 0 where the model has no place for one.
 
-    ValueError for a face model without any.
+    ValueError for a face model without any, and for another number of vertices than its own.
     """
     corners, weights = face_model.dense_landmark_vertices, face_model.dense_landmark_weights
     if corners is None or weights is None:
@@ -57,9 +60,14 @@ def dense_landmarks(
             f"the face model {face_model.name!r} has no places of dense landmarks; "
             "third_party/derive_mesh_places.py finds them"
         )
-    return _at(vertices, corners, weights)
+    return _at(face_model, vertices, corners, weights)
 
 
-def _at(vertices: AnyArray, corners: AnyArray, weights: AnyArray) -> jax.Array:
+def _at(
+    face_model: FaceModel, vertices: AnyArray, corners: AnyArray, weights: AnyArray
+) -> jax.Array:
+    count, own = vertices.shape[-2], face_model.shape_mean.shape[-2]
+    if count != own:  # the whole head's and the cropped face's are both at hand
+        raise ValueError(f"{count} vertices are not those of the face model, which has {own}")
     taken = jnp.take(vertices, corners, axis=-2)  # [..., l, 3, c]
     return jnp.einsum("lk,...lkc->...lc", weights, taken, precision=jax.lax.Precision.HIGHEST)

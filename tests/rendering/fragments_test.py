@@ -64,6 +64,8 @@ def test_points_are_seen_where_most_of_their_vertices_are():
     weights = jnp.array([[0.6, 0.4, 0.0], [0.4, 0.6, 0.0], [0.0, 0.0, 0.0]])
     seen = fragments.visible_points(found, screen, triangles, corners, weights)
     np.testing.assert_array_equal(seen, [[False, True, False]])
+    with pytest.raises(ValueError, match=r"corners name vertices 0\.\.10; there are 10"):
+        fragments.visible_points(found, screen, triangles, corners.at[0, 0].set(10), weights)
 
 
 def test_all_of_a_flat_fine_mesh_is_visible():
@@ -81,3 +83,13 @@ def test_smooth_coverage_is_the_share_of_the_pixel():
     np.testing.assert_allclose(coverage[:, 1], [1, 1, 1, 1, 0.5, 0])
     with pytest.raises(ValueError, match="samples"):
         fragments.smooth_coverage(screen, triangles, 6, 6, samples=0)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_smooth_coverage_does_not_depend_on_the_type_of_positions(dtype):
+    corners = [[-1, -1, 5], [-1, 300.25, 5], [300.25, -1, 5]]
+    screen, triangles = np.array([corners], np.float32), np.array([[0, 1, 2]])
+    expected = fragments.smooth_coverage(screen, triangles, 300, 300, samples=8)
+    found = fragments.smooth_coverage(screen.astype(dtype), triangles, 300, 300, samples=8)
+    np.testing.assert_array_equal(found, expected)

@@ -81,3 +81,12 @@ def test_landmarks_are_weighted_sums_of_three_vertices():
     corners = vertices[:, model.landmark_vertices]
     expected = sum(corners[:, :, k] * model.landmark_weights[:, k, None] for k in range(3))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_landmarks_of_another_mesh_are_refused():
+    """The whole head's vertices with the cropped face's places would be points anywhere."""
+    model = face_model()
+    for count in (69, 71):
+        with pytest.raises(ValueError, match=f"{count} vertices .* face model, which has 70"):
+            morphable.landmarks(model, jnp.zeros((2, count, 3)))

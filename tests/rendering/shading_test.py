@@ -83,3 +83,12 @@ def test_the_gradient_is_that_of_the_basis():
     )
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_normals_and_light_of_other_lengths_are_refused():
+    ones = np.ones((1, 5, 4), np.float32)
+    with pytest.raises(ValueError, match=r"normals must be .* \(1, 5, 4\)"):
+        shading.shade(ones[..., :3], ones, np.ones((1, 27), np.float32))
+    with pytest.raises(ValueError, match=r"light must be .* \(1, 3, 9\)"):
+        shading.shade(ones[..., :3], ones[..., :3], np.ones((1, 3, 9), np.float32))
