@@ -12,6 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from focus_jax.types import AnyArray
@@ -35,14 +36,12 @@ def same_masks(**masks: AnyArray) -> list[jax.Array]:
         raise ValueError(f"these masks must agree in one shape [b h w 1]: {shapes}")
     for name, mask in masks.items():
         counted = jnp.issubdtype(jnp.result_type(mask), jnp.integer)
-        if counted and not isinstance(mask, jax.core.Tracer) and np.any(np.asarray(mask) > 1):
+        if counted and not isinstance(mask, Tracer) and np.any(np.asarray(mask) > 1):
             raise ValueError(f"{name} must be from 0 to 1, not to {np.max(mask)}; give `mask > 0`")
     return _single(*masks.values())
 
 
-def _same_pictures(
-    target: AnyArray, rendering: AnyArray, **masks: AnyArray
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _same_pictures(target: AnyArray, rendering: AnyArray, **masks: AnyArray) -> list[jax.Array]:
     """Two pictures and the mask between them, in float32 at least; ValueError unless they agree."""
     pictures = {"target": target, "rendering": rendering}
     ((name, mask),) = masks.items()
@@ -54,7 +53,7 @@ def _same_pictures(
             raise ValueError(
                 f"{which} must be floating point in [0, 1], not {picture.dtype}; divide by 255"
             )
-    return *_single(target, rendering), *same_masks(**{name: mask})
+    return [*_single(target, rendering), *same_masks(**{name: mask})]
 
 
 def _safe_root(squared: AnyArray) -> jax.Array:
