@@ -11,6 +11,7 @@ the same networks there. Rows are printed as they are measured.
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -106,100 +107,159 @@ def parts(size: str, batch_size: int, names: Sequence[str] | None = None) -> Ite
         yield [name, *numbers, *[None] * (4 - len(numbers))]
 
 
-def our_parts(job: Any, state: Any) -> dict[str, Callable[[], Any]]:
+Task = Callable[[], Any]
+
+
+def our_parts(job: Any, state: Any) -> dict[str, Task]:
     """What a step consists of, each as a compiled function of its own."""
+    return {
+        **encoder_parts(job, state),
+        **drawing_parts(job),
+        **segmenter_parts(job, state),
+        **recognizer_parts(job),
+        **optimizer_parts(job, state),
+    }
+
+
+def encoder_parts(job: Any, state: Any) -> dict[str, Task]:
     import jax
     import jax.numpy as jnp
 
     from focus_jax import forward
-    from focus_jax.networks import recognizer
-    from focus_jax.rendering import morphable, render
 
-    method, batch, model = job.method, job.batch, job.constants.face_model
-    height, width = batch.image.shape[1:3]
-    sizes = forward.widths(model)
-    raw = jnp.zeros((len(batch.image), sizes.outputs))
-    code = forward.decode(raw, sizes, method.networks.decoding)
-    vertices = morphable.vertices(model, code.identity, code.expression)
-    colours = morphable.albedo(model, code.albedo)
-    chips = jnp.zeros((len(batch.image), 112, 112, 3)) + 0.5
-    key = jax.random.key(0)
-
-    def encode(parameters, image, train):
+    def encode(parameters: Any, image: Any, train: bool) -> Any:
         variables = {**state.encoder, "params": parameters}
-        seen = batch.replace(image=image)
-        raw, _ = forward.encode(method.networks.encoder, variables, seen, train=train, dropout=key)
+        seen = job.batch.replace(image=image)
+        raw, _ = forward.encode(
+            job.method.networks.encoder, variables, seen, train=train, dropout=jax.random.key(0)
+        )
         return jnp.sum(raw**2)
 
-    def morph(identity, expression, albedo):
+    arguments = state.encoder["params"], job.batch.image
+    return {
+        "encoder": _task(encode, arguments, train=False),
+        "encoder and gradient": _task(encode, arguments, 0, train=True),
+    }
+
+
+def mean_face(job: Any) -> tuple[Any, Any, Any]:
+    """The code that is all zeros, and its vertices and colours."""
+    import jax.numpy as jnp
+
+    from focus_jax import forward
+    from focus_jax.rendering import morphable
+
+    model = job.constants.face_model
+    sizes = forward.widths(model)
+    raw = jnp.zeros((len(job.batch.image), sizes.outputs))
+    code = forward.decode(raw, sizes, job.method.networks.decoding)
+    vertices = morphable.vertices(model, code.identity, code.expression)
+    return code, vertices, morphable.albedo(model, code.albedo)
+
+
+def drawing_parts(job: Any) -> dict[str, Task]:
+    import jax.numpy as jnp
+
+    from focus_jax.rendering import morphable, render
+
+    model, (height, width) = job.constants.face_model, job.batch.image.shape[1:3]
+
+    def morph(identity: Any, expression: Any, albedo: Any) -> Any:
         shape = morphable.vertices(model, identity, expression)
         return jnp.sum(shape**2) + jnp.sum(morphable.albedo(model, albedo) ** 2)
 
-    def picture(vertices, colours, pose, light):
-        seen = render.render_mesh(
-            vertices, colours, model.triangles, pose, light, height, width, method.networks.backend
-        )
+    def picture(vertices: Any, colours: Any, pose: Any, light: Any) -> Any:
+        how = height, width, job.method.networks.backend
+        seen = render.render_mesh(vertices, colours, model.triangles, pose, light, *how)
         return jnp.sum(seen.image**2)
 
-    def segment(parameters, rendering, train):
+    code, vertices, colours = mean_face(job)
+    coefficients = code.identity, code.expression, code.albedo
+    shown = vertices, colours, code.pose, code.light
+    return {
+        "morphable model": _task(morph, coefficients),
+        "morphable model and gradient": _task(morph, coefficients, (0, 1, 2)),
+        "rendering": _task(picture, shown),
+        "rendering and gradient": _task(picture, shown, (0, 1, 2, 3)),
+    }
+
+
+def segmenter_parts(job: Any, state: Any) -> dict[str, Task]:
+    import jax
+    import jax.numpy as jnp
+
+    from focus_jax import forward
+
+    _, vertices, _ = mean_face(job)
+
+    def segment(parameters: Any, rendering: Any, train: bool) -> Any:
         variables = {**state.segmenter, "params": parameters}
         seen = forward.Rendering(rendering, jnp.ones_like(rendering[..., :1]), vertices)
+        network = job.method.networks.segmenter
         mask, _, _ = forward.segment(
-            method.networks.segmenter, variables, seen, batch.image, train=train, dropout=key
+            network, variables, seen, job.batch.image, train=train, dropout=jax.random.key(0)
         )
         return jnp.sum(mask**2)
 
-    def recognize(chips, shallow_only):
+    arguments = state.segmenter["params"], job.batch.image
+    return {
+        "segmenter": _task(segment, arguments, train=False),
+        "segmenter and gradient of its weights": _task(segment, arguments, 0, train=True),
+        "segmenter and gradient of its input": _task(segment, arguments, 1, train=False),
+    }
+
+
+def recognizer_parts(job: Any) -> dict[str, Task]:
+    import jax.numpy as jnp
+
+    from focus_jax.networks import recognizer
+
+    chips = jnp.zeros((len(job.batch.image), 112, 112, 3)) + 0.5
+
+    def recognize(chips: Any, shallow_only: bool) -> Any:
         seen = recognizer.features(
             job.constants.recognizer,
             chips,
-            kind=method.networks.recognizer,
+            kind=job.method.networks.recognizer,
             shallow_only=shallow_only,
         )
         return jnp.sum((seen.shallow if shallow_only else seen.deep) ** 2)
 
-    encoder, segmenter = state.encoder["params"], state.segmenter["params"]
-    shown = (vertices, colours, code.pose, code.light)
-    coefficients = (code.identity, code.expression, code.albedo)
-    tasks = {
-        "encoder": (lambda p, x: encode(p, x, False), (), (encoder, batch.image)),
-        "encoder and gradient": (lambda p, x: encode(p, x, True), 0, (encoder, batch.image)),
-        "morphable model": (morph, (), coefficients),
-        "morphable model and gradient": (morph, (0, 1, 2), coefficients),
-        "rendering": (picture, (), shown),
-        "rendering and gradient": (picture, (0, 1, 2, 3), shown),
-        "segmenter": (lambda p, x: segment(p, x, False), (), (segmenter, batch.image)),
-        "segmenter and gradient of its weights": (
-            (lambda p, x: segment(p, x, True), 0, (segmenter, batch.image))
-        ),
-        "segmenter and gradient of its input": (
-            (lambda p, x: segment(p, x, False), 1, (segmenter, batch.image))
-        ),
-        "recognizer": (lambda x: recognize(x, False), (), (chips,)),
-        "recognizer and gradient": (lambda x: recognize(x, False), 0, (chips,)),
-        "recognizer, shallow": (lambda x: recognize(x, True), (), (chips,)),
-        "recognizer, shallow, and gradient": (lambda x: recognize(x, True), 0, (chips,)),
+    return {
+        "recognizer": _task(recognize, (chips,), shallow_only=False),
+        "recognizer and gradient": _task(recognize, (chips,), 0, shallow_only=False),
+        "recognizer, shallow": _task(recognize, (chips,), shallow_only=True),
+        "recognizer, shallow, and gradient": _task(recognize, (chips,), 0, shallow_only=True),
     }
+
+
+def optimizer_parts(job: Any, state: Any) -> dict[str, Task]:
     made = {}
-    for name, (function, wanted, arguments) in tasks.items():
-        traced = function if wanted == () else jax.value_and_grad(function, wanted)
-        made[name] = _bound(jax.jit(traced), arguments)
-    for name, network in (("encoder", encoder), ("segmenter", segmenter)):
-        optimizer = getattr(method, f"{name}_optimizer")
+    for name in ("encoder", "segmenter"):
+        update = getattr(job.method, f"{name}_optimizer").update
+        network = getattr(state, name)["params"]
         moments = getattr(state, f"{name}_optimizer")
-        made[f"optimizer of the {name}"] = _bound(
-            jax.jit(optimizer.update), (network, moments, network)
-        )
+        made[f"optimizer of the {name}"] = _task(update, (network, moments, network))
     return made
 
 
-def timed(name: str, task: Callable[[], Any]) -> measure.Time:
+def _task(
+    function: Callable,
+    arguments: Sequence[Any],
+    wanted: int | tuple[int, ...] | None = None,
+    **fixed: bool,
+) -> Task:
+    """A call of the compiled function, with the gradients of the arguments that are `wanted`."""
+    import jax
+
+    traced = functools.partial(function, **fixed)
+    compiled = jax.jit(traced if wanted is None else jax.value_and_grad(traced, wanted))
+    return lambda: compiled(*arguments)
+
+
+def timed(name: str, task: Task) -> measure.Time:
     """Of a part, ours or PyTorch's."""
     return measure.best({name: task}, budget=3.0, warm=2, least=3)[name]
-
-
-def _bound(function: Callable, arguments: Sequence[Any]) -> Callable[[], Any]:
-    return lambda: function(*arguments)
 
 
 # The networks' parts in PyTorch, by the names of `our_parts`: network, whether it trains, and

@@ -11,6 +11,8 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from focus_jax.types import AnyArray
@@ -24,16 +26,34 @@ def _single(*arrays: AnyArray) -> list[jax.Array]:
     return [jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)) for x in arrays]
 
 
-def _pictures(**arrays: tuple[AnyArray, int]) -> list[jax.Array]:
-    """Pictures `[b h w c]` in float32 at least; ValueError unless they agree in all axes but c,
-    which is the given one of each.
+def same_masks(**masks: AnyArray) -> list[jax.Array]:
+    """Masks `[... h w 1]` of one shape, in float32 at least, whatever they are made of.
+
+    ValueError, with their names, for other shapes and, where values are known, for masks of bytes.
     """
-    shapes = {name: array.shape for name, (array, _) in arrays.items()}
-    wanted = {name: (*next(iter(shapes.values()))[:3], c) for name, (_, c) in arrays.items()}
-    if shapes != wanted or {len(shape) for shape in shapes.values()} != {4}:
-        channels = ", ".join(f"{name} [b h w {c}]" for name, (_, c) in arrays.items())
-        raise ValueError(f"these arrays must agree in b, h and w, as {channels}: {shapes}")
-    return _single(*(array for array, _ in arrays.values()))
+    shapes = {name: np.shape(mask) for name, mask in masks.items()}
+    if len(set(shapes.values())) > 1 or any(shape[-1:] != (1,) for shape in shapes.values()):
+        raise ValueError(f"these masks must agree in one shape [b h w 1]: {shapes}")
+    for name, mask in masks.items():
+        counted = jnp.issubdtype(jnp.result_type(mask), jnp.integer)
+        if counted and not isinstance(mask, Tracer) and np.any(np.asarray(mask) > 1):
+            raise ValueError(f"{name} must be from 0 to 1, not to {np.max(mask)}; give `mask > 0`")
+    return _single(*masks.values())
+
+
+def _same_pictures(target: AnyArray, rendering: AnyArray, **masks: AnyArray) -> list[jax.Array]:
+    """Two pictures and the mask between them, in float32 at least; ValueError unless they agree."""
+    pictures = {"target": target, "rendering": rendering}
+    ((name, mask),) = masks.items()
+    shapes = {name: np.shape(array) for name, array in (pictures | masks).items()}
+    if shapes["target"] != shapes["rendering"] or shapes["target"][:-1] != shapes[name][:-1]:
+        raise ValueError(f"these must agree, the mask in all axes but the last: {shapes}")
+    for which, picture in pictures.items():
+        if not jnp.issubdtype(jnp.result_type(picture), jnp.floating):
+            raise ValueError(
+                f"{which} must be floating point in [0, 1], not {picture.dtype}; divide by 255"
+            )
+    return [*_single(target, rendering), *same_masks(**{name: mask})]
 
 
 def _safe_root(squared: AnyArray) -> jax.Array:
@@ -58,12 +78,10 @@ def neighbour(
     rendering's. `squared` gives the paper's double square. The mean runs over the pixels whose
     window lies inside the image.
     """
-    target, rendering, mask = _pictures(
-        target=(target, 3), rendering=(rendering, 3), mask=(mask, 1)
-    )
+    target, rendering, mask = _same_pictures(target, rendering, mask=mask)
     if search not in ("target", "rendering"):
         raise ValueError(f"search must be 'target' or 'rendering', not {search!r}")
-    if not (window % 2 and 0 < window <= min(target.shape[1:3])):
+    if not (window % 2 and 0 < window <= min(target.shape[-3:-1])):
         raise ValueError(f"window must be odd and fit into the image, not {window}")
     masked_target, masked_rendering = target * mask, rendering * mask
     searched, fixed = (
@@ -142,9 +160,7 @@ def masked_photometric(
     squared: bool = False,
 ) -> Float[Array, ""]:
     """Colour distance per unit of mask over the batch (Eq. 5); `squared` as the paper writes it."""
-    target, rendering, mask = _pictures(
-        target=(target, 3), rendering=(rendering, 3), mask=(mask, 1)
-    )
+    target, rendering, mask = _same_pictures(target, rendering, mask=mask)
     distance = jnp.sum(((target - rendering) * mask) ** 2, axis=-1)
     distance = distance if squared else _safe_root(distance)
     # An empty mask has nothing to compare: zero, with a zero gradient.
@@ -163,9 +179,7 @@ def robust_photometric(
     A pixel passes when its summed squared difference is below `(deviations * sigma)^2`. The mean
     runs over all pixels of the batch.
     """
-    target, rendering, coverage = _pictures(
-        target=(target, 3), rendering=(rendering, 3), coverage=(coverage, 1)
-    )
+    target, rendering, coverage = _same_pictures(target, rendering, coverage=coverage)
     squared = jnp.sum((target - rendering) ** 2, axis=-1, keepdims=True)
     constant = -3.0 * jnp.log(jnp.sqrt(2.0 * jnp.pi) * sigma)  # N_c of Eq. 9, a Gaussian in RGB
     log_likelihood = -squared / (2.0 * sigma**2) + constant
@@ -177,17 +191,17 @@ def area(
     mask: Float[AnyArray, "b h w 1"], coverage: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Share of the rendered face that the mask leaves out: 1 - S_M / S_R (Eq. 3)."""
-    mask, coverage = _pictures(mask=(mask, 1), coverage=(coverage, 1))
-    left_out = jnp.sum(coverage * (1.0 - mask), axis=(1, 2, 3))
+    mask, coverage = same_masks(mask=mask, coverage=coverage)
+    left_out = jnp.sum(coverage * (1.0 - mask), axis=(-3, -2, -1))
     # A face turned or moved out of view covers nothing; it then leaves nothing out.
-    return jnp.mean(left_out / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))
+    return jnp.mean(left_out / jnp.maximum(jnp.sum(coverage, axis=(-3, -2, -1)), 1.0))
 
 
 def binary(mask: Float[AnyArray, "b h w 1"], *, squared: bool = False) -> Float[Array, ""]:
     """Distance of the mask from 0 or 1 over the whole image (L_bin); `squared` as in the paper."""
-    (mask,) = _pictures(mask=(mask, 1))
+    (mask,) = same_masks(mask=mask)
     if squared:
-        return -jnp.mean(jnp.sum((mask - 0.5) ** 2, axis=(1, 2, 3)))
+        return -jnp.mean(jnp.sum((mask - 0.5) ** 2, axis=(-3, -2, -1)))
     return 0.5 - jnp.mean(jnp.abs(mask - 0.5))
 
 
@@ -281,7 +295,7 @@ def cross_entropy(
     logits: Float[AnyArray, "b h w 1"], target: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Mean binary cross-entropy on logits, against the preliminary masks of Eq. 10."""
-    logits, target = _pictures(logits=(logits, 1), target=(target, 1))
+    logits, target = same_masks(logits=logits, target=target)
     return jnp.mean(jax.nn.softplus(logits) - target * logits)
 
 
@@ -296,14 +310,10 @@ def pasted(
     Says of the other pixels that they are face where `whole` is 1, which is where all that lies
     before it is known, and nothing where it is 0. Not of the paper, which knows no occluder.
     """
-    logits, occluder, coverage = _pictures(
-        logits=(logits, 1), occluder=(occluder, 1), coverage=(coverage, 1)
-    )
-    if whole is not None and whole.shape != logits.shape[:1]:
-        raise ValueError(f"whole {whole.shape} has not one number for each of {logits.shape}")
+    logits, occluder, coverage = same_masks(logits=logits, occluder=occluder, coverage=coverage)
     charge = occluder * jax.nn.softplus(logits)
     if whole is not None:
-        face = whole[:, None, None, None] * (1.0 - occluder)
+        face = jnp.expand_dims(whole, (-3, -2, -1)) * (1.0 - occluder)
         charge = charge + face * jax.nn.softplus(-logits)
-    charged = jnp.sum(coverage * charge, axis=(1, 2, 3))
-    return jnp.mean(charged / jnp.maximum(jnp.sum(coverage, axis=(1, 2, 3)), 1.0))
+    charged = jnp.sum(coverage * charge, axis=(-3, -2, -1))
+    return jnp.mean(charged / jnp.maximum(jnp.sum(coverage, axis=(-3, -2, -1)), 1.0))

@@ -299,6 +299,32 @@ def test_shapes_that_would_broadcast_are_refused():
         losses.landmark(np.zeros((2, 68, 2)), np.zeros((2, 68, 2)), np.ones((1, 68)))
     with pytest.raises(ValueError, match="agree"):
         losses.cosine(np.zeros((2, 8)), np.zeros((1, 8)))
+    pictures = losses.masked_photometric, losses.neighbour, losses.robust_photometric
+    for loss in pictures:
+        with pytest.raises(ValueError, match="agree"):  # a grey picture
+            loss(target[..., :1], rendering, mask)
+        with pytest.raises(ValueError, match="one shape"):  # would weigh each pixel three times
+            loss(target, rendering, np.repeat(mask, 3, axis=-1))
+        with pytest.raises(ValueError, match=r"target must be floating point .* not uint8"):
+            loss((255 * target).astype(np.uint8), rendering, mask)
+    for loss in (losses.area, losses.cross_entropy):
+        with pytest.raises(ValueError, match="one shape"):
+            loss(mask[..., 0], mask[..., 0])
+        with pytest.raises(ValueError, match=r"from 0 to 1, not to 25\d; give `mask > 0`"):
+            loss((255 * mask).astype(np.uint8), mask)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_truth_values_are_masks_and_a_picture_needs_no_batch():
+    target, rendering, mask = random_images()
+    binary = mask > 0.5
+    for loss in (losses.masked_photometric, losses.neighbour):
+        expected = loss(target, rendering, binary.astype(np.float32))
+        np.testing.assert_array_equal(loss(target, rendering, binary), expected)
+        one = loss(target[0], rendering[0], mask[0])
+        np.testing.assert_allclose(one, loss(target[:1], rendering[:1], mask[:1]), rtol=1e-6)
+    for loss in (losses.area, losses.cross_entropy):
+        np.testing.assert_allclose(loss(mask[0], mask[0]), loss(mask[:1], mask[:1]), rtol=1e-6)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -1,4 +1,7 @@
-"""How well a mask separates face from occluder."""
+"""How well a mask separates face from occluder.
+
+Masks are numbers from 0 to 1 or truth values; ValueError for others, and for shapes that differ.
+"""
 
 import math
 
@@ -6,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from focus_jax.losses import same_masks
 from focus_jax.types import AnyArray
 
 
@@ -20,10 +24,7 @@ def mask_scores(
     the prediction first for the paper's binary scores. Areas in denominators count as at least one
     pixel (release: evaluation.py), so that an empty face scores zero instead of NaN.
     """
-    if not true.shape == predicted.shape == region.shape:
-        raise ValueError(
-            f"masks and region must have one shape: {true.shape}, {predicted.shape}, {region.shape}"
-        )
+    true, predicted, region = same_masks(true=true, predicted=predicted, region=region)
 
     def total(x: AnyArray) -> jax.Array:
         return jnp.sum(x * region, axis=(-3, -2, -1))
@@ -50,8 +51,7 @@ def image_iou(
     What the literature on occlusion segmentation reports (Voo et al. 2022). Face that the rendering
     does not reach, such as ears and forehead, counts as missed.
     """
-    if true.shape != predicted.shape:
-        raise ValueError(f"masks must have one shape: {true.shape} and {predicted.shape}")
+    true, predicted = same_masks(true=true, predicted=predicted)
 
     def iou(a: AnyArray, b: AnyArray) -> jax.Array:
         hit, both = jnp.sum(a * b, axis=(-3, -2, -1)), jnp.sum(a + b, axis=(-3, -2, -1))
@@ -75,10 +75,7 @@ def boundary_iou(
     image is a boundary, so that only the places where face meets occluder count. One where neither
     mask has a boundary. Masks and region are binary; round a soft mask first.
     """
-    if not true.shape == predicted.shape == region.shape:
-        raise ValueError(
-            f"masks and region must have one shape: {true.shape}, {predicted.shape}, {region.shape}"
-        )
+    true, predicted, region = same_masks(true=true, predicted=predicted, region=region)
     reach = max(1, round(ratio * math.hypot(*true.shape[-3:-1])))
 
     def band(face: AnyArray) -> jax.Array:
@@ -87,7 +84,7 @@ def boundary_iou(
         near = jax.lax.reduce_window(rest, -jnp.inf, jax.lax.max, window, (1, 1, 1, 1), "SAME")
         return face * near * region
 
-    a, b = band(jnp.asarray(true)), band(jnp.asarray(predicted))
+    a, b = band(true), band(predicted)
     both, either = (jnp.sum(x, axis=(-3, -2, -1)) for x in (a * b, jnp.maximum(a, b)))
     return jnp.where(either > 0, both / jnp.maximum(either, 1.0), 1.0)
 
@@ -104,15 +101,12 @@ def calibration_error(
     is the mean over pixels of how far their bin's mean prediction is from the part of it that is
     face (Guo et al. 2017, Eq. 3, for the probability of one class). Zero for an empty region.
     """
-    if not true.shape == predicted.shape == region.shape:
-        raise ValueError(
-            f"masks and region must have one shape: {true.shape}, {predicted.shape}, {region.shape}"
-        )
-    bin_of = jnp.clip(jnp.floor(jnp.asarray(predicted) * bins), 0, bins - 1)
+    true, predicted, region = same_masks(true=true, predicted=predicted, region=region)
+    bin_of = jnp.clip(jnp.floor(predicted * bins), 0, bins - 1)
     gap = (predicted - true) * region
 
     def total(x: AnyArray) -> jax.Array:
         return jnp.sum(x, axis=(-3, -2, -1))
 
     gaps = jnp.stack([jnp.abs(total(gap * (bin_of == i))) for i in range(bins)])
-    return jnp.sum(gaps, axis=0) / jnp.maximum(total(jnp.asarray(region)), 1.0)
+    return jnp.sum(gaps, axis=0) / jnp.maximum(total(region), 1.0)

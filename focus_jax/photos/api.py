@@ -30,6 +30,7 @@ from focus_jax.photos.masks import joined_masks, photo_masks
 from focus_jax.photos.same_person import process_people
 from focus_jax.photos.trained import Model, load_model
 from focus_jax.system.command import keep_programs
+from focus_jax.system.files import user_path
 from focus_jax.types import FaceCode
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class FittedFace:
         `write` is as its `--write`; face.json always. OSError where that fails, ValueError for a
         kind of file that there is not.
         """
-        where = Path(folder) / self.name / str(self.number)
+        where = user_path(folder) / self.name / str(self.number)
         shared = self._shared(results.kinds(write))
         results.write_face(where, self.name, self._image, self._face, self._inference, shared)
         return where
@@ -116,7 +117,7 @@ def reconstruct(
     *,
     model: str | os.PathLike[str] | Model = "shipped",
     refine: int | None = None,
-    landmarks: str | np.ndarray | Any = DEFAULT,
+    landmarks: str | os.PathLike[str] | np.ndarray | Any = DEFAULT,
     batch_size: int = 8,
     same_person: bool = False,
 ) -> list[FittedFace]:
@@ -184,7 +185,7 @@ def segment(
     model: str | os.PathLike[str] | Model = "shipped",
     per_face: bool = False,
     refine: int | None = None,
-    landmarks: str | np.ndarray | Any = DEFAULT,
+    landmarks: str | os.PathLike[str] | np.ndarray | Any = DEFAULT,
     batch_size: int = 8,
 ) -> list[Any]:
     """Where faces are seen: a mask bool `[h w]` at its size for each photo, also for a single one.
@@ -231,7 +232,8 @@ class _Given(NamedTuple):
 def _several(photos: PhotoLike | Sequence[PhotoLike]) -> list[_Given]:
     if getattr(photos, "ndim", None) == 0:
         raise ValueError("the photo is an array without axes; give uint8 [h w 3], RGB")
-    one = isinstance(photos, str | os.PathLike) or getattr(photos, "ndim", 0) in (1, 2, 3)
+    # One axis has what lists paths: a column of a table, an array of names.
+    one = isinstance(photos, str | os.PathLike) or getattr(photos, "ndim", 0) in (2, 3)
     listed: Any = [photos] if one else photos
     # A dict's keys and the numbers in bytes would be taken for paths.
     if not isinstance(listed, Iterable) or isinstance(listed, bytes | Mapping):
@@ -283,8 +285,8 @@ def _on_cpu(array: Any, name: str) -> np.ndarray:
 
 def _source(landmarks: Any, given: list[_Given]) -> Source:
     """Where landmarks come from: by their name, or those that are given, a row a photo."""
-    if isinstance(landmarks, str):
-        return landmark_source(landmarks)
+    if isinstance(landmarks, str | os.PathLike):
+        return landmark_source(os.fspath(landmarks))
     if hasattr(landmarks, "__dlpack__"):
         landmarks = _on_cpu(landmarks, "landmarks")
     try:

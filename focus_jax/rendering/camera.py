@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from focus_jax.rendering.geometry import check_ends, known_triangles
+from focus_jax.rendering.geometry import as_points, known_triangles
 from focus_jax.types import AnyArray
 
 FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
@@ -41,7 +41,9 @@ def extrinsics(
     The pose is three Euler angles (radians) and three translations. The face looks along +z with y
     up; diag(1, -1, -1) turns it towards the camera, whose y points down.
     """
-    check_ends(pose=(pose, (6,)))
+    if np.shape(pose)[-1:] != (6,):
+        raise ValueError(f"pose must be [... 6], not {np.shape(pose)}")
+    pose = jnp.asarray(pose, jnp.result_type(pose, 0.0))
     flip = jnp.array([1.0, -1.0, -1.0], pose.dtype)
     offset = jnp.array([0.0, 0.0, DISTANCE], pose.dtype)
     return flip[:, None] * rotation_matrix(pose[..., :3]), pose[..., 3:] + offset
@@ -64,7 +66,9 @@ def rotate(
     rotation: Float[AnyArray, "*#n 3 3"], points: Float[AnyArray, "*#n v 3"]
 ) -> Float[Array, "*_ v 3"]:
     """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
-    check_ends(rotation=(rotation, (3, 3)), points=(points, (3,)))
+    points = as_points("points", points)
+    if np.shape(rotation)[-2:] != (3, 3):
+        raise ValueError(f"rotation must be [... 3 3], not {np.shape(rotation)}")
     leading = jnp.broadcast_shapes(rotation.shape[:-2], points.shape[:-2])
     return _rotate(
         jnp.broadcast_to(rotation, (*leading, 3, 3)),
@@ -109,11 +113,10 @@ def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
     )
 
 
-def _check_view(points: AnyArray, rotation: AnyArray, translation: AnyArray, matrix: AnyArray):
-    ends = {"points": (points, (3,)), "rotation": (rotation, (3, 3))}
-    check_ends(**ends, translation=(translation, (3,)))
-    if np.shape(matrix) != (3, 3):  # one for all
-        raise ValueError(f"intrinsics must be [3 3], not {np.shape(matrix)}")
+def _check_intrinsics(matrix: AnyArray) -> None:
+    """ValueError unless it is one camera's, for the whole batch."""
+    if np.shape(matrix) != (3, 3):
+        raise ValueError(f"intrinsics must be [3 3], of one camera, not {np.shape(matrix)}")
 
 
 def project(
@@ -128,7 +131,7 @@ def project(
     which `rasterize` rejects it; its x and y are computed as if its depth were 1, so that they and
     their gradients stay finite.
     """
-    _check_view(vertices, rotation, translation, intrinsics)
+    _check_intrinsics(intrinsics)
     camera = rotate(rotation, vertices) + translation[..., None, :]
     depth = camera[..., 2:]
     # Divided before the centre is added: adding it first costs a digit of x and y.
@@ -144,7 +147,8 @@ def unproject(
     intrinsics: Float[AnyArray, "3 3"],
 ) -> Float[Array, "*n v 3"]:
     """World points from (x, y, depth), for positive depths: the inverse of `project`."""
-    _check_view(screen, rotation, translation, intrinsics)
+    _check_intrinsics(intrinsics)
+    screen = as_points("screen positions", screen)
     depth = screen[..., 2]
     y = (screen[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
     x = (screen[..., 0] - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0]
@@ -169,6 +173,8 @@ def clip_near(
     attributes and pose; the attributes in between are the flat triangle's, so interpolate with
     `perspective`. ValueError unless `near` is positive, and for triangles that name no vertex.
     """
+    if np.ndim(vertices) != 3:
+        raise ValueError(f"vertices must be [b v 3], not {np.shape(vertices)}")
     triangles = known_triangles(triangles, vertices.shape[1])
     if not near > 0:
         raise ValueError(f"near must be positive, not {near}")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from focus_jax.rendering import rasterize
-from focus_jax.rendering.geometry import check_ends, check_triangles, known_triangles
+from focus_jax.rendering.geometry import check_triangles, known_triangles
 from focus_jax.types import AnyArray, Fragments
 
 
@@ -98,9 +98,9 @@ def visible_points(
     weights: Float[AnyArray, "n 3"],
 ) -> Bool[Array, "b n"]:
     """Which weighted sums of three vertices each are seen: most of whose weight is on vertices that
-    are, as in `visible_vertices`. ValueError for corners that are no vertices.
+    are, as in `visible_vertices`. ValueError for corners that are no vertices, too.
     """
-    check_triangles(corners, screen_vertices.shape[1])
+    check_triangles(corners, screen_vertices.shape[1], "corners")
     seen = visible_vertices(fragments, screen_vertices, triangles)
     return jnp.sum(weights * seen[:, corners], axis=-1) > 0.5
 
@@ -120,6 +120,8 @@ def smooth_coverage(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, not {samples}")
+    # In half precision a finer image's pixels have no middles.
+    screen_vertices = jnp.asarray(screen_vertices, jnp.result_type(screen_vertices, jnp.float32))
     fine = finer(screen_vertices, samples)
     fragments = rasterize.rasterize(fine, triangles, height * samples, width * samples, backend)
     covered = (fragments.triangle_id >= 0).astype(screen_vertices.dtype)[..., None]

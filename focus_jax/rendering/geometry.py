@@ -10,29 +10,21 @@ from focus_jax.rendering import batching
 from focus_jax.types import AnyArray
 
 
-def check_ends(**arrays: tuple[AnyArray, tuple[int, ...]]) -> None:
-    """ValueError unless each array ends in the given axes: of others some pass for numbers."""
-    for name, (array, end) in arrays.items():
-        if np.shape(array)[-len(end) :] != end:
-            wanted = " ".join(map(str, end))
-            raise ValueError(f"{name} must be [... {wanted}], not {np.shape(array)}")
-
-
-def check_triangles(triangles: Int[AnyArray, "t 3"], count: int) -> None:
-    """ValueError unless they are triangles of `count` vertices.
+def check_triangles(triangles: Int[AnyArray, "t 3"], count: int, name: str = "triangles") -> None:
+    """ValueError unless they are triangles of `count` vertices; `name` is what it calls them.
 
     Inside jit, where their values are unknown, only their shape and type are looked at.
     """
     if np.ndim(triangles) != 2 or np.shape(triangles)[-1] != 3:
-        raise ValueError(f"triangles must be [t 3], not {np.shape(triangles)}")
+        raise ValueError(f"{name} must be [t 3], not {np.shape(triangles)}")
     if not jnp.issubdtype(triangles.dtype, jnp.integer):
-        raise ValueError(f"triangles must be integers, not {triangles.dtype}")
+        raise ValueError(f"{name} must be integers, not {triangles.dtype}")
     if isinstance(triangles, Tracer) or not triangles.size:
         return
     values = np.asarray(triangles)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high >= count:
-        raise ValueError(f"triangles name vertices {low}..{high}; there are {count}, from 0")
+        raise ValueError(f"{name} name vertices {low}..{high}; there are {count}, from 0")
 
 
 def known_triangles(triangles: Int[AnyArray, "t 3"], count: int) -> Int[AnyArray, "t 3"]:
@@ -44,6 +36,19 @@ def known_triangles(triangles: Int[AnyArray, "t 3"], count: int) -> Int[AnyArray
         return triangles
     named = jnp.all((triangles >= 0) & (triangles < count), -1, keepdims=True)
     return jnp.where(named, triangles, 0)
+
+
+def as_points(name: str, array: AnyArray) -> jax.Array:
+    """Points or directions [... 3] in their floating point; ValueError for another last axis."""
+    if np.shape(array)[-1:] != (3,):
+        raise ValueError(f"{name} must be [... 3], not {np.shape(array)}")
+    return jnp.asarray(array, jnp.result_type(array, 0.0))
+
+
+def _single(vertices: AnyArray) -> jax.Array:
+    """In float32 at least: squared areas of a face in millimetres exceed what float16 holds."""
+    vertices = as_points("vertices", vertices)
+    return vertices.astype(jnp.promote_types(vertices.dtype, jnp.float32))
 
 
 def _safe_length(x: AnyArray) -> jax.Array:
@@ -71,7 +76,7 @@ def triangle_normals(
 
     So it is, inside jit, of a triangle that names no vertex; elsewhere that is a ValueError.
     """
-    check_ends(vertices=(vertices, (3,)))
+    vertices = _single(vertices)
     crosses = _crosses(vertices, known_triangles(triangles, vertices.shape[-2]))
     length = _safe_length(crosses)
     return crosses / _or_one(length), length[..., 0] / 2
@@ -88,7 +93,7 @@ def vertex_normals(
     Sums run in the order of the triangles; on CUDA that order needs
     `XLA_FLAGS=--xla_gpu_deterministic_ops=true`. Only reverse-mode first derivatives.
     """
-    check_ends(vertices=(vertices, (3,)))
+    vertices = _single(vertices)
     triangles = known_triangles(triangles, vertices.shape[-2])
     if not vertices.size:
         return jnp.zeros_like(vertices)

@@ -42,7 +42,7 @@ def landmarks(
 ) -> Float[Array, "*n 68 c"]:
     """The 68 landmarks of anything given per vertex: positions in space or on screen.
 
-    ValueError for vertices of another mesh than the face model's.
+    ValueError for another number of vertices than the face model's.
     """
     return _at(face_model, vertices, face_model.landmark_vertices, face_model.landmark_weights)
 
@@ -52,7 +52,7 @@ def dense_landmarks(
 ) -> Float[Array, "*n 478 c"]:
     """As `landmarks`, MediaPipe's points; 0 where the model has no place for one.
 
-    ValueError for a face model without any, too.
+    ValueError for a face model without any, and for another number of vertices than its own.
     """
     corners, weights = face_model.dense_landmark_vertices, face_model.dense_landmark_weights
     if corners is None or weights is None:
@@ -66,8 +66,8 @@ def dense_landmarks(
 def _at(
     face_model: FaceModel, vertices: AnyArray, corners: AnyArray, weights: AnyArray
 ) -> jax.Array:
-    count = face_model.shape_mean.shape[-2]
-    if vertices.shape[-2:-1] != (count,):
-        raise ValueError(f"vertices {vertices.shape} are not the face model's {count}")
+    count, own = vertices.shape[-2], face_model.shape_mean.shape[-2]
+    if count != own:  # the whole head's and the cropped face's are both at hand
+        raise ValueError(f"{count} vertices are not those of the face model, which has {own}")
     taken = jnp.take(vertices, corners, axis=-2)  # [..., l, 3, c]
     return jnp.einsum("lk,...lkc->...lc", weights, taken, precision=jax.lax.Precision.HIGHEST)

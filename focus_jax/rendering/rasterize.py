@@ -18,7 +18,7 @@ The rules, the same on every backend:
 - Interpolation is affine in screen space, as the authors', or perspective-correct on request; so is
   the depth that decides who is nearest.
 - The gradient is that of the interpolation inside the triangle that won. Silhouettes and depth
-  order have none, as in the authors' release. Only first derivatives exist.
+  order have none, as in the authors' release. Only reverse-mode first derivatives exist.
 """
 
 import functools
@@ -95,6 +95,8 @@ def interpolate(
     screen, attributes = _checked_attributes(screen, attributes)
     if triangle_id.ndim != 3 or triangle_id.shape[0] != screen.shape[0]:
         raise ValueError(f"triangle_id {triangle_id.shape} is not [b h w] of {screen.shape}")
+    if not jnp.issubdtype(triangle_id.dtype, jnp.integer):
+        raise ValueError(f"triangle_id must be integers, not {triangle_id.dtype}")
     height, width = triangle_id.shape[1:]
     options = _options(
         height, width, backend, screen, attributes.shape[2], perspective, deterministic
@@ -177,7 +179,8 @@ def _options(
     perspective: bool = False,
     deterministic: bool = False,
 ) -> Options:
-    if height < 0 or width < 0 or height * width >= 2**31:
+    whole = int(height) == height and int(width) == width
+    if not whole or height < 0 or width < 0 or height * width >= 2**31:
         raise ValueError(f"the image cannot be {height} x {width} pixels")
     if backend not in (None, "warp", "jnp"):
         raise ValueError(f"backend must be 'warp', 'jnp' or None, not {backend!r}")

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from focus_jax.rendering.geometry import check_ends
@@ -25,6 +26,8 @@ def sh_basis(normals: Float[AnyArray, "*n 3"]) -> Float[Array, "*n 9"]:
 
 
 def _components(normals: AnyArray) -> tuple[AnyArray, ...]:
+    if np.shape(normals)[-1:] != (3,):
+        raise ValueError(f"normals must be [... 3], not {np.shape(normals)}")
     return normals[..., 0], normals[..., 1], normals[..., 2]
 
 
@@ -55,10 +58,10 @@ def shade(
 
     `light` is nine coefficients for red, then green, then blue, used as they are: whoever decodes
     them adds the ambient offset to each channel's first. Normals are in camera space. ValueError
-    for arrays of other widths, or other vertices.
+    for normals and light of other lengths.
     """
-    check_ends(normals=(normals, (3,)), light=(light, (27,)))
-    check_ends(albedo=(albedo, jnp.shape(normals)[-2:]))
+    if np.shape(light)[-1:] != (27,):
+        raise ValueError(f"light must be [... 27], R G B x 9, not {np.shape(light)}")
     # One type for both: the gradient is written out, and JAX wants it to be of theirs.
     dtype = jnp.result_type(normals, light)
     normals, light = jnp.asarray(normals, dtype), jnp.asarray(light, dtype)

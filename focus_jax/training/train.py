@@ -220,12 +220,35 @@ def _draw(streams: dict[str, Any], phase: Phase, terms: updates.Terms) -> tuple[
     return own, updates.update_segmenter
 
 
-def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict[str, Any]:
+class _Run(NamedTuple):
+    """What stays as it is from a run's first step to its last."""
+
+    config: Config
+    workdir: Path
+    schedule: Schedule
+    masks: bool
+    true_masks: bool
+    mesh: Mesh
+    method: updates.Method
+    constants: updates.Constants
+    data: _Data
+    manager: CheckpointManager
+    writer: MetricWriter
+    appraiser: appraisal.Appraiser
+
+    def records(self, phase: Phase) -> Records:
+        """Those of the batches of a phase."""
+        given = self.data.renderings if phase.stage == "renderings" else []
+        return given or self.data.splits.train
+
+
+def _open(
+    config: Config, workdir: Path, masks: bool, true_masks: bool
+) -> tuple[_Run, TrainState, health.Health]:
+    """Model and data of a run, and where it is."""
     checkpoint.claim_workdir(workdir, config)
     schedule = Schedule(**config.schedule)
     schedule = schedule if masks and not true_masks else schedule.without_masks()
-
-    # --- model and data --------------------------------------------------------------------
     mesh = sharding.make_mesh()
     sharding.check_batch_size(config.data.batch_size, mesh, compute_settings(config)["parts"])
     face_model = load_face_model(config.face_model.name, **config.face_model.modes)
@@ -245,14 +268,19 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
         log.info("resuming %s at step %d", workdir, int(state.step))
     writer = MetricWriter(workdir, int(state.step))
     appraiser = appraisal.Appraiser(data.splits, constants, method, config, mesh, workdir)
+    about = config, workdir, schedule, masks, true_masks, mesh
+    return _Run(*about, method, constants, data, manager, writer, appraiser), state, condition
 
-    # --- loop ------------------------------------------------------------------------------------
+
+def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict[str, Any]:
+    run, state, condition = _open(config, workdir, masks, true_masks)
+    schedule, mesh = run.schedule, run.mesh
     with (
         # The rasterizer splits its batches over the mesh that is set.
         jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext(),
         jax.debug_nans(config.debug.nans),
-        checkpoint.closing(manager),
-        contextlib.closing(writer),
+        checkpoint.closing(run.manager),
+        contextlib.closing(run.writer),
         catch_signals() as received,
         tqdm(
             total=schedule.total,
@@ -265,28 +293,20 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
         # Steps whose numbers may still be on their way: reading them at once would make the device
         # wait for the host.
         pending: deque[health.Step] = deque()
-        # The records of a step, by whether it is of coefficients alone.
-        seen = (data.splits.train, data.renderings or data.splits.train)
         for step in range(int(state.step), schedule.total):
-            phase = phase_at(step, schedule)
-            begins = phase.stage in ("pre-training", "joint") or 0 < step == schedule.renderings
-            if step == phase.start and begins:
-                # By way of the host: what optax makes of arrays of all processes is of this one.
-                state = sharding.replicate(fresh_optimizers(sharding.gather(state), method), mesh)
-            if step - schedule.renderings in config.correct_albedo:
-                state = dataclasses.replace(state, albedo_mean=appraiser.mean_albedo(state))
+            phase, done = phase_at(step, schedule), step + 1
+            state = _prepare(run, state, step, phase)
             terms = terms_at(
                 step, schedule, config.losses, config.rates, masks=masks, true_masks=true_masks
             )
             terms = sharding.replicate(terms, mesh)
-            own, update = _draw(data.streams, phase, terms)
+            own, update = _draw(run.data.streams, phase, terms)
             if config.debug.nans:
                 update = repeatable(update)
-            done = step + 1
             pending.append(health.Step(done, phase, own.index))
-            with health.naming_operation(pending[-1], seen[phase.stage == "renderings"]):
+            with health.naming_operation(pending[-1], run.records(phase)):
                 batch = sharding.split(own, mesh)
-                state, values = update(state, batch, constants, terms, method=method)
+                state, values = update(state, batch, run.constants, terms, method=run.method)
             # A mask that nothing learns cannot collapse.
             given = not masks or true_masks
             watched = {k: v for k, v in values.items() if not (given and k == "mask")}
@@ -299,35 +319,72 @@ def _train(config: Config, workdir: Path, masks: bool, true_masks: bool) -> dict
             stop = next(asked)
             saves = done % config.checkpoint_every == 0 or ends or stop
             while len(pending) > (0 if logs or evaluates or saves else 2):
-                examined = pending.popleft()
-                condition, warnings = health.watch(condition, examined)
-                for name, value in warnings.items():
-                    writer.write(examined.number, "warning", {name: value})
-                if condition.skipped > config.debug.skipped_updates:
-                    last = checkpoint.newest(manager)
-                    named = seen[examined.phase.stage == "renderings"]
-                    raise health.too_many_skipped(examined, named, condition, last)
+                condition = _examine(run, pending.popleft(), condition)
             if logs:
-                numbers = {k: float(v) for k, v in jax.device_get(values).items() if k != "finite"}
-                more = {"round": phase.round, "skipped": condition.skipped_in_all}
-                writer.write(done, f"train {phase.network}", {**numbers, **more})
-                bar.set_description(f"{phase.stage} {phase.network}")
-                bar.set_postfix({k: f"{numbers[k]:.3g}" for k in ("loss", "mask") if k in numbers})
+                _log(run, bar, done, phase, values, condition)
             if evaluates:
-                writer.write(done, "evaluation", appraiser.evaluation(state))
+                run.writer.write(done, "evaluation", run.appraiser.evaluation(state))
             if ends:
-                appraiser.scores(state, phase.stage)
+                run.appraiser.scores(state, phase.stage)
             if saves:
-                writer.sync()
-                places = {name: stream.get_state() for name, stream in data.streams.items()}
-                memory = {**places, "health": condition._asdict()}
-                checkpoint.save(manager, state, memory)
-                forks = masks and not true_masks and config.compare
-                if forks and done == schedule.renderings + schedule.warmup:
-                    checkpoint.begin(workdir / WITHOUT_MASKS, state, memory)
+                _save(run, state, done, condition)
             if stop:
-                checkpoint.finish(manager)
+                checkpoint.finish(run.manager)
                 by = received[0] if received else "a signal to another process"
                 raise Interrupted(f"stopped at step {done} by {by}; run the same command to go on")
-        checkpoint.finish(manager)
+        checkpoint.finish(run.manager)
     return {p.stem: read_json(p) for p in (workdir / "scores").glob("*.json")}
+
+
+# --- parts of a step, in their order -------------------------------------------------------------
+
+
+def _prepare(run: _Run, state: TrainState, step: int, phase: Phase) -> TrainState:
+    """The state as a step finds it: with new moments and a corrected mean albedo where due."""
+    renderings = run.schedule.renderings
+    begins = phase.stage in ("pre-training", "joint") or 0 < step == renderings
+    if step == phase.start and begins:
+        # By way of the host: what optax makes of arrays of all processes is of this one.
+        fresh = fresh_optimizers(sharding.gather(state), run.method)
+        state = sharding.replicate(fresh, run.mesh)
+    if step - renderings in run.config.correct_albedo:
+        state = dataclasses.replace(state, albedo_mean=run.appraiser.mean_albedo(state))
+    return state
+
+
+def _examine(run: _Run, examined: health.Step, condition: health.Health) -> health.Health:
+    """Counts after a step whose numbers are there; FloatingPointError for too many skipped."""
+    condition, warnings = health.watch(condition, examined)
+    for name, value in warnings.items():
+        run.writer.write(examined.number, "warning", {name: value})
+    if condition.skipped > run.config.debug.skipped_updates:
+        last = checkpoint.newest(run.manager)
+        raise health.too_many_skipped(examined, run.records(examined.phase), condition, last)
+    return condition
+
+
+def _log(
+    run: _Run,
+    bar: Any,
+    done: int,
+    phase: Phase,
+    values: dict[str, Any],
+    condition: health.Health,
+) -> None:
+    """A step's numbers into metrics and bar."""
+    numbers = {k: float(v) for k, v in jax.device_get(values).items() if k != "finite"}
+    more = {"round": phase.round, "skipped": condition.skipped_in_all}
+    run.writer.write(done, f"train {phase.network}", {**numbers, **more})
+    bar.set_description(f"{phase.stage} {phase.network}")
+    bar.set_postfix({k: f"{numbers[k]:.3g}" for k in ("loss", "mask") if k in numbers})
+
+
+def _save(run: _Run, state: TrainState, done: int, condition: health.Health) -> None:
+    """A checkpoint; that at the warm-up's end also for the training without masks."""
+    run.writer.sync()
+    places = {name: stream.get_state() for name, stream in run.data.streams.items()}
+    memory = {**places, "health": condition._asdict()}
+    checkpoint.save(run.manager, state, memory)
+    forks = run.masks and not run.true_masks and run.config.compare
+    if forks and done == run.schedule.renderings + run.schedule.warmup:
+        checkpoint.begin(run.workdir / WITHOUT_MASKS, state, memory)

@@ -59,6 +59,7 @@ def halved(variables: Mapping[str, Any]) -> dict:
 
 def save(path: str | Path, variables: dict) -> None:
     """Write variables as a safetensors file, whole or not at all; OSError where that cannot be."""
+    path = user_path(path)
     # As `np.ascontiguousarray`, which would make arrays of single numbers.
     arrays = {name: np.asarray(value, order="C") for name, value in flatten(variables).items()}
     try:

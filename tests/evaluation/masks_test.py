@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from focus_jax.evaluation.masks import boundary_iou, calibration_error
+from focus_jax.evaluation.masks import boundary_iou, calibration_error, image_iou, mask_scores
 
 EVERYWHERE = np.ones((2, 40, 50, 1), np.float32)
 
@@ -112,3 +112,29 @@ def test_shapes_must_agree_and_jit_changes_nothing(score):
         score(blobs(0), blobs(0, (2, 40, 40, 1)), EVERYWHERE)
     compiled = jax.jit(score)(blobs(0), blobs(1), EVERYWHERE)
     np.testing.assert_allclose(compiled, score(blobs(0), blobs(1), EVERYWHERE), rtol=1e-6)
+
+
+def scores_of(true, predicted, region):
+    """All scores of a pair of masks, by name."""
+    found = mask_scores(true, predicted, region) | image_iou(true, predicted)
+    found["boundary_iou"] = boundary_iou(true, predicted, region)
+    return found | {"ece": calibration_error(true, predicted, region)}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.float16])
+def test_scores_do_not_depend_on_what_masks_are_made_of(dtype):
+    masks = [np.tile(x, (1, 8, 8, 1)) for x in (blobs(0), blobs(1), EVERYWHERE)]  # beyond float16
+    expected = scores_of(*masks)
+    for name, value in scores_of(*(x.astype(dtype) for x in masks)).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("score", [mask_scores, boundary_iou, calibration_error])
+def test_bytes_and_masks_without_channel_are_refused(score):
+    grey = (255 * blobs(0)).astype(np.uint8)
+    with pytest.raises(ValueError, match="true must be from 0 to 1, not to 255"):
+        score(grey, grey, EVERYWHERE)
+    with pytest.raises(ValueError, match=r"one shape \[b h w 1\]"):  # one score for the batch
+        score(blobs(0)[..., 0], blobs(1)[..., 0], EVERYWHERE[..., 0])

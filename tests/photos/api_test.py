@@ -3,6 +3,7 @@
 import shutil
 import sys
 import types
+from pathlib import Path
 
 import cv2
 import jax
@@ -176,7 +177,9 @@ def test_what_cannot_be_read_is_said(model, tmp_path):
     assert masks[0] is None and masks[1].shape == (40, 40)
 
 
-def test_kinds_of_files_may_be_listed_or_have_commas_between(faces, tmp_path):
+def test_kinds_of_files_may_be_listed_or_have_commas_between(faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert faces[0].save("~/out", write="numbers") == tmp_path / "out" / "0000" / "0"
     for write in ("mask,numbers", ["mask", "numbers"]):
         where = faces[0].save(tmp_path, write=write)
         assert (where / "mask.png").is_file() and not (where / "fitted.glb").exists()
@@ -202,6 +205,10 @@ def test_kinds_of_files_may_be_listed_or_have_commas_between(faces, tmp_path):
         ([Image.fromarray(PHOTO)], {}, r"photo 0 is .* Image; .*np\.asarray\(image\.convert"),
         (Image.fromarray(PHOTO), {}, r"the photo is .* Image; .*np\.asarray\(image\.convert"),
         (PHOTO, {"landmarks": None}, r"landmarks are \(\); of 1 photos \(1, 68, 2\)"),
+        (np.array(["no.jpg", "b.jpg"]), {}, "there is no photo no.jpg"),
+        (np.array([Path("no.jpg")]), {}, "there is no photo no.jpg"),
+        (PHOTO[0, :, 0], {}, "photo 0 is of the type uint8"),
+        (PHOTO, {"landmarks": Path("no.csv")}, "no.csv"),
         (PHOTO, {"landmarks": [["x"]]}, "landmarks are a name, or numbers"),
         (PHOTO, {"landmarks": np.zeros((1, 68, 2)).tolist()}, "within 4 pixels"),
         (PHOTO, {"landmarks": np.full((1, 68, 2), 900)}, "landmarks outside the 300 x 300 photo"),

@@ -125,8 +125,13 @@ def test_no_vertices_have_no_normals(shape):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("function", [geometry.triangle_normals, geometry.vertex_normals])
-@pytest.mark.parametrize("width", [2, 4])
-def test_vertices_have_three_coordinates(function, width):
-    with pytest.raises(ValueError, match=rf"vertices must be \[... 3\], not \(5, {width}\)"):
-        function(jnp.ones((5, width)), np.array([[0, 1, 2]]))
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8, np.int64, np.float64])
+def test_normals_of_millimetres_in_any_type(dtype):
+    """Squares of areas exceed float16, differences of bytes fall below 0."""
+    _, triangles = random_mesh()
+    vertices = np.random.default_rng(1).integers(0, 200, (2, 20, 3)).astype(np.float32)
+    for function in (geometry.vertex_normals, geometry.triangle_normals):
+        found, expected = function(vertices.astype(dtype), triangles), function(vertices, triangles)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        with pytest.raises(ValueError, match=r"vertices must be \[\.\.\. 3\], not \(2, 20, 2\)"):
+            function(vertices[..., :2], triangles)

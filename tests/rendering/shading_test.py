@@ -86,18 +86,9 @@ def test_the_gradient_is_that_of_the_basis():
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
-    ("shapes", "said"),
-    [
-        (["253", "253", "29"], "light must be [... 27], not (2, 9)"),
-        (["253", "253", "239"], "light must be [... 27], not (2, 3, 9)"),
-        (["253", "254", None], "normals must be [... 3], not (2, 5, 4)"),
-        (["251", "253", None], "albedo must be [... 5 3], not (2, 5, 1)"),
-        (["213", "253", None], "albedo must be [... 5 3], not (2, 1, 3)"),
-    ],
-)
-def test_arrays_of_other_widths_are_refused(shapes, said):
-    arrays = (np.ones((2, 27) if s is None else tuple(map(int, s)), np.float32) for s in shapes)
-    with pytest.raises(ValueError) as told:
-        shading.shade(*arrays)
-    assert str(told.value) == said
+def test_normals_and_light_of_other_lengths_are_refused():
+    ones = np.ones((1, 5, 4), np.float32)
+    with pytest.raises(ValueError, match=r"normals must be .* \(1, 5, 4\)"):
+        shading.shade(ones[..., :3], ones, np.ones((1, 27), np.float32))
+    with pytest.raises(ValueError, match=r"light must be .* \(1, 3, 9\)"):
+        shading.shade(ones[..., :3], ones[..., :3], np.ones((1, 3, 9), np.float32))

@@ -18,6 +18,13 @@ def test_flat_and_back(variables):
     assert weights.unflatten(flat) == variables
 
 
+def test_a_home_is_meant_by_both(variables, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    weights.save("~/a.safetensors", variables)
+    assert (tmp_path / "a.safetensors").is_file()
+    assert weights.load("~/a.safetensors").keys() == variables.keys()
+
+
 def test_files_keep_every_number(variables, tmp_path):
     weights.save(tmp_path / "a.safetensors", variables)
     (tmp_path / "plain").touch()
