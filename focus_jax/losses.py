@@ -313,6 +313,8 @@ def pasted(
     logits, occluder, coverage = same_masks(logits=logits, occluder=occluder, coverage=coverage)
     charge = occluder * jax.nn.softplus(logits)
     if whole is not None:
+        if np.shape(whole) != logits.shape[:-3]:
+            raise ValueError(f"whole {np.shape(whole)} must be a number for each of {logits.shape}")
         face = jnp.expand_dims(whole, (-3, -2, -1)) * (1.0 - occluder)
         charge = charge + face * jax.nn.softplus(-logits)
     charged = jnp.sum(coverage * charge, axis=(-3, -2, -1))

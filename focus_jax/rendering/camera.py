@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from focus_jax.rendering.geometry import as_points, known_triangles
+from focus_jax.rendering.geometry import as_points, check_ends, known_triangles
 from focus_jax.types import AnyArray
 
 FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
@@ -41,8 +41,7 @@ def extrinsics(
     The pose is three Euler angles (radians) and three translations. The face looks along +z with y
     up; diag(1, -1, -1) turns it towards the camera, whose y points down.
     """
-    if np.shape(pose)[-1:] != (6,):
-        raise ValueError(f"pose must be [... 6], not {np.shape(pose)}")
+    check_ends(pose=(pose, (6,)))
     pose = jnp.asarray(pose, jnp.result_type(pose, 0.0))
     flip = jnp.array([1.0, -1.0, -1.0], pose.dtype)
     offset = jnp.array([0.0, 0.0, DISTANCE], pose.dtype)
@@ -67,8 +66,7 @@ def rotate(
 ) -> Float[Array, "*_ v 3"]:
     """Points or directions turned, `rotation @ point` each. Only reverse-mode first derivatives."""
     points = as_points("points", points)
-    if np.shape(rotation)[-2:] != (3, 3):
-        raise ValueError(f"rotation must be [... 3 3], not {np.shape(rotation)}")
+    check_ends(rotation=(rotation, (3, 3)))
     leading = jnp.broadcast_shapes(rotation.shape[:-2], points.shape[:-2])
     return _rotate(
         jnp.broadcast_to(rotation, (*leading, 3, 3)),
@@ -113,8 +111,9 @@ def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
     )
 
 
-def _check_intrinsics(matrix: AnyArray) -> None:
-    """ValueError unless it is one camera's, for the whole batch."""
+def _check_view(translation: AnyArray, matrix: AnyArray) -> None:
+    """ValueError unless the intrinsics are one camera's, for the whole batch."""
+    check_ends(translation=(translation, (3,)))
     if np.shape(matrix) != (3, 3):
         raise ValueError(f"intrinsics must be [3 3], of one camera, not {np.shape(matrix)}")
 
@@ -131,7 +130,7 @@ def project(
     which `rasterize` rejects it; its x and y are computed as if its depth were 1, so that they and
     their gradients stay finite.
     """
-    _check_intrinsics(intrinsics)
+    _check_view(translation, intrinsics)
     camera = rotate(rotation, vertices) + translation[..., None, :]
     depth = camera[..., 2:]
     # Divided before the centre is added: adding it first costs a digit of x and y.
@@ -147,7 +146,7 @@ def unproject(
     intrinsics: Float[AnyArray, "3 3"],
 ) -> Float[Array, "*n v 3"]:
     """World points from (x, y, depth), for positive depths: the inverse of `project`."""
-    _check_intrinsics(intrinsics)
+    _check_view(translation, intrinsics)
     screen = as_points("screen positions", screen)
     depth = screen[..., 2]
     y = (screen[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]

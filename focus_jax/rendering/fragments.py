@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from focus_jax.rendering import rasterize
-from focus_jax.rendering.geometry import check_triangles, known_triangles
+from focus_jax.rendering.geometry import check_ends, check_triangles, known_triangles
 from focus_jax.types import AnyArray, Fragments
 
 

@@ -10,6 +10,14 @@ from focus_jax.rendering import batching
 from focus_jax.types import AnyArray
 
 
+def check_ends(**arrays: tuple[AnyArray, tuple[int, ...]]) -> None:
+    """ValueError unless each array ends in the given axes: of others some pass for numbers."""
+    for name, (array, end) in arrays.items():
+        if np.shape(array)[-len(end) :] != end:
+            wanted = " ".join(map(str, end))
+            raise ValueError(f"{name} must be [... {wanted}], not {np.shape(array)}")
+
+
 def check_triangles(triangles: Int[AnyArray, "t 3"], count: int, name: str = "triangles") -> None:
     """ValueError unless they are triangles of `count` vertices; `name` is what it calls them.
 
@@ -40,8 +48,7 @@ def known_triangles(triangles: Int[AnyArray, "t 3"], count: int) -> Int[AnyArray
 
 def as_points(name: str, array: AnyArray) -> jax.Array:
     """Points or directions [... 3] in their floating point; ValueError for another last axis."""
-    if np.shape(array)[-1:] != (3,):
-        raise ValueError(f"{name} must be [... 3], not {np.shape(array)}")
+    check_ends(**{name: (array, (3,))})
     return jnp.asarray(array, jnp.result_type(array, 0.0))
 
 

@@ -58,10 +58,10 @@ def shade(
 
     `light` is nine coefficients for red, then green, then blue, used as they are: whoever decodes
     them adds the ambient offset to each channel's first. Normals are in camera space. ValueError
-    for normals and light of other lengths.
+    for arrays of other lengths, or other vertices.
     """
-    if np.shape(light)[-1:] != (27,):
-        raise ValueError(f"light must be [... 27], R G B x 9, not {np.shape(light)}")
+    check_ends(normals=(normals, (3,)), light=(light, (27,)))
+    check_ends(albedo=(albedo, jnp.shape(normals)[-2:]))
     # One type for both: the gradient is written out, and JAX wants it to be of theirs.
     dtype = jnp.result_type(normals, light)
     normals, light = jnp.asarray(normals, dtype), jnp.asarray(light, dtype)

@@ -207,6 +207,8 @@ def test_other_shapes_are_refused_and_not_read_in_part():
             function(points[:, :3], rotation, translation, np.eye(4, dtype=np.float32))
     with pytest.raises(ValueError, match=r"rotation must be"):
         camera.project(points[:, :3], np.eye(4, dtype=np.float32), translation, lens)
+    with pytest.raises(ValueError, match=r"translation must be \[\.\.\. 3\], not \(1,\)"):
+        camera.project(points[:, :3], rotation, translation[:1], lens)
     with pytest.raises(ValueError, match=r"pose must be \[\.\.\. 6\], not \(7,\)"):
         camera.extrinsics(np.zeros(7, np.float32))
     with pytest.raises(ValueError, match=r"vertices must be \[b v 3\]"):

@@ -90,5 +90,7 @@ def test_normals_and_light_of_other_lengths_are_refused():
     ones = np.ones((1, 5, 4), np.float32)
     with pytest.raises(ValueError, match=r"normals must be .* \(1, 5, 4\)"):
         shading.shade(ones[..., :3], ones, np.ones((1, 27), np.float32))
+    with pytest.raises(ValueError, match=r"albedo must be .* not \(1, 5, 1\)"):
+        shading.shade(ones[..., :1], ones[..., :3], np.ones((1, 27), np.float32))
     with pytest.raises(ValueError, match=r"light must be .* \(1, 3, 9\)"):
         shading.shade(ones[..., :3], ones[..., :3], np.ones((1, 3, 9), np.float32))
