@@ -115,7 +115,7 @@ def _shown(numbers: dict[str, Any]) -> dict[str, Any]:
     shown = {"photo": str(numbers["photo"]), "face": int(numbers["face"]), "occlusion": hidden}
     shown["confidence"] = float(numbers["confidence"])
     shown["flags"] = [str(flag) for flag in numbers.get("flags", [])]
-    if not math.isfinite(hidden["total"] + shown["confidence"]):
+    if not math.isfinite(float(numbers["occlusion"]["total"]) + shown["confidence"]):
         raise ValueError("a number is not finite")
     return shown
 
