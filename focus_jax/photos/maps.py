@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, UInt16
 
 from focus_jax.photos import masks, mesh_files
@@ -76,35 +77,33 @@ def pieces(
     side = -(-max(height, width) // STEP) * STEP
     seen = _rasterize(screen[None], triangles, height=side, width=side, perspective=True)
     triangle = np.asarray(seen.triangle_id)[0, :height, :width]
-    rows, columns = np.nonzero(triangle >= 0)
-    shares = np.asarray(seen.barycentric)[0, rows, columns]
-    corners = triangles[triangle[rows, columns]]
-
-    def at(values: np.ndarray) -> np.ndarray:
-        return np.einsum("nk,nkc->nc", shares, values)
-
+    covered = triangle >= 0
+    shares = np.asarray(seen.barycentric)[0, :height, :width][covered]
+    # A row for a pixel: to gather its corners first takes half as much again of time and memory.
+    ends = 3 * np.arange(len(shares) + 1)
+    corners = triangles[triangle[covered]].ravel()
+    at = sp.csr_matrix((shares.ravel(), corners, ends), (len(shares), len(screen)))
     rotation = np.array(numbers["camera"]["R"]) * [[1.0], [-1.0], [-1.0]]
-    normals = at((mesh_files.vertex_normals(found.vertices, triangles) @ rotation.T)[corners])
+    normals = at @ (mesh_files.vertex_normals(found.vertices, triangles) @ rotation.T)
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
     shading = found.colours / np.maximum(found.albedo, 1e-3)
-    flat = np.asarray(face_model.uv)[corners]
+    flat = np.asarray(face_model.uv)
     depth = screen[:, 2:] * UNITS.get(numbers["camera"]["units"], 1.0)
     values = {
-        "depth": at(depth[corners]),
-        "albedo": at(found.albedo[corners]),
-        "shading": at(shading[corners]),
-        "uv": np.concatenate([at(flat), np.ones((len(rows), 1))], -1),
+        "depth": at @ depth,
+        "albedo": at @ found.albedo,
+        "shading": at @ shading,
+        "uv": np.concatenate([at @ flat, np.ones((len(shares), 1))], -1),
     }
-    coded = {name: value * SCALES[name] for name, value in values.items()}
-    coded["normals"] = (normals + 1) / 2 * FULL
     maps = {}
-    for name, value in coded.items():
+    for name in (*values, "normals"):
+        value = values[name] * SCALES[name] if name in values else (normals + 1) / 2 * FULL
         maps[name] = np.zeros((height, width, value.shape[-1]), np.uint16)
-        maps[name][rows, columns] = np.rint(np.clip(value, 0, FULL))
+        maps[name][covered] = np.rint(np.clip(value, 0, FULL))
     maps["depth"] = maps["depth"][..., 0]
     fine = np.asarray(found.mask)[..., 0]
     mask = cv2.warpAffine(fine, moved, (width, height), flags=cv2.INTER_LINEAR)
-    seen_there = np.where(triangle >= 0, np.clip(mask, 0, 1), 0)
+    seen_there = np.where(covered, np.clip(mask, 0, 1), 0)
     maps["visibility"] = np.rint(seen_there * FULL).astype(np.uint16)
     return maps
 

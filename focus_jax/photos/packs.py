@@ -23,13 +23,13 @@ import numpy as np
 
 from focus_jax.data import archives
 from focus_jax.data.faces import Found
+from focus_jax.photos.process import NO_FACE, name_and_reason
 from focus_jax.system import locks
 from focus_jax.system.files import write_whole
 
 log = logging.getLogger(__name__)
 
 KINDS = ("tar", "npz")
-NO_FACE = "no face found"
 
 
 class Shard(NamedTuple):
@@ -125,9 +125,8 @@ class Pack:
 
     def _rewritten(self, rows: list[tuple[str, str]]) -> IO[str]:
         """The csv of skipped photos with these rows, open for more."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("photo", "reason"), *rows])
-        write_whole(self._skipped, text.getvalue())
+        lines = (_line(*row) for row in [("photo", "reason"), *rows])
+        write_whole(self._skipped, "".join(lines))
         return self._files.enter_context(
             self._skipped.open("a", encoding="utf-8", errors="surrogateescape", newline="")
         )
@@ -154,9 +153,8 @@ class Pack:
 
     def skip(self, line: str) -> None:
         """A photo that was left out: `NAME (reason)`."""
-        name, _, reason = line.rpartition(" (")
         with self._lock:
-            csv.writer(self._told, lineterminator="\n").writerow([name, reason.removesuffix(")")])
+            self._told.write(_line(*name_and_reason(line)))
             self._told.flush()
 
     def finish(self) -> None:
@@ -171,6 +169,15 @@ class Pack:
         _write_npz(made, self._part)
         made.replace(self.path)
         self._part.unlink()
+
+
+def _line(photo: str, reason: str) -> str:
+    """A line of the csv of skipped photos."""
+    text = io.StringIO()
+    # Some versions of Python leave a carriage return bare, at which readers end the line.
+    quoting = csv.QUOTE_ALL if "\r" in photo + reason else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerow([photo, reason])
+    return text.getvalue()
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:

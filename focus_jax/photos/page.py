@@ -11,9 +11,10 @@ import functools
 import html
 import importlib.util
 import json
+import math
 import os
+import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -68,33 +69,55 @@ def _base64(array: np.ndarray) -> str:
 def write_page(out: Path, atlas: Atlas) -> int:
     """Write `out`/index.html about all faces found under `out`; returns their number.
 
-    `atlas` is that of their face model.
+    `atlas` is that of their face model. Files face.json that are damaged, or another program's, are
+    passed over, as a line on stderr says.
     """
+    shown, strange = faces(out)
+    if strange:
+        print(
+            f"{len(strange)} face.json that no run wrote whole are not on the page, such as "
+            f"{strange[0]}",
+            file=sys.stderr,
+        )
     (out / TOPOLOGY).write_text(_topology(atlas))
     part = out / "index.html.part"
-    count = 0
     with part.open("w", encoding="utf-8") as file:
         file.write(_HEAD)
-        for numbers, folder in sorted(faces(out), key=lambda f: -f[0]["occlusion"]["total"]):
+        for numbers, folder in sorted(shown, key=lambda f: -f[0]["occlusion"]["total"]):
             file.write(_card(numbers, folder.relative_to(out).as_posix()))
-            count += 1
         file.write(f"</main>\n<script>{viewer_library()}</script>\n")
         file.write(f'<script src="{TOPOLOGY}"></script>\n<script>{_SCRIPT}</script>\n')
         file.write("</body></html>\n")
     part.replace(out / "index.html")
-    return count
+    return len(shown)
 
 
-def faces(out: Path) -> Iterator[tuple[dict[str, Any], Path]]:
-    """Numbers (those that the page shows) and folder of each face written under `out`."""
+def faces(out: Path) -> tuple[list[tuple[dict[str, Any], Path]], list[Path]]:
+    """Numbers (those that the page shows) and folder of each face written under `out`; and the
+    files face.json that have no such numbers."""
+    found, strange = [], []
     for path in sorted(out.rglob("face.json")):
-        numbers = read_json(path)
-        shown = {k: numbers[k] for k in ("photo", "face", "occlusion", "confidence")}
-        shown["flags"] = numbers.get("flags", [])
+        try:
+            shown = _shown(read_json(path))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            strange.append(path)
+            continue
         overlays = sorted(path.parent.parent.glob("overlay.*"))
         shown["files"] = [name for name in _LINKED if (path.parent / name).is_file()]
         shown["files"] += [f"../{video.name}" for video in overlays]
-        yield shown, path.parent
+        found.append((shown, path.parent))
+    return found, strange
+
+
+def _shown(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Those of a face.json that the page shows; several errors of one that no run wrote."""
+    hidden = {k: v if v is None else float(v) for k, v in numbers["occlusion"].items()}
+    shown = {"photo": str(numbers["photo"]), "face": int(numbers["face"]), "occlusion": hidden}
+    shown["confidence"] = float(numbers["confidence"])
+    shown["flags"] = [str(flag) for flag in numbers.get("flags", [])]
+    if not math.isfinite(float(numbers["occlusion"]["total"]) + shown["confidence"]):
+        raise ValueError("a number is not finite")
+    return shown
 
 
 def _card(numbers: dict[str, Any], folder: str) -> str:

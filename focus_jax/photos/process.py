@@ -34,6 +34,7 @@ from focus_jax.types import Batch
 
 AHEAD = 2  # photos that are read before they are needed, beside one a thread
 READERS = 16  # threads at most: each holds a photo, and a network never asks for more
+NO_FACE = "no face found"  # why a photo is skipped; it need not be searched again
 HELD = 150_000_000  # pixels of photos that wait for a batch to fill; more empty it early
 # What one photo may bring about: it is skipped, the run goes on.
 FAILURES = (ValueError, RuntimeError, MemoryError, cv2.error)
@@ -64,9 +65,14 @@ class Summary(NamedTuple):
         """Whether no face came of it, now or before; a part without photos is as it should be."""
         return not (self.faces or self.videos or self.before or (self.part and not self.photos))
 
+    def with_faceless(self, lines: Sequence[str]) -> "Summary":
+        """With photos in which an earlier run found no face, as if they had been searched again."""
+        skipped = [*lines, *self.skipped]
+        return self._replace(photos=self.photos + len(lines), skipped=skipped)
+
     def line(self) -> str:
         """All of it in one line, without the photos' names."""
-        reasons = Counter(_reason(text) for text in self.skipped)
+        reasons = Counter(name_and_reason(text)[1] for text in self.skipped)
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         done = f", {self.before} done before" if self.before else ""
         skipped = f"{len(self.skipped)} skipped" + (f" ({why})" if why else "")
@@ -77,9 +83,10 @@ class Summary(NamedTuple):
         return f"{photos} photos, {self.faces} faces{clips}{done}, {skipped}{incomplete}{said}"
 
 
-def _reason(text: str) -> str:
-    """The reason of `NAME (reason)`."""
-    return text.rpartition(" (")[2].rstrip(")") if " (" in text else text
+def name_and_reason(line: str) -> tuple[str, str]:
+    """The two of `NAME (reason)`."""
+    name, _, reason = line.rpartition(" (")
+    return name, reason.removesuffix(")")
 
 
 class Waiting(NamedTuple):
@@ -250,7 +257,7 @@ def _result(photo: Photo, future: Future) -> tuple[np.ndarray, list[Face]] | str
         image, faces = future.result()
     except (UnreadablePhoto, *FAILURES) as problem:
         return f"{photo.name} ({sentence(problem)})"
-    return (image, faces) if faces else f"{photo.name} (no face found)"
+    return (image, faces) if faces else f"{photo.name} ({NO_FACE})"
 
 
 def _infer(waiting: deque[Waiting], model: Model, look: Look, steps: int, batch_size: int) -> None:

@@ -15,6 +15,7 @@ from focus_jax.data.landmarks import Source
 from focus_jax.photos import confidence, page, process, results, video
 from focus_jax.photos import same_person as people
 from focus_jax.photos.inference import Inference
+from focus_jax.photos.video_people import NoFace
 from focus_jax.system.files import read_json
 
 # What of a face is to be looked at, as the summary counts it.
@@ -90,12 +91,15 @@ def reconstruct_files(
 ) -> process.Summary:
     """Write OUT/NAME/NUMBER/ for every face of the photos, OUT/NAME/ of each video, and the page.
 
-    `steps` are those of refinement, `codec` is of videos. With `resume` files that are done are
-    passed over; what was there of others is replaced. With `same_person` the photos of a folder are
-    one person's. A file that fails is skipped and counted. OSError where results cannot be written.
+    `steps` are those of refinement, `codec` is of videos. With `resume` files that are done, or
+    showed no face, are passed over; what was there of others is replaced. With `same_person` the
+    photos of a folder are one person's. A file that fails is skipped and counted. OSError where
+    results cannot be written.
     """
     counts: Counter[str] = Counter()
-    stale = {p.name for p in found.photos + found.videos if not _done(out, p, resume)}
+    told = {p.name: _told(out / p.name, resume) for p in found.photos + found.videos}
+    stale = {name for name, about in told.items() if about is None}
+    faceless = {n: about["reason"] for n, about in told.items() if about and "reason" in about}
 
     def write_photo(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Inference]]) -> None:
         folder = out / photo.name
@@ -108,23 +112,46 @@ def reconstruct_files(
         # Last, since it says that the photo is done.
         results.write_text(folder / "done.json", json.dumps({"faces": len(faces)}) + "\n")
 
+    def remember(name: str, reason: str) -> None:
+        """That a file shows no face, so that it is not searched again."""
+        folder = out / name
+        try:
+            results.clear(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            about = {"faces": 0, "reason": reason}
+            results.write_text(folder / "done.json", json.dumps(about) + "\n")
+        except OSError as problem:
+            process.raise_if_general(problem)
+        stale.discard(name)
+
+    def skip(line: str) -> None:
+        name, reason = process.name_and_reason(line)
+        if reason == process.NO_FACE:
+            remember(name, reason)
+
     def write_person(name: str, views: list[people.View]) -> None:
         counts[UNLIKE] += sum(people.unlike(view, shared.model) for view in views)
         people.write_person(out / name, views, shared)
 
     options: dict[str, Any] = {"steps": steps, "batch_size": batch_size}
     options["done"] = lambda photo: photo.name not in stale
-    given = found.photos, shared.model, source, write_photo
+    options["tell"] = skip
+    photos = [photo for photo in found.photos if photo.name not in faceless]
+    given = photos, shared.model, source, write_photo
     if same_person:
         summary = people.process_people(*given, **options, person=write_person)
     else:
         summary = process.process(*given, **options)
+    lines = [f"{p.name} ({faceless[p.name]})" for p in found.photos if p.name in faceless]
+    summary = summary.with_faceless(lines)
     todo = [clip for clip in found.videos if clip.name in stale]
+    again = [clip for clip in found.videos if clip.name in faceless]
     skipped, notes, videos, frames = list(summary.skipped), [], 0, 0
+    skipped += [f"{clip.name} ({faceless[clip.name]})" for clip in again]
     for clip in todo:
-        results.clear(out / clip.name)
-        stale.discard(clip.name)
         try:
+            results.clear(out / clip.name)
+            stale.discard(clip.name)
             clip_found = video.reconstruct_video(
                 clip.path,
                 out / clip.name,
@@ -135,9 +162,14 @@ def reconstruct_files(
                 batch_size=batch_size,
                 codec=codec,
             )
-        except process.FAILURES as problem:
-            reason = process.sentence(problem).removeprefix(f"{clip.path} ")
-            skipped.append(f"{clip.name} ({reason})")
+        except (*process.FAILURES, OSError) as problem:
+            reason = process.sentence(problem)
+            reason = reason.removeprefix(f"{process.sentence(ValueError(clip.path))} ")
+            wrong = isinstance(problem, OSError)
+            line = process.why_unwritten(clip.name, problem) if wrong else f"{clip.name} ({reason})"
+            skipped.append(line)
+            if isinstance(problem, NoFace):
+                remember(clip.name, reason)
             print(f"skipped {skipped[-1]}", file=sys.stderr)
             continue
         videos, frames = videos + 1, frames + clip_found.tracked
@@ -147,9 +179,12 @@ def reconstruct_files(
             notes.append(f"{clip.name} ({clip_found.problem()})")
             print(notes[-1], file=sys.stderr)
         results.write_text(out / clip.name / "done.json", json.dumps(clip_found.numbers()) + "\n")
-    for name in stale:  # had a face once, and has none now
-        results.clear(out / name)
-    before = summary.before + len(found.videos) - len(todo)
+    for name in stale:  # had a face once, and cannot be read now
+        try:
+            results.clear(out / name)
+        except OSError as problem:
+            process.raise_if_general(problem)
+    before = summary.before + len(found.videos) - len(todo) - len(again)
     if "page" in shared.write and shared.surface is not None:
         page.write_page(out, shared.surface.atlas)
     return summary._replace(
@@ -163,5 +198,10 @@ def reconstruct_files(
     )
 
 
-def _done(out: Path, photo: Photo, resume: bool) -> bool:
-    return resume and os.path.isfile(out / photo.name / "done.json")
+def _told(folder: Path, resume: bool) -> dict[str, Any] | None:
+    """What an earlier run says of a file that it was done with; a damaged word is none."""
+    path = folder / "done.json"
+    try:
+        return read_json(path) if resume and os.path.isfile(path) else None
+    except (OSError, ValueError):
+        return None

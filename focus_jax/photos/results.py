@@ -114,12 +114,14 @@ def share(
     """Atlas and texels of a model's face, and the head that belongs to it, where they are needed.
 
     `heads` are files of `head_files.HEADS` in whose words the faces are told, too.
-    ValueError for what cannot be written (`kinds`), or laid flat (`export.make_atlas`), and for a
-    face model without ARKit units where those are asked for.
+    ValueError for what cannot be written (`kinds`), shown (`page.viewer_library`) or laid flat
+    (`export.make_atlas`), and for a face model without ARKit units where those are asked for.
     """
     face_model, wanted = jax.device_get(model.face_model), kinds(write)
     surface = texels = None
     units = arkit_files.units_of(model) if "arkit" in wanted else None
+    if "page" in wanted:
+        page.viewer_library()  # which is refused before hours of work
     if wanted & {"meshes", "neutral", "obj", "page", "arkit"}:
         atlas = export.make_atlas(face_model)
         surface, texels = mesh_files.make_surface(atlas), texture.make_texels(atlas)

@@ -71,6 +71,7 @@ def process_people(
     progress: bool = True,
     done: Callable[[Photo], bool] = lambda photo: False,
     person: Callable[[str, list[View]], None] | None = None,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> process.Summary:
     """As `process.process`, of photos whose folders are a person each: a face a photo.
 
@@ -94,6 +95,7 @@ def process_people(
             work(*given)
         except (*process.FAILURES, OSError, UnreadablePhoto) as problem:
             skipped.append(process.why_unwritten(name, problem))
+            tell(skipped[-1])
             if progress:
                 print(f"skipped {skipped[-1]}", file=sys.stderr)
             return False
@@ -103,7 +105,8 @@ def process_people(
         write(view.photo, read_pixels(view.photo), [(view.face, view.found)])
 
     for name, group in todo.items():
-        candidates, problems = _candidates(group, model, source, batch_size, progress)
+        options = {"batch_size": batch_size, "progress": progress, "tell": tell}
+        candidates, problems = _candidates(group, model, source, **options)
         skipped += problems
         views = find_person(candidates, model, steps=steps, batch_size=batch_size)
         # Before the photos, which say that they are done.
@@ -118,7 +121,7 @@ Candidates = list[tuple[Photo, list[_Candidate]]]
 
 
 def _candidates(
-    photos: Sequence[Photo], model: Model, source: Source, batch_size: int, progress: bool
+    photos: Sequence[Photo], model: Model, source: Source, **options: Any
 ) -> tuple[Candidates, list[str]]:
     """All faces of the photos, in their order, and which photos gave none, and why."""
     found: dict[str, tuple[Photo, list[_Candidate]]] = {}
@@ -131,7 +134,6 @@ def _candidates(
             faces.append(_Candidate(face, one.code, np.asarray(one.encoded), sure, own))
         found[photo.name] = photo, faces
 
-    options = {"batch_size": batch_size, "progress": progress}
     summary = process.process(photos, model, source, take, **options)
     return [found[p.name] for p in photos if p.name in found], summary.skipped
 

@@ -20,7 +20,7 @@ from focus_jax.rendering.pictures import write_image
 from focus_jax.system.files import bare, read_json
 
 # In the folder of results, of each shard: a line a photo that is begun, and another once it is
-# done, with its files.
+# done, with its files; of one without a face that has none.
 RECORD = "masks.jsonl"
 
 
@@ -82,7 +82,8 @@ def _there(out: Path, files: Iterable[str]) -> Iterator[str]:
 
 
 def read_record(out: Path, record: str = RECORD) -> dict[str, list[str]]:
-    """Photos of which earlier runs wrote all masks into `out`, and the masks' names."""
+    """Photos of which earlier runs wrote all masks into `out`, and the masks' names; none for
+    photos without a face."""
     found = {}
     for photo, files, begun in _lines(out, record):
         found.pop(photo, None)
@@ -137,38 +138,50 @@ def segment_files(
 ) -> process.Summary:
     """Write the masks of every photo below `out` by its `names` (`check_names`).
 
-    With `resume` photos that are done are passed over; one that fails is skipped and counted.
-    `record` is the name of the file that says which are done, a shard's own. OSError where results
-    cannot be written.
+    With `resume` photos that are done, or showed no face, are passed over; one that fails is
+    skipped and counted. `record` is the name of the file that says which are done, a shard's own.
+    OSError where results cannot be written.
     """
 
     before = read_record(out, record)
     lock = threading.Lock()
-    written: set[str] = set()
+    owners = {file: photo for photo, files in names.items() for file in files}
 
-    def tell(photo: Photo, **more: bool) -> None:
-        line = json.dumps({"photo": photo.name, "files": names[photo.name], **more}) + "\n"
+    def tell(photo: str, files: list[str], **more: bool) -> None:
+        line = json.dumps({"photo": photo, "files": files, **more}) + "\n"
         with lock, (out / record).open("a", encoding="utf-8") as file:
             file.write(line)
 
+    def clear(photo: str, kept: list[str]) -> None:
+        """Remove what there is of a photo; a name may be another photo's by now."""
+        old = (file for file in before.get(photo, []) if owners.get(file, photo) == photo)
+        _remove(out, set(old) - set(kept))
+
     def write(photo: Photo, image: np.ndarray, faces: list[tuple[Face, Masks]]) -> None:
-        masks = joined_masks(image, faces)
-        tell(photo, begun=True)  # first, since what no line names is not ours to replace
-        for name, mask in zip(names[photo.name], masks, strict=False):
+        masks, files = joined_masks(image, faces), names[photo.name]
+        tell(photo.name, files, begun=True)  # first: what no line names is not ours to replace
+        for name, mask in zip(files, masks, strict=False):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             write_image(out / name, mask)
+        clear(photo.name, files)
         # Last, since it says that the photo is done.
-        tell(photo)
-        written.add(photo.name)
+        tell(photo.name, files)
+
+    def skip(line: str) -> None:
+        name, reason = process.name_and_reason(line)
+        clear(name, [])
+        if reason == process.NO_FACE:
+            tell(name, [])
 
     def done(photo: Photo) -> bool:
         files = names[photo.name]
         told = resume and before.get(photo.name) == files
         return told and all(os.path.isfile(out / file) for file in files)
 
+    faceless = {name for name, files in before.items() if resume and not files}
     passed = {photo.name for photo in found.photos if done(photo)}
     summary = process.process(
-        found.photos,
+        [photo for photo in found.photos if photo.name not in faceless],
         model,
         source,
         write,
@@ -176,12 +189,10 @@ def segment_files(
         batch_size=batch_size,
         done=lambda photo: photo.name in passed,
         look=infer_masks,
+        tell=skip,
     )
-    for photo in found.photos:  # had a face once, and has none now, or another name
-        if photo.name not in passed:
-            kept = names[photo.name] if photo.name in written else []
-            _remove(out, set(before.get(photo.name, [])) - set(kept))
-    return _with_left_out(summary, found)
+    lines = [f"{p.name} ({process.NO_FACE})" for p in found.photos if p.name in faceless]
+    return _with_left_out(summary.with_faceless(lines), found)
 
 
 def segment_pack(

@@ -12,7 +12,8 @@ import numpy as np
 from focus_jax.data.landmarks import Detection
 
 LONGEST_GAP = 10  # frames without a detection that are bridged
-SMOOTH_LANDMARKS, SMOOTH_CODES = 1.0, 2.0  # deviation of the Gaussian, in frames
+SMOOTH_LANDMARKS, SMOOTH_CODES = 0.04, 0.08  # deviation of the Gaussian, in seconds
+PAUSE = 1.0  # seconds that one frame counts as being shown, at most, where others are smoothed
 # Cosine between a face's features and a piece's mean, below which it is somebody else. dlib's own
 # bound between photos, a distance of 0.6 where features are 1.4 long, is 0.91, and lookalikes pass
 # it; frames of one film, smiling or half turned away, stay above this one. ArcFace's are sharper.
@@ -38,6 +39,7 @@ class Track(NamedTuple):
     landmarks: np.ndarray  # [n 68 2], smoothed
     scores: np.ndarray  # [n] of the detector; 0 for bridged frames
     pieces: list[np.ndarray]  # indices of the frames of each unbroken piece
+    seconds: np.ndarray  # [n] when each frame is shown, rising
 
 
 class Piece:
@@ -139,10 +141,11 @@ def _together(piece: Piece, person: list[Piece]) -> bool:
 # --- the person's track --------------------------------------------------------------------------
 
 
-def bridge(found: dict[int, Detection], readable: Sequence[int]) -> Track:
+def bridge(found: dict[int, Detection], readable: Sequence[int], seconds: np.ndarray) -> Track:
     """A track without short gaps, its landmarks smoothed within each unbroken piece.
 
-    `found` are the faces by their frames' numbers, `readable` all frames that there are.
+    `found` are the faces by their frames' numbers, `readable` all frames that there are; frame k
+    is shown from `seconds[k]` on.
     """
     numbers, there = np.array(sorted(found)), np.array(readable)
     points = np.stack([found[n].landmarks for n in numbers]).astype(np.float64)
@@ -150,13 +153,15 @@ def bridge(found: dict[int, Detection], readable: Sequence[int]) -> Track:
     for piece in np.split(np.arange(len(numbers)), breaks(numbers, points)):
         here = there[(there >= numbers[piece[0]]) & (there <= numbers[piece[-1]])]
         flat = points[piece].reshape(len(piece), -1)
-        filled = np.stack([np.interp(here, numbers[piece], column) for column in flat.T], -1)
+        filled = _interpolated(seconds[here], seconds[numbers[piece]], flat)
         kept.append(here)
-        landmarks.append(smooth(filled, SMOOTH_LANDMARKS).reshape(-1, 68, 2))
+        landmarks.append(smooth(filled, seconds[here], SMOOTH_LANDMARKS).reshape(-1, 68, 2))
         scores.append([found[n].score if n in found else 0.0 for n in here])
     ends = np.cumsum([len(piece) for piece in kept])
     pieces = np.split(np.arange(ends[-1]), ends[:-1])
-    return Track(np.concatenate(kept), np.concatenate(landmarks), np.concatenate(scores), pieces)
+    frames = np.concatenate(kept)
+    given = np.concatenate(landmarks), np.concatenate(scores), pieces
+    return Track(frames, *given, seconds[frames])
 
 
 def breaks(numbers: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -167,21 +172,39 @@ def breaks(numbers: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return 1 + np.nonzero((np.diff(numbers) > LONGEST_GAP + 1) | (away > widths))[0]
 
 
-def smooth(values: np.ndarray, deviation: float) -> np.ndarray:
-    """Values `[n k]` over time through a symmetric filter: it delays nothing."""
+def smooth(values: np.ndarray, seconds: np.ndarray, deviation: float) -> np.ndarray:
+    """Values `[n k]` of times `[n]`, rising, through a symmetric filter: it delays nothing.
+
+    `deviation` is in seconds, rounded to whole frames, so that films of 24 to 30 frames a second
+    are smoothed alike. Frames without a steady rate are laid on an even one, of their usual pause.
+    """
     from scipy.ndimage import gaussian_filter1d  # heavy, and only here
 
-    return gaussian_filter1d(values, deviation, axis=0, mode="nearest")
+    pauses = np.minimum(np.diff(seconds), PAUSE)
+    step = np.median(pauses) if len(pauses) else np.inf
+    frames = round(deviation / step)
+    if frames == 0:
+        return values
+    times = np.concatenate([[0.0], np.cumsum(pauses)])
+    even = np.linspace(0.0, times[-1], round(times[-1] / step) + 1)
+    smoothed = gaussian_filter1d(_interpolated(even, times, values), frames, axis=0, mode="nearest")
+    return _interpolated(times, even, smoothed)
+
+
+def _interpolated(at: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values `[n k]` of times `known [n]`, at the times `at [m]`: `[m k]`."""
+    return np.stack([np.interp(at, known, column) for column in values.T], -1)
 
 
 def over_time(track: Track, values: np.ndarray, deviation: float) -> np.ndarray:
-    """Values `[n k]` of the track's frames, smoothed within its pieces.
+    """Values `[n k]` of the track's frames, smoothed within its pieces; as `smooth`.
 
     Bridged frames, which may show no face at all, lie between their neighbours.
     """
     seen, result = track.scores > 0, np.empty_like(values)
     for piece in track.pieces:
         known = piece[seen[piece]]
-        filled = np.stack([np.interp(piece, known, column) for column in values[known].T], -1)
-        result[piece] = smooth(filled, deviation)
+        times = track.seconds[piece]
+        filled = _interpolated(times, track.seconds[known], values[known])
+        result[piece] = smooth(filled, times, deviation)
     return result

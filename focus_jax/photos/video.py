@@ -24,7 +24,7 @@ from focus_jax.photos import confidence, masks, results, sound
 from focus_jax.photos.inference import Inference, find_codes, show, turned
 from focus_jax.photos.tracking import SMOOTH_CODES, Track, over_time
 from focus_jax.photos.trained import Model, make_batch
-from focus_jax.photos.video_files import Writer, frame_times, frames
+from focus_jax.photos.video_files import Writer, check_size, frame_times, frames
 from focus_jax.photos.video_people import Clip, align, find_tracks
 from focus_jax.rendering import camera
 from focus_jax.types import FaceCode
@@ -145,12 +145,13 @@ def reconstruct_video(
 
     That is of the person who is longest in view, number 0; of number k the track is in personk/,
     the best frame's face in k/. `codec` is one of `video_files.CODECS`, which also tells the
-    overlay's suffix. ValueError for a video that cannot be read or shows no face, OSError where
-    results cannot be written.
+    overlay's suffix. ValueError for a video that cannot be read, shows no face or is too large for
+    the codec, OSError where results cannot be written.
     """
-    tracks, clip = find_tracks(path, source, shared.model)
-    people = _fit(path, tracks, shared.model, steps, batch_size)
+    check_size(path, codec)
     seconds, rate = frame_times(path)
+    tracks, clip = find_tracks(path, source, shared.model, seconds)
+    people = _fit(path, tracks, shared.model, steps, batch_size)
     folders = [folder, *(folder / f"person{number}" for number in range(1, len(people)))]
     with contextlib.ExitStack() as files:
         lines = []

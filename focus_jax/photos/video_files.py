@@ -1,5 +1,6 @@
 """Frames of video files as OpenCV reads them, damaged ones too, and videos that browsers play."""
 
+import contextlib
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -46,6 +47,7 @@ def _open(path: Path) -> cv2.VideoCapture:
 def frames(path: Path) -> Iterator[tuple[int, np.ndarray]]:
     """The frames of a video, RGB uint8, with their numbers from 0; unreadable ones are passed over.
 
+    All have the size of the first, to which OpenCV scales others, as recorders of calls write them.
     ValueError for a file that is no video.
     """
     capture = _open(path)
@@ -111,12 +113,32 @@ def frame_times(path: Path) -> tuple[Float[np.ndarray, "n"], float]:
 
 def check_codec(codec: str) -> None:
     """ValueError where this machine's OpenCV does not write videos of one of `CODECS`."""
+    if not _can_write(codec, (64, 64)):
+        others = ", ".join(name for name in CODECS if name != codec)
+        raise ValueError(
+            f"this machine's OpenCV cannot write {codec}; give --video-codec one of {others}"
+        )
+
+
+def check_size(path: Path, codec: str) -> None:
+    """ValueError where the frames of a video are too large for one of `CODECS`."""
+    with contextlib.closing(frames(path)) as stream:
+        _, first = next(stream, (0, None))
+    if first is not None and not _can_write(codec, first.shape[1::-1]):
+        height, width = first.shape[:2]
+        raise ValueError(
+            f"{path} has frames of {width} x {height} pixels, which {codec} cannot hold; give "
+            "another --video-codec, or make the video smaller"
+        )
+
+
+def _can_write(codec: str, size: Sequence[int]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
-        if not _writer(Path(folder) / f"try{CODECS[codec][0]}", codec, 25.0, (64, 64)).isOpened():
-            others = ", ".join(name for name in CODECS if name != codec)
-            raise ValueError(
-                f"this machine's OpenCV cannot write {codec}; give --video-codec one of {others}"
-            )
+        writer = _writer(Path(folder) / f"try{CODECS[codec][0]}", codec, 25.0, size)
+        try:
+            return writer.isOpened()
+        finally:
+            writer.release()
 
 
 def _writer(path: Path, codec: str, rate: float, size: Sequence[int]) -> cv2.VideoWriter:

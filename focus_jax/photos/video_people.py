@@ -29,6 +29,10 @@ Told = tuple[list[dict[int, Detection]], list[int], int]
 _embed = program(recognizer.embedding, static=("kind",))
 
 
+class NoFace(ValueError):  # noqa: N818  (listed, not raised to the user)
+    """A video of which every frame was read and none shows a face."""
+
+
 class Clip(NamedTuple):
     """What was found in a video: numbers of frames, and of people."""
 
@@ -48,10 +52,13 @@ class Clip(NamedTuple):
         return {**self.frames._asdict(), **own}
 
 
-def find_tracks(path: Path, source: Source, model: Model) -> tuple[list[Track], Clip]:
-    """A track of each person, who is longest in view first. ValueError where there is no face.
+def find_tracks(
+    path: Path, source: Source, model: Model, seconds: np.ndarray
+) -> tuple[list[Track], Clip]:
+    """A track of each person, who is longest in view first. ValueError where there is no face,
+    `NoFace` if all of the video could be read.
 
-    Landmarks of files are a row a frame, all of one person.
+    Frame k is shown from `seconds[k]` on. Landmarks of files are a row a frame, all of one person.
     """
     find = _rows if isinstance(source, FileSource) else _seen
     people, numbers, others = find(path, source, model)
@@ -59,8 +66,9 @@ def find_tracks(path: Path, source: Source, model: Model) -> tuple[list[Track], 
     if isinstance(source, FileSource):
         source.check_count(path, count.total)
     if not people:
-        raise ValueError(f"{path} shows no face in {count.read} frames")
-    tracks = [bridge(found, numbers) for found in people]
+        whole = 0 < count.read == count.total
+        raise (NoFace if whole else ValueError)(f"{path} shows no face in {count.read} frames")
+    tracks = [bridge(found, numbers, seconds) for found in people]
     tracked = len(set().union(*(track.frames.tolist() for track in tracks)))
     return tracks, Clip(count, tracked, others, len(tracks))
 

@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from focus_jax.rendering.geometry import check_ends
@@ -26,8 +25,6 @@ def sh_basis(normals: Float[AnyArray, "*n 3"]) -> Float[Array, "*n 9"]:
 
 
 def _components(normals: AnyArray) -> tuple[AnyArray, ...]:
-    if np.shape(normals)[-1:] != (3,):
-        raise ValueError(f"normals must be [... 3], not {np.shape(normals)}")
     return normals[..., 0], normals[..., 1], normals[..., 2]
 
 

@@ -1,3 +1,4 @@
+import tracemalloc
 import types
 
 import cv2
@@ -101,3 +102,20 @@ def test_a_face_beside_the_photo_gives_empty_maps(plane, face_model, tmp_path):
     }
     maps.write(tmp_path, (HEIGHT, WIDTH, 3), numbers, plane, face_model)
     assert not cv2.imread(str(tmp_path / "depth.png"), -1).any()
+
+
+def test_a_large_photo_needs_little_memory(plane, face_model):
+    """Bytes for each pixel of a face that fills the photo; 235, where gathered by corners 338."""
+    side = 600
+    to_photo = np.array([[side / FINE, 0, 0], [0, side / FINE, 0]])
+    screen = np.array([[0, 0, 900], [0, FINE, 900], [FINE, FINE, 900], [FINE, 0, 900]], np.float32)
+    shown = types.SimpleNamespace(**{**vars(plane), "screen": screen})
+    numbers = {"camera": {"R": plane.rotation.tolist(), "units": "mm"}}
+    given = np.zeros(2, int), np.full(2, side), to_photo, numbers, shown, face_model
+    maps.pieces(*given)  # with what is made once
+    tracemalloc.start()
+    found = maps.pieces(*given)
+    most = tracemalloc.get_traced_memory()[1] / side**2
+    tracemalloc.stop()
+    assert (found["depth"] == 9000).mean() > 0.99
+    assert most < 280, most

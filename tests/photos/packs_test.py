@@ -103,7 +103,15 @@ def test_a_whole_pack_has_the_masks_and_is_not_begun_again(tmp_path, kind):
 
 
 def test_names_that_would_end_a_line_are_known_again(tmp_path):
-    odd = ["a\nb.png", "a\x85b.png", "a\u2028b.png", 'a,"b.png', "\udce9.png"]
+    odd = [
+        "a\nb.png",
+        "a\rb.png",
+        "a\r\nb.png",
+        "a\x85b.png",
+        "a\u2028b.png",
+        'a,"b.png',
+        "\udce9.png",
+    ]
     names = {name: [f"{name}_mask.png", f"{name}_occlusion.png"] for name in odd}
     with open_pack(tmp_path, names=names) as pack:
         for name in odd:

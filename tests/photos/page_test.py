@@ -48,5 +48,29 @@ def test_only_files_that_are_there_are_linked(tmp_path):
     numbers = {"photo": "a.jpg", "face": 0, "occlusion": {"total": 0.1}, "confidence": 0.5}
     (folder / "face.json").write_text(json.dumps(numbers))
     (folder / "fitted.ply").write_bytes(b"")
-    ((shown, _),) = page.faces(tmp_path)
+    ((shown, _),), _ = page.faces(tmp_path)
     assert shown["files"] == ["fitted.ply", "face.json"]
+
+
+FOREIGN = [
+    *("", "{", "[]", "{}", "[" * 100_000, '{"photo": "x", "face": 0, "confidence": 1}'),
+    '{"photo": "x", "face": 0, "occlusion": [], "confidence": 1}',
+    '{"photo": "x", "face": 0, "occlusion": {"total": null}, "confidence": 1}',
+    '{"photo": "x", "face": 0, "occlusion": {"total": NaN}, "confidence": 1}',
+    '{"photo": "x", "face": "left", "occlusion": {"total": 0}, "confidence": 1}',
+    '{"photo": "x", "face": 0, "occlusion": {"total": 0}, "confidence": "high"}',
+    '{"photo": "x", "face": 0, "occlusion": {"total": 0}, "confidence": 1, "flags": 3}',
+]
+
+
+def test_what_no_run_wrote_is_passed_over(tmp_path, capsys):
+    own = {"photo": "a.jpg", "face": 0, "occlusion": {"total": 0.1}, "confidence": 0.5}
+    (tmp_path / "a folder" / "face.json").mkdir(parents=True)
+    for number, text in enumerate([json.dumps(own), *FOREIGN]):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "face.json").write_text(text)
+    atlas = export.make_atlas(load_face_model("builtin", identity=1, expression=1, albedo=1))
+    assert page.write_page(tmp_path, atlas) == 1
+    assert (tmp_path / "index.html").read_text(encoding="utf-8").count("<article") == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"{len(FOREIGN) + 1} face.json that no run wrote whole are not on")

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,3 +63,12 @@ def test_exports_are_kinds_and_files_of_heads(tmp_path):
     for text, message in wrong.items():
         with pytest.raises(ValueError, match=message):
             results.exports(text)
+
+
+def test_a_page_without_its_viewer_is_refused_before_any_work(monkeypatch):
+    def unknown():
+        raise ValueError("the viewer of this trimesh is unknown")
+
+    monkeypatch.setattr(results.page, "viewer_library", unknown)
+    with pytest.raises(ValueError, match="viewer of this trimesh"):
+        results.share(SimpleNamespace(face_model=None), ["page"])

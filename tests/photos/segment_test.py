@@ -174,3 +174,21 @@ def test_all_that_a_run_wrote_can_be_removed_and_nothing_else(run):
     assert list(read_record(out)) == ["1.png", "x"]
     clear_all(out)
     assert [p.name for p in out.iterdir()] == ["notes.txt"] and outside.is_file()
+
+
+def test_photos_without_a_face_are_not_searched_again(run):
+    shades = {"1.png": 60, "2.png": 50}
+    first, _, out = run(shades, faces=["1.png"])
+    searched = ["2.png (no face found)"]
+    assert first.skipped == searched and read_record(out)["2.png"] == []
+    again, _, _ = run(shades, resume=True)  # now it would be found to have one
+    assert again.skipped == searched and not (out / "2_mask.png").exists()
+    assert (again.photos, again.faces, again.before) == (1, 0, 1)
+    assert run(shades)[1] == {"1_mask.png": 60, "2_mask.png": 50}
+
+
+def test_a_mask_that_is_another_photos_by_now_is_not_removed(run):
+    """`a` has no suffix: with it, `a.jpg` keeps its own, and leaves `a_mask.png` to the other."""
+    assert run({"a.jpg": 60})[1] == {"a_mask.png": 60}
+    shades = {"a": 50, "a.jpg": 60}
+    assert run(shades)[1] == {"a.jpg_mask.png": 60, "a_mask.png": 50}

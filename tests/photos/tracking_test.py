@@ -1,10 +1,21 @@
 """Who is who in a video: by place, and by features that are given here instead of computed."""
 
 import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from focus_jax.data.landmarks import Detection
 from focus_jax.photos import tracking
-from focus_jax.photos.tracking import LONGEST_GAP, Seen, Track, bridge, follow, over_time, smooth
+from focus_jax.photos.tracking import (
+    LONGEST_GAP,
+    SMOOTH_CODES,
+    Seen,
+    Track,
+    bridge,
+    follow,
+    over_time,
+    smooth,
+)
 
 SAME = 0.9
 
@@ -95,7 +106,9 @@ def test_two_alike_in_one_frame_are_two():
 def test_short_gaps_are_bridged_and_long_ones_left():
     far = 20 + LONGEST_GAP + 2
     numbers = [*range(10), *range(13, 20), *range(far, far + 5)]
-    track = bridge({n: detection(100.0 + 2 * n) for n in numbers}, range(far + 9))
+    track = bridge(
+        {n: detection(100.0 + 2 * n) for n in numbers}, range(far + 9), np.arange(far + 9) / 25
+    )
     assert track.frames.tolist() == [*range(20), *range(far, far + 5)]
     assert (track.scores[10:13] == 0).all() and (track.scores[:10] == 1).all()
     x = track.landmarks.mean(1)[:, 0] - shape().mean(0)[0]
@@ -104,24 +117,24 @@ def test_short_gaps_are_bridged_and_long_ones_left():
 
 
 def test_frames_that_cannot_be_read_are_in_no_track():
-    track = bridge({n: detection(100.0) for n in (0, 1, 5)}, [0, 1, 2, 5, 6])
+    track = bridge({n: detection(100.0) for n in (0, 1, 5)}, [0, 1, 2, 5, 6], np.arange(7) / 25)
     assert track.frames.tolist() == [0, 1, 2, 5]
 
 
 def test_nothing_is_smoothed_over_a_jump():
     found = {n: detection(100.0 if n < 5 else 900.0) for n in range(10)}
-    track = bridge(found, range(10))
+    track = bridge(found, range(10), np.arange(10) / 25)
     x = track.landmarks.mean(1)[:, 0] - shape().mean(0)[0]
     np.testing.assert_allclose(x, [100] * 5 + [900] * 5, atol=1e-3)
     values = np.repeat([[0.0], [1.0]], 5, axis=0)
-    np.testing.assert_allclose(over_time(track, values, 2.0), values)
+    np.testing.assert_allclose(over_time(track, values, SMOOTH_CODES), values)
 
 
 def test_smoothing_does_not_lag():
     time = np.arange(200)
     values = np.sin(time / 15)[:, None]
     noisy = values + 0.1 * np.random.default_rng(0).normal(size=values.shape)
-    smoothed = smooth(noisy, 2.0)
+    smoothed = smooth(noisy, time / 25, SMOOTH_CODES)
     lags = [
         np.corrcoef(smoothed[10:-10, 0], np.roll(values, k)[10:-10, 0])[0, 1] for k in range(-3, 4)
     ]
@@ -130,6 +143,40 @@ def test_smoothing_does_not_lag():
 
 
 def test_a_track_without_faces_in_between_is_interpolated():
-    track = Track(np.arange(3), np.zeros((3, 68, 2)), np.array([1, 0, 1]), [np.arange(3)])
+    track = Track(
+        np.arange(3), np.zeros((3, 68, 2)), np.array([1, 0, 1]), [np.arange(3)], np.arange(3) / 25
+    )
     found = over_time(track, np.array([[0.0], [99.0], [2.0]]), 1e-3)
     np.testing.assert_allclose(found[:, 0], [0, 1, 2])
+
+
+@pytest.mark.parametrize("rate", [24, 25, 29.97, 30])
+def test_usual_rates_are_smoothed_by_two_frames(rate):
+    noise = np.random.default_rng(0).normal(size=(40, 3))
+    found = smooth(noise, np.arange(40) / rate, SMOOTH_CODES)
+    np.testing.assert_allclose(found, gaussian_filter1d(noise, 2.0, axis=0, mode="nearest"))
+
+
+def test_smoothing_is_over_the_same_time_at_every_rate():
+    """Of a blink in the middle of a second, filmed at 25 and at 50 frames a second."""
+    shown = []
+    for rate in (25, 50):
+        seconds = np.arange(rate + 1) / rate
+        blink = np.maximum(0, 1 - np.abs(seconds - 0.5) / 0.2)[:, None]
+        shown.append(smooth(blink, seconds, SMOOTH_CODES)[:: rate // 25])
+    np.testing.assert_allclose(*shown, atol=0.01)
+    assert shown[0].max() < 0.75
+
+
+def test_frames_without_a_steady_rate_are_smoothed_by_their_times():
+    steady = np.arange(200) / 25
+    seconds = np.delete(steady, np.arange(5, 195, 3))  # a third of the frames is not there
+    values = np.sin(4 * seconds)[:, None]
+    found = smooth(values, seconds, SMOOTH_CODES)[20:-20]
+    whole = smooth(np.sin(4 * steady)[:, None], steady, SMOOTH_CODES)[:, 0]
+    np.testing.assert_allclose(found[:, 0], np.interp(seconds[20:-20], steady, whole), atol=0.02)
+    # A year's pause costs no memory, and what is before it does not move what is behind.
+    far = np.concatenate([steady, 3e7 + steady])
+    found = smooth(np.repeat([[0.0], [1.0]], 200, axis=0), far, SMOOTH_CODES)
+    np.testing.assert_allclose(found[[0, 190, 210, 399], 0], [0, 0, 1, 1], atol=1e-6)
+    assert smooth(values[:1], seconds[:1], SMOOTH_CODES) == values[:1]

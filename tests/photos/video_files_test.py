@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -223,3 +224,24 @@ def test_years_between_two_frames_are_not_believed(monkeypatch, last, kept):
     seconds, rate = frame_times("film.mp4")
     np.testing.assert_allclose(seconds, [0, 0.04, 0.08, last if kept else 0.12])
     assert rate == pytest.approx(25)
+
+
+def test_frames_that_change_size_are_scaled_to_the_first(tmp_path, capfd):
+    """By OpenCV; the encoder would leave them out of the overlay without a word."""
+    path, shapes = tmp_path / "a.mjpeg", [(48, 64), (24, 32), (96, 32), (48, 64)]
+    pictures = [np.full((*shape, 3), 200, np.uint8) for shape in shapes]
+    path.write_bytes(b"".join(cv2.imencode(".jpg", p)[1].tobytes() for p in pictures))
+    given = [frame for _, frame in frames(path)]
+    assert [frame.shape for frame in given] == [(48, 64, 3)] * 4
+    capfd.readouterr()
+
+
+def test_frames_too_large_for_a_codec_are_refused_at_once(tmp_path, monkeypatch, capfd):
+    wide = np.zeros((32, 16_400, 3), np.uint8)
+    monkeypatch.setattr(video_files, "frames", lambda path: (pair for pair in [(0, wide)]))
+    monkeypatch.setattr("focus_jax.photos.video.find_tracks", lambda *given: pytest.fail("begun"))
+    given = tmp_path / "wide.avi", tmp_path, "wide.avi", SimpleNamespace(), lambda *given: []
+    with pytest.raises(ValueError, match=r"wide\.avi has frames of 16400 x 32 pixels, which vp8"):
+        reconstruct_video(*given, steps=0, batch_size=2)
+    assert not list(tmp_path.iterdir())
+    capfd.readouterr()

@@ -10,6 +10,7 @@ from focus_jax.data import detect
 from focus_jax.data.landmarks import Detection
 from focus_jax.photos import video_people
 from focus_jax.photos.trained import load_model
+from focus_jax.photos.video_files import frame_times
 from tests.photos.video_files_test import damage, write
 
 PORTRAITS = Path(__file__).parents[2].parent / "shared" / "portraits"
@@ -20,6 +21,10 @@ def shape():
     points[[36, 39, 42, 45]] = [(-15, -10), (-7, -10), (7, -10), (15, -10)]
     points[[30, 48, 54]] = [(0, 0), (-9, 12), (9, 12)]
     return points
+
+
+def find_tracks(path, *given):
+    return video_people.find_tracks(path, *given, frame_times(path)[0])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def test_row_k_of_a_file_belongs_to_frame_k(model, clip):
     landmarks = np.stack([shape() + np.array([40 + 5 * k, 60]) for k in range(12)])
     landmarks[4] = np.nan  # no face there
     np.savez(clip.parent / "a.clip.npz", landmarks=landmarks)
-    (track,), found = video_people.find_tracks(clip, detect.landmark_source("files"), model)
+    (track,), found = find_tracks(clip, detect.landmark_source("files"), model)
     assert found.tracked == 12 and found.others == 0 and found.frames == (12, 12)
     assert track.scores.tolist() == [float(k != 4) for k in range(12)]
     x = track.landmarks.mean(1)[:, 0] - shape().mean(0)[0]
@@ -48,25 +53,25 @@ def test_another_number_of_rows_is_refused(model, clip, count):
     landmarks = np.stack([shape() + np.array([60, 60])] * count)
     np.savez(clip.parent / "a.clip.npz", landmarks=landmarks if count > 1 else landmarks[0])
     with pytest.raises(ValueError, match=rf"has 12 frames, and a\.clip\.npz landmarks of {count};"):
-        video_people.find_tracks(clip, detect.landmark_source("files"), model)
+        find_tracks(clip, detect.landmark_source("files"), model)
 
 
 def test_a_csv_cannot_tell_of_a_video(model, clip):
     line = ",".join(["a.clip.mp4", *(str(v) for v in (shape() + 60).ravel())])
     (clip.parent / "l.csv").write_text(line)
     with pytest.raises(ValueError, match=r"a csv has no row a frame; .* a\.clip\.npz beside it"):
-        video_people.find_tracks(clip, detect.landmark_source(str(clip.parent / "l.csv")), model)
+        find_tracks(clip, detect.landmark_source(str(clip.parent / "l.csv")), model)
 
 
 def test_points_outside_the_frame_are_refused(model, clip):
     np.savez(clip.parent / "a.clip.npz", landmarks=np.full((12, 68, 2), 900.0))
     with pytest.raises(ValueError, match="frame 0, has points outside the 160 x 120"):
-        video_people.find_tracks(clip, detect.landmark_source("files"), model)
+        find_tracks(clip, detect.landmark_source("files"), model)
 
 
 def test_a_video_without_a_face_is_said_to_have_none(model, clip):
     with pytest.raises(ValueError, match="shows no face in 12 frames"):
-        video_people.find_tracks(clip, lambda frame, path: [], model)
+        find_tracks(clip, lambda frame, path: [], model)
 
 
 def test_few_frames_without_a_face_are_searched_and_all_with_one():
@@ -94,7 +99,7 @@ def test_what_of_a_damaged_video_is_missing_is_said(model, clip, capfd):
     def source(frame, path):
         return [Detection((shape() + np.array([80, 60])).astype(np.float32), 1.0, "test")]
 
-    (track,), found = video_people.find_tracks(clip, source, model)
+    (track,), found = find_tracks(clip, source, model)
     missing = 12 - found.frames.read
     assert 0 < missing < 6 and track.frames[-1] == 11
     assert found.problem() == f"{missing} of 12 frames cannot be read"
@@ -111,5 +116,5 @@ def test_another_person_is_not_averaged_into_the_first(model, tmp_path):
     for number in range(10):
         writer.write(np.roll(pictures[number >= 6], number, 1))
     writer.release()
-    (track,), found = video_people.find_tracks(path, detect.landmark_source("mediapipe"), model)
+    (track,), found = find_tracks(path, detect.landmark_source("mediapipe"), model)
     assert track.frames.tolist() == list(range(6)) and found.others == 4

@@ -104,7 +104,7 @@ def test_a_person_has_one_shape_and_bridged_frames_count_nothing():
     trust = scores.copy()
     trust[3] = 2
     trust[[0, 1]] = 0.1  # below the median: who it is, the others say
-    track = Track(np.arange(12), np.zeros((12, 68, 2)), scores, [np.arange(12)])
+    track = Track(np.arange(12), np.zeros((12, 68, 2)), scores, [np.arange(12)], np.arange(12) / 25)
     found = steady(raw)
     best = trust * (trust >= 1)
     identity = (raw * best[:, None])[best > 0].sum(0) / best.sum()
