@@ -43,19 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{arguments.model} has no encoder whose codes could be moved")
         mean = mean_identity(model, arguments.data)
         change = towards_mean_depth(mean, model.face_model)
-        if arguments.out.exists():
-            raise ValueError(f"{arguments.out} exists; give a folder that does not")
-        export(arguments.model, arguments.out)
+        move(arguments.model, change, arguments.out)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    encoder = weights.load(arguments.out / "encoder.safetensors")
-    last = encoder["params"]["fc"]  # its first outputs are identity's
-    bias = np.array(last["bias"], np.float32)
-    bias[: len(change)] += change
-    last["bias"] = bias
-    weights.save(arguments.out / "encoder.safetensors", weights.halved(encoder))
-    hub.write_sums(arguments.out)
     basis = np.asarray(model.face_model.identity_basis)
     before, after = (np.sqrt(np.mean((basis @ m) ** 2, 0)) for m in (mean, mean + change))
     print("| mean face off the face model's, mm | x | y | z |\n| --- | --- | --- | --- |")
@@ -83,6 +74,23 @@ def towards_mean_depth(mean: np.ndarray, face_model: FaceModel) -> np.ndarray:
     rows = np.concatenate([basis[:, 2], sideways, np.sqrt(RIDGE * count) * np.eye(modes)])
     wanted = np.concatenate([-basis[:, 2] @ mean, np.zeros(2 * count + modes)])
     return np.linalg.lstsq(rows, wanted, rcond=None)[0]
+
+
+def move(name: str, change: np.ndarray, out: Path) -> None:
+    """The model exported to `out`, whose encoder adds `change [i]` to all identity codes.
+
+    ValueError for a folder that is there.
+    """
+    if out.exists():
+        raise ValueError(f"{out} exists; give a folder that does not")
+    export(name, out)
+    encoder = weights.load(out / "encoder.safetensors")
+    last = encoder["params"]["fc"]  # its first outputs are identity's
+    bias = np.array(last["bias"], np.float32)
+    bias[: len(change)] += change
+    last["bias"] = bias
+    weights.save(out / "encoder.safetensors", weights.halved(encoder))
+    hub.write_sums(out)
 
 
 if __name__ == "__main__":

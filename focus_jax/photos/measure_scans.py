@@ -82,11 +82,9 @@ def measure(
     ValueError where no picture shows a face.
     """
     of_real = [target for scan in real for target in _pictured(scan)]
-    of_drawn = [
-        _target(d.scan.name, d.scan, outer_vertices(d.scan), d.pose, d.light) for d in drawn
-    ]
+    of_drawn = [target_of(one) for one in drawn]
     targets, slow = of_real + of_drawn, of_real + of_drawn[:fewer]
-    fit = functools.partial(_fit, source=source, batch_size=batch_size)
+    fit = functools.partial(fit_first, source=source, batch_size=batch_size)
     seen, lost = fit(model, targets, 0)
     if not seen:
         raise ValueError(f"no face is found in any of the {len(targets)} pictures")
@@ -115,6 +113,12 @@ def _pictured(scan: Scan) -> list[Target]:
     ]
 
 
+def target_of(drawn: Drawn) -> Target:
+    """The picture of a person drawn, and the person."""
+    scan = drawn.scan
+    return _target(scan.name, scan, outer_vertices(scan), drawn.pose, drawn.light)
+
+
 def _target(
     name: str, scan: Scan, points: np.ndarray, pose: np.ndarray, light: np.ndarray | None
 ) -> Target:
@@ -126,7 +130,7 @@ def _target(
 # --- what is compared ----------------------------------------------------------------------------
 
 
-def _fit(
+def fit_first(
     model: Model, targets: Sequence[Target], steps: int, *, source: Source, batch_size: int
 ) -> tuple[dict[str, Seen], list[str]]:
     photos = [Photo(Path(t.name), t.name, t.pixels) for t in targets]
@@ -173,7 +177,7 @@ def _from_sides(
 
     def person(name: str, views: list[View]) -> None:
         neutral = results.shapes(views[0].found, model)[1]
-        together[name] = _shape(np.asarray(neutral, np.float64), model.face_model)
+        together[name] = mesh_of(np.asarray(neutral, np.float64), model.face_model)
 
     options = {"batch_size": batch_size, "progress": False, "person": person}
     process_people(photos, model, source, lambda *_: None, **options)
@@ -204,15 +208,15 @@ def _slow(
 
 def _same(face_model: FaceModel, targets: Sequence[Target]) -> dict[str, Mesh]:
     """The mean face, whatever the picture."""
-    mean = _shape(np.asarray(face_model.shape_mean, np.float64), face_model)
+    mean = mesh_of(np.asarray(face_model.shape_mean, np.float64), face_model)
     return dict.fromkeys((t.name for t in targets), mean)
 
 
 def _mesh(seen: Seen, face_model: FaceModel) -> Mesh:
-    return _shape(np.asarray(seen.neutral, np.float64), face_model)
+    return mesh_of(np.asarray(seen.neutral, np.float64), face_model)
 
 
-def _shape(vertices: np.ndarray, face_model: FaceModel) -> Mesh:
+def mesh_of(vertices: np.ndarray, face_model: FaceModel) -> Mesh:
     landmarks = np.asarray(seven_landmarks(face_model, vertices), np.float64)
     return Mesh(vertices, np.asarray(face_model.triangles), landmarks)
 
@@ -231,7 +235,7 @@ def _constant(
         return {}
     everything = sum(means.values())
     return {
-        name: _shape((everything - means[of[name]]) / (len(means) - 1), face_model)
+        name: mesh_of((everything - means[of[name]]) / (len(means) - 1), face_model)
         for name in fitted
     }
 

@@ -24,7 +24,7 @@ def model():
 def targets(model):
     codes = np.random.default_rng(0).standard_normal((3, 80)).astype(np.float32)
     shapes = np.asarray(morphable.vertices(model, codes, codes[:, :0]), np.float64)
-    meshes = [measure_scans._shape(shape, model) for shape in shapes]
+    meshes = [measure_scans.mesh_of(shape, model) for shape in shapes]
     return [Target(str(n), str(n), m.vertices, m.landmarks, None) for n, m in enumerate(meshes)]
 
 
@@ -70,7 +70,7 @@ def test_the_detectors_mesh_is_a_face_seen_from_outside(model):
     (face,) = landmark_source("mediapipe")(skimage.data.astronaut(), Path("astronaut"))
     seen = Seen(face.landmarks, face.mesh, face.landmarks, np.zeros(3), np.zeros((5, 3)), 1.0)
     mesh = measure_scans._detected({"one": seen})["one"]
-    mean = measure_scans._shape(np.asarray(model.shape_mean, np.float64), model)
+    mean = measure_scans.mesh_of(np.asarray(model.shape_mean, np.float64), model)
     found = scans.compare(mean.vertices, mean.landmarks, *mesh)
     assert np.median(found.distance) < 5  # he smiles
     surface = scans.Surface(*mesh[:2])
