@@ -3,7 +3,10 @@
     python third_party/derive_mesh_places.py MODEL.npz [--picture OUT.png]
 
 MODEL.npz is a face model in the project's own format; it gets `dense_landmark_vertices` and
-`dense_landmark_weights` (see `types.FaceModel`), in place of those that it may have. Random faces
+`dense_landmark_weights` (see `types.FaceModel`), in place of those that it may have, and of its 68
+landmarks those of brows, nose and lips move to where they are among these (`mesh_landmarks.IBUG`):
+face models place them by conventions of their own, millimetres from where a detector or a hand
+does. Corners of eyes and mouth, lids and jaw stay. Random faces
 of it are rendered, frontal and turned, and looked at by the networks, also in the mirror; each
 point found lies on the triangle that its pixel shows, or the face's nearest pixel. Its place on the
 mean face is the median over the renderings that show it from the front, moved to the surface.
@@ -28,7 +31,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from focus_jax.data.face_landmarker import POINTS, face_landmarker
-from focus_jax.data.mesh_landmarks import MIRROR
+from focus_jax.data.mesh_landmarks import IBUG, MIRROR
 from focus_jax.face_models import npz
 from focus_jax.rendering import camera, geometry, morphable
 from focus_jax.rendering.rasterize import rasterize
@@ -45,6 +48,9 @@ YAW, PITCH = 0.5, 0.2  # radians, at most
 SPREAD_LIMIT = 4.0  # millimetres, median: more is a guess
 SEEN_LIMIT = 0.3  # of the renderings: of fewer it is one, too
 LEAST_OBLIQUE = 0.2  # of the renderings: those that a guess is made of
+# Of the 68: brows, nose, lips without their corners. Those of the eyes are near people's own as
+# they are (experiments/RESULTS.md), and the jaw lies where dense points are guesses.
+MOVED = [*range(17, 36), *range(49, 54), *range(55, 60), *range(61, 64), *range(65, 68)]
 
 
 def random_face(model, rng):
@@ -133,9 +139,26 @@ def derive(model, find):
     facings = np.concatenate([facings, facings[:, MIRROR]])
     guess, _ = _middle(hits, facings >= np.quantile(facings, 1 - LEAST_OBLIQUE, axis=0))
     middle = np.where(known[:, None], middle, guess)
-    _, triangle, nearest = igl.point_mesh_squared_distance(middle, mean, triangles)
+    return *on_surface(model, middle), known, seen, front
+
+
+def on_surface(model, points):
+    """Vertices and weights [n 3] of the places of the mean face that are nearest to points."""
+    mean, triangles = np.asarray(model.shape_mean, float), np.asarray(model.triangles)
+    _, triangle, nearest = igl.point_mesh_squared_distance(points, mean, triangles)
     weights = trimesh.triangles.points_to_barycentric(mean[triangles[triangle]], nearest)
-    return triangles[triangle].astype(np.int32), weights.astype(np.float32), known, seen, front
+    return triangles[triangle].astype(np.int32), weights.astype(np.float32)
+
+
+def moved(model, vertices, weights):
+    """Vertices and weights [68 3] of the landmarks, those of MOVED where the dense places say."""
+    places = (weights[..., None] * np.asarray(model.shape_mean, float)[vertices]).sum(1)
+    first, second, share = (np.array(column)[MOVED] for column in zip(*IBUG, strict=True))
+    found = places[first] + share[:, None] * (places[second] - places[first])
+    own = np.array(model.landmark_vertices), np.array(model.landmark_weights)
+    for all_of, new in zip(own, on_surface(model, found), strict=True):
+        all_of[MOVED] = new
+    return own
 
 
 def _middle(hits, chosen):
@@ -172,6 +195,8 @@ def main():
     model = jax.tree.map(jnp.asarray, npz.from_arrays(arrays, options.model))
     vertices, weights, known, _, front = derive(model, face_landmarker())
     arrays |= {"dense_landmark_vertices": vertices, "dense_landmark_weights": weights}
+    names = "landmark_vertices", "landmark_weights"
+    arrays |= zip(names, moved(model, vertices, weights), strict=True)
     write_npz(options.model, **arrays)
     print(f"{POINTS} points have a place; of {POINTS - known.sum()} it is a guess")
     if options.picture:

@@ -53,8 +53,12 @@ FACE_MODEL = "face_model.json"  # in a model's folder: its face model's digest, 
 OWN_FACE_MODEL = "face_model.npz"  # in an exported model's, where it has one of its own
 # What "builtin" named before the built-in one of today: its file's digest, and its vertices.
 FORMER = "976d2977c2be53e91523cc9a84a152cfd002513c0a9f385900109180085622cc", 3442
-# And the same face model as today's, before the last of the dense landmarks had their places.
-SAME = "625bc5a85977c5d90e0c361919fb9c8abdb18c7f64478ef9e43eb95e35caea8e"
+# And the same face model as today's, before the last of the dense landmarks had their places, and
+# before brows, nose and lips of the 68 lay where the detector sees them.
+SAME = (
+    "625bc5a85977c5d90e0c361919fb9c8abdb18c7f64478ef9e43eb95e35caea8e",
+    "f7a636e86f3614aab56b74db2d87699be0e289223aabd3b66536396582cc32ae",
+)
 
 
 class Trained(NamedTuple):
@@ -87,7 +91,7 @@ def _remembered(folder: Path) -> dict[str, str]:
     path = folder / FACE_MODEL
     about = read_json(path) if path.is_file() else {}
     return (
-        about | {"sha256": face_model_digest("builtin")} if about.get("sha256") == SAME else about
+        about | {"sha256": face_model_digest("builtin")} if about.get("sha256") in SAME else about
     )
 
 
