@@ -16,7 +16,7 @@ POSITIVE = (
 NOT_NEGATIVE = (
     "seed data.train_count data.validation_count data.test_count data.versions data.renderings "
     "schedule.renderings schedule.warmup schedule.initialisation schedule.pretraining "
-    "schedule.joint schedule.segmenter_steps debug.skipped_updates rates.initialisation.rate "
+    "schedule.joint schedule.segmenter_steps segmenter.fine debug.skipped_updates rates.initialisation.rate "
     "rates.pretraining.rate rates.autoencoder.rate rates.segmenter.rate "
     "rates.initialisation.decay rates.pretraining.decay rates.autoencoder.decay "
     "rates.segmenter.decay optimizer.autoencoder.clip optimizer.autoencoder.weight_decay "
