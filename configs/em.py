@@ -95,7 +95,8 @@ def _networks(c: ConfigDict) -> None:
     # `landmarks` shows it the detector's, and features of the face as they cut it out. Both are of
     # the kind "recognizer".
     c.encoder = ConfigDict({"kind": "recognizer", "detail": False, "landmarks": False})
-    c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1})
+    # `fine` channels look once more at single pixels, of which the stem has blocks of 2 x 2.
+    c.segmenter = ConfigDict({"width": 8, "stem": "space_to_depth", "dropout": 0.1, "fine": 0})
     c.recognizer = ConfigDict(
         {"kind": "dlib", "chip_size": 0, "align_corners": True, "weights": ""}
     )

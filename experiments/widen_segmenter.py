@@ -1,10 +1,13 @@
-"""An exported model whose segmenter has so many times the channels, and gives the same masks.
+"""An exported model whose segmenter has more channels, and gives the same masks.
 
-    python -m experiments.widen_segmenter MODEL OUT [--times 2] [--seed 0]
+    python -m experiments.widen_segmenter MODEL OUT --times 2 [--seed 0]
+    python -m experiments.widen_segmenter MODEL OUT --fine 16
 
 Each channel stands there so many times, and what read it reads its copies in random shares whose
 sum is one: the same function, from which a training goes on with more to learn with (Chen et al.,
-Net2Net, ICLR 2016). Such a training needs `--config.segmenter.width`, which is printed.
+Net2Net, ICLR 2016). With `--fine` the segmenter gets so many channels at single pixels
+(`Segmenter.fine`), which say nothing as yet. Such a training needs `--config.segmenter.width` and
+`.fine`, which are printed.
 """
 
 import argparse
@@ -14,11 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from focus_jax import weights
+from focus_jax.networks.segmenter import Segmenter
 from focus_jax.weights import hub
-from focus_jax.weights.run import export
+from focus_jax.weights.run import export, load_trained
 
 SPREAD = 0.25  # deviation of the shares, before they are made to add up
 FIRST, LAST = ("down1", "conv1"), ("head", "smooth")
@@ -31,27 +38,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("model", metavar="MODEL", help="shipped, a run or an export")
     parser.add_argument("out", metavar="OUT", type=Path)
-    parser.add_argument("--times", type=int, default=2, help="as many channels; at least 2")
-    parser.add_argument("--seed", type=int, default=0, help="of the shares")
+    parser.add_argument("--times", type=int, default=1, help="as many channels")
+    parser.add_argument("--fine", type=int, default=0, help="channels at single pixels")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     arguments = parser.parse_args(argv)
     try:
-        if arguments.times < 2:
-            raise ValueError(f"--times must be at least 2, not {arguments.times}")
+        if arguments.times < 1 or arguments.fine < 0 or (arguments.times, arguments.fine) == (1, 0):
+            raise ValueError("give --times of at least 2, or --fine of at least 1, or both")
         if arguments.out.exists():
             raise ValueError(f"{arguments.out} exists; give a folder that does not")
+        if load_trained(arguments.model).config.segmenter.get("fine", 0):
+            raise ValueError(f"{arguments.model} has fine channels, which cannot be multiplied")
         export(arguments.model, arguments.out)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     path = arguments.out / "segmenter.safetensors"
-    made = widened(weights.load(path), arguments.times, np.random.default_rng(arguments.seed))
-    weights.save(path, made)
     settings = arguments.out / "config.json"
     config = json.loads(settings.read_text())
-    config["segmenter"]["width"] *= arguments.times
+    made = weights.load(path)
+    if arguments.times > 1:
+        made = widened(made, arguments.times, np.random.default_rng(arguments.seed))
+        config["segmenter"]["width"] *= arguments.times
+    if arguments.fine:
+        config["segmenter"]["fine"] = arguments.fine
+        made = finer(made, config["segmenter"], arguments.seed)
+    weights.save(path, made)
     settings.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     hub.write_sums(arguments.out)
-    print(f"{arguments.out}: --config.segmenter.width={config['segmenter']['width']}")
+    fields = {name: config["segmenter"].get(name, 0) for name in ("width", "fine")}
+    told = " ".join(f"--config.segmenter.{name}={number}" for name, number in fields.items())
+    print(f"{arguments.out}: {told}")
     return 0
 
 
@@ -77,6 +94,15 @@ def widened(variables: dict[str, Any], times: int, rng: np.random.Generator) -> 
         return found
 
     return walk(variables, ())
+
+
+def finer(variables: dict[str, Any], settings: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Variables of the segmenter of `settings`, drawn where `variables` has none."""
+    picture = jnp.zeros((1, 32, 32, 3))
+    drawn = Segmenter(**settings).init(jax.random.key(seed), picture, picture)
+    flat = traverse_util.flatten_dict(drawn) | traverse_util.flatten_dict(variables)
+    kind = np.asarray(variables["params"]["head"]["bias"]).dtype
+    return traverse_util.unflatten_dict({k: np.asarray(v).astype(kind) for k, v in flat.items()})
 
 
 def _shared(kernel: np.ndarray, times: int, rng: np.random.Generator) -> np.ndarray:

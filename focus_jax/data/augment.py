@@ -25,7 +25,7 @@ MARGIN = 1 / 5
 
 # Pasted on so many times as often as other kinds: of all that covers faces in photos these are most
 # often missed.
-OFTEN = {"hand": 4.0, "glasses": 2.0, "fringe": 2.0}
+OFTEN = {"hand": 4.0, "glasses": 3.0, "fringe": 4.0, "hat": 2.0}
 _SHARES = np.array([OFTEN.get(kind, 1.0) for kind in OCCLUDERS[1:]])
 
 # The mirror image of each iBUG landmark.

@@ -60,6 +60,7 @@ class Segmenter(nn.Module):
     width: int = 64
     stem: str = "authors"  # or "space_to_depth"
     dropout: float = 0.5
+    fine: int = 0  # channels of a last look at single pixels, after the `space_to_depth` stem's
     remat: bool = False  # gradients compute the maps inside a block anew, instead of keeping them
 
     @nn.compact
@@ -74,19 +75,40 @@ class Segmenter(nn.Module):
             raise ValueError(f"rendering {rendering.shape} and image {image.shape} differ in shape")
         if self.stem not in ("authors", "space_to_depth"):
             raise ValueError(f"stem is 'authors' or 'space_to_depth', not {self.stem!r}")
+        if self.fine and (self.stem == "authors" or self.width % 4):
+            raise ValueError(
+                "fine goes with the stem 'space_to_depth' and a width that four divides, not "
+                f"{self.stem!r} and {self.width}"
+            )
         height, width = image.shape[1:3]
         half = self.stem == "space_to_depth"
-        x = pad_to_multiple(
+        pictures = pad_to_multiple(
             jnp.concatenate([rendering, image], axis=-1), 2 ** (LEVELS - 1 + int(half))
         )
-        x = self._unet(space_to_depth(x) if half else x, 4 if half else 1, train)
+        x = self._unet(space_to_depth(pictures) if half else pictures, train)
+        # Small weights and a positive bias: the mask begins near sigmoid(5 * 0.2) = 0.73, mostly
+        # face, as the alternation needs something to take away from.
+        logits = Conv(
+            4 if half else 1,
+            1,
+            use_bias=True,
+            kernel_init=nn.initializers.variance_scaling(0.005, "fan_in", "normal"),
+            bias_init=nn.initializers.constant(0.2),
+            name="head",
+        )(x)
         if half:
             # The four pixels of a block come from different weights, hence a checkerboard, which
             # this last convolution starts by smoothing.
-            x = Conv(1, use_bias=True, kernel_init=_binomial, name="smooth")(depth_to_space(x))
-        return x[:, :height, :width]
+            logits = depth_to_space(logits)
+            logits = Conv(1, use_bias=True, kernel_init=_binomial, name="smooth")(logits)
+        if self.fine:
+            # What is thinner than a block of 2 x 2 pixels. Nothing at first.
+            seen = jnp.concatenate([logits, depth_to_space(x), pictures], axis=-1)
+            seen = DoubleConv(self.fine, name="fine")(seen, train)
+            logits += Conv(1, kernel_init=nn.initializers.zeros, name="change")(seen)
+        return logits[:, :height, :width]
 
-    def _unet(self, x: AnyArray, outputs: int, train: bool) -> jax.Array:
+    def _unet(self, x: AnyArray, train: bool) -> jax.Array:
         double: Any = DoubleConv
         up: Any = UpConv
         if self.remat:
@@ -102,16 +124,7 @@ class Segmenter(nn.Module):
             x = up(features, name=f"up{level + 2}")(x, train)
             x = jnp.concatenate([skips[level], x], axis=-1)
             x = double(features, name=f"merge{level + 2}")(x, train)
-        # Small weights and a positive bias: the mask begins near sigmoid(5 * 0.2) = 0.73, mostly
-        # face, as the alternation needs something to take away from.
-        return Conv(
-            outputs,
-            1,
-            use_bias=True,
-            kernel_init=nn.initializers.variance_scaling(0.005, "fan_in", "normal"),
-            bias_init=nn.initializers.constant(0.2),
-            name="head",
-        )(x)
+        return x
 
 
 def _binomial(key: AnyArray, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:

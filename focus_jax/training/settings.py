@@ -44,7 +44,8 @@ POSITIVE = (
 COUNTS = (
     "seed data.train_count data.validation_count data.test_count data.versions data.renderings "
     "schedule.renderings schedule.warmup schedule.initialisation schedule.pretraining "
-    "schedule.joint schedule.segmenter_steps debug.skipped_updates"
+    "schedule.joint schedule.segmenter_steps debug.skipped_updates "
+    "segmenter.fine"
 )
 NOT_NEGATIVE = (
     "rates.initialisation.rate rates.pretraining.rate rates.autoencoder.rate rates.segmenter.rate "

@@ -224,6 +224,7 @@ def make_networks(config: Config, face_model: FaceModel) -> forward.Networks:
             width=config.segmenter.width,
             stem=config.segmenter.stem,
             dropout=config.segmenter.dropout,
+            fine=config.segmenter.get("fine", 0),
             remat=compute["remat"],
         ),
         decoding=forward.Decoding(**decoding),

@@ -1,4 +1,4 @@
-"""A wider segmenter of the same masks."""
+"""A segmenter of more channels and the same masks."""
 
 import jax
 import numpy as np
@@ -7,6 +7,7 @@ import pytest
 from experiments import widen_segmenter
 from focus_jax.networks.segmenter import Segmenter
 from focus_jax.weights.run import load_trained
+from tests.runs import untrained
 
 
 @pytest.mark.parametrize("stem", ["authors", "space_to_depth"])
@@ -27,11 +28,35 @@ def test_the_function_is_the_same(stem):
     assert np.ptp(kernel[:, :, :3], axis=2).min() > 0  # or copies would learn the same
 
 
-def test_an_export_says_its_width(tmp_path, capsys):
-    assert widen_segmenter.main(["shipped", str(tmp_path / "wide")]) == 0
-    told = int(capsys.readouterr().out.rpartition("=")[2])
-    assert load_trained(str(tmp_path / "wide")).config.segmenter.width == told
-    assert widen_segmenter.main(["shipped", str(tmp_path / "wide")]) == 2
-    assert "exists" in capsys.readouterr().err
-    assert widen_segmenter.main(["shipped", str(tmp_path / "other"), "--times=1"]) == 2
-    assert "at least 2" in capsys.readouterr().err
+def test_fine_channels_say_nothing_at_first():
+    rng = np.random.default_rng(0)
+    pictures = rng.random((2, 1, 32, 32, 3), np.float32)
+    settings = {"width": 4, "stem": "space_to_depth"}
+    variables = jax.jit(Segmenter(**settings).init)(jax.random.key(0), *pictures)
+    made = widen_segmenter.finer(variables, settings | {"fine": 3}, 0)
+    masks = [
+        jax.jit(network.apply)(given, *pictures)
+        for network, given in (
+            (Segmenter(**settings), variables),
+            (Segmenter(**settings, fine=3), made),
+        )
+    ]
+    np.testing.assert_array_equal(*masks)
+    assert np.ptp(made["params"]["fine"]["conv1"]["kernel"]) > 0  # or they could never learn
+
+
+def test_an_export_says_its_channels(tmp_path, capsys):
+    model, wide = str(untrained(tmp_path / "model")), str(tmp_path / "wide")
+    given = ["--times=2", "--fine=3"]
+    assert widen_segmenter.main([model, wide, *given]) == 0
+    told = capsys.readouterr().out
+    made = load_trained(wide).config.segmenter  # which fits its arrays, or it would be refused
+    assert "--config.segmenter.width=4 --config.segmenter.fine=3" in told
+    assert (made.width, made.fine) == (4, 3)
+    for arguments, why in (
+        ([model, wide, *given], "exists"),
+        ([model, str(tmp_path / "other")], "at least 2"),
+        ([wide, str(tmp_path / "other"), "--times=2"], "cannot be multiplied"),
+    ):
+        assert widen_segmenter.main(arguments) == 2
+        assert why in capsys.readouterr().err

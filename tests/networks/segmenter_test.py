@@ -106,8 +106,29 @@ def test_space_to_depth_and_back():
     np.testing.assert_array_equal(segmenter.depth_to_space(blocks), x)
 
 
+def test_fine_channels_tell_pixels_of_a_block_apart():
+    # What they add to the logits follows its picture by single pixels; the stem goes by two.
+    module = segmenter.Segmenter(4, "space_to_depth", fine=3)
+    drawn = jax.jit(module.init)(jax.random.key(1, impl="unsafe_rbg"), *pictures())
+
+    @jax.jit
+    def change(*seen):
+        kernel = jnp.zeros((3, 3, 3, 1)).at[1, 1].set(1.0)  # of what is nothing at first
+        given = {**drawn["params"], "head": jax.tree.map(jnp.zeros_like, drawn["params"]["head"])}
+        for name, value in (("up2", 0.0), ("merge2", 0.0)):
+            given[name] = jax.tree.map(lambda x, value=value: x * value, given[name])
+        variables = {**drawn, "params": {**given, "change": {"kernel": kernel}}}
+        return module.apply(variables, *seen)
+
+    moved = change(*(jnp.roll(x, 1, axis=2) for x in pictures()))
+    np.testing.assert_allclose(moved[:, :, 4:28], change(*pictures())[:, :, 3:27], atol=1e-5)
+    assert np.ptp(moved) > 0.1
+
+
 def test_refusals():
     rendering, image = pictures()
+    with pytest.raises(ValueError, match="width that four divides"):
+        segmenter.Segmenter(6, "space_to_depth", fine=3).init(jax.random.key(0), rendering, image)
     with pytest.raises(ValueError, match="stem"):
         segmenter.Segmenter(stem="other").init(jax.random.key(0), rendering, image)
     # A ValueError, or jaxtyping's error where its checks are switched on.
