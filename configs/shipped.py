@@ -38,7 +38,8 @@ def get_config(arguments: str = "") -> ConfigDict:
     c.face_model.modes = ConfigDict({"identity": 80, "expression": 40, "albedo": 80})
     # An encoder that sees who it is, where the landmarks are, and the pixels.
     c.encoder.detail = c.encoder.landmarks = True
-    c.segmenter.width = 16  # with 8 it finds fewer hands (experiments/RESULTS.md)
+    # With 8 it finds fewer hands, without fine ones fewer rims of glasses (experiments/RESULTS.md).
+    c.segmenter.width = c.segmenter.fine = 16
     # Tones and light as people have them: what an occluder is, the segmenter is told.
     c.decoding.update(albedo_limit=3.0, light_colour_limit=0.5, light_bands=(1.0, 1.0, 0.5))
     c.losses.landmark = 3e-2

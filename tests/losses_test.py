@@ -337,8 +337,6 @@ def test_truth_values_are_masks_and_a_picture_needs_no_batch():
         (losses.masked_photometric, ["1883", "1881", "1881"]),
         (losses.robust_photometric, ["1883", "1883", "1883"]),
         (losses.area, ["1883", "1881"]),
-        (losses.area, ["881", "881"]),
-        (losses.binary, ["881"]),
         (losses.cross_entropy, ["1881", "1883"]),
         (losses.pasted, ["1881", "1883", "1881"]),
         (losses.pasted, ["2881", "2881", "2881", "1"]),

@@ -226,7 +226,7 @@ def test_a_head_from_several_sides_is_one_person(model, monkeypatch):
     """An encoder that knows only the mean face makes nothing else of pictures of the mean face."""
     builtin = load_face_model("builtin")
     vertices = np.asarray(builtin.shape_mean, np.float64)
-    mean = measure_scans._shape(vertices, builtin)
+    mean = measure_scans.mesh_of(vertices, builtin)
     head = Scan("mean", vertices, mean.triangles, np.asarray(builtin.albedo_mean), mean.landmarks)
     monkeypatch.setattr(measure_scans, "SIDES", (0, 20))
     heads, found = measure_scans._from_sides(
