@@ -347,9 +347,10 @@ def test_of_a_run_before_the_built_in_face_model_changed(tmp_path, monkeypatch):
         assert json.loads((run / "face_model.json").read_text()) == about
 
 
-def test_a_run_of_before_the_last_dense_landmarks_goes_on(workdir, tmp_path):
+@pytest.mark.parametrize("former", run_module.SAME)
+def test_a_run_of_before_landmarks_had_their_places_goes_on(workdir, tmp_path, former):
     run = shutil.copytree(workdir, tmp_path / "run")
-    (run / "face_model.json").write_text(json.dumps({"path": "builtin", "sha256": run_module.SAME}))
+    (run / "face_model.json").write_text(json.dumps({"path": "builtin", "sha256": former}))
     assert load_trained(run).face_model_file == "builtin"
     remember_face_model(run, "builtin")
     now = json.loads((run / "face_model.json").read_text())
