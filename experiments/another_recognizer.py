@@ -97,7 +97,7 @@ def read_judge(path: Path) -> Embed:
         if shape[1] == 3:
             rows = rows.transpose(0, 1, 4, 2, 3)
         name = given[0].name
-        return np.stack([np.ravel(session.run(None, {name: row})[0]) for row in rows])
+        return np.stack([np.asarray(session.run(None, {name: row})[0]).ravel() for row in rows])
 
     return embed
 
@@ -168,8 +168,8 @@ def people_apart(embed: Embed, seen: Seen) -> Identity:
 
 
 def likeness(alike: np.ndarray) -> list[float]:
-    """Of photos by renderings `[n n]`: how often a rendering's own photo is the most alike, how many
-    others are more alike, and how alike own and others are."""
+    """Of photos by renderings `[n n]`: how often a rendering's own photo is the most alike, how
+    many others are more alike, and how alike own and others are."""
     own = alike.diagonal()
     nearer = (alike > own).sum(0)
     others = alike[~np.eye(len(alike), dtype=bool)]
