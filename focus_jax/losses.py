@@ -19,6 +19,7 @@ from focus_jax.types import AnyArray
 
 # iBUG indices with the weight 20: the nose ridge without its top, and the inner lip.
 HEAVY_LANDMARKS = (28, 29, 30, 60, 61, 62, 63, 64, 65, 66, 67)
+USUAL_SHARE = 0.25  # of a face, that a pasted occluder hides
 
 
 def _single(*arrays: AnyArray) -> list[jax.Array]:
@@ -299,6 +300,16 @@ def cross_entropy(
     return jnp.mean(jax.nn.softplus(logits) - target * logits)
 
 
+def _of_thin_ones(
+    occluder: Float[Array, "b h w 1"], coverage: Float[Array, "b h w 1"]
+) -> Float[Array, "b 1 1 1"]:
+    """What each pixel of an occluder counts, from a half to four: rims of glasses and strands are
+    so few that all of them are left to the face for less than what a doubtful hand costs."""
+    size = functools.partial(jnp.sum, axis=(-3, -2, -1), keepdims=True)
+    hidden, face = size(coverage * occluder), size(coverage)
+    return jnp.sqrt(jnp.clip(USUAL_SHARE * face / jnp.maximum(hidden, 1.0), 0.25, 16.0))
+
+
 def pasted(
     logits: Float[AnyArray, "b h w 1"],
     occluder: Float[AnyArray, "b h w 1"],
@@ -307,11 +318,12 @@ def pasted(
 ) -> Float[Array, ""]:
     """Cross-entropy of a mask where a known occluder lies over the face, per pixel of the face.
 
+    An occluder counts as the root of its area does, one of `USUAL_SHARE` of the face by its area.
     Says of the other pixels that they are face where `whole` is 1, which is where all that lies
     before it is known, and nothing where it is 0. Not of the paper, which knows no occluder.
     """
     logits, occluder, coverage = same_masks(logits=logits, occluder=occluder, coverage=coverage)
-    charge = occluder * jax.nn.softplus(logits)
+    charge = occluder * _of_thin_ones(occluder, coverage) * jax.nn.softplus(logits)
     if whole is not None:
         if np.shape(whole) != logits.shape[:-3]:
             raise ValueError(f"whole {np.shape(whole)} must be a number for each of {logits.shape}")

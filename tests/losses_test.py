@@ -261,6 +261,22 @@ def test_a_pasted_occluder_charges_the_mask_only_where_it_lies_on_the_face():
     assert losses.pasted(logits, occluder, np.zeros_like(coverage)) == 0
 
 
+def test_of_pasted_occluders_thin_ones_count_more_than_their_area():
+    """A hundredth of the face a tenth of the whole, a quarter a half, and nothing nothing."""
+    occluder = np.zeros((4, 10, 10, 1), np.float32)
+    occluder[0, 0, :1], occluder[1, :5, :5], occluder[2] = 1, 1, 1
+    logits = np.zeros_like(occluder)
+
+    def charge(k):
+        return losses.pasted(logits[[k]], occluder[[k]], np.ones_like(logits[[k]]))
+
+    hundredth, quarter, whole, nothing = (charge(k) for k in range(4))
+    np.testing.assert_allclose(quarter, np.log(2) / 4, rtol=1e-5)  # as by its area
+    np.testing.assert_allclose(whole, 2 * quarter, rtol=1e-5)
+    assert whole / 30 < hundredth < whole / 10  # its root would be 1 / 10; at most four times
+    assert nothing == 0
+
+
 def test_of_a_face_without_anything_else_before_it_the_rest_is_told_too():
     occluder, coverage = np.zeros((2, 4, 4, 1)), np.zeros((2, 4, 4, 1))
     occluder[:, :2], coverage[:, :, 1:] = 1, 1
