@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from focus_jax.data.detect import DEFAULT
-from focus_jax.data.faces import Found, check_path, data_set_photos, find_photos
+from focus_jax.data.faces import Found, data_set_photos, find_photos
 from focus_jax.photos import process, trained
 from focus_jax.system import cpu, devices
 from focus_jax.system.command import keep_programs, quiet
-from focus_jax.system.files import user_path
+from focus_jax.system.files import check_path, user_path
 
 LISTED = 100  # files that are left alone, by their names
 Job = Callable[[argparse.Namespace, Path, Found], process.Summary]
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
     quiet()
     cpu.prepare()
     keep_programs()
-    out = user_path(arguments.out)
+    out = Path(arguments.out).expanduser()
     try:
         devices.single_precision()
         devices.check()

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from focus_jax.commands.arguments import add_landmarks
 from focus_jax.data.detect import landmark_source
-from focus_jax.data.faces import check_path, find_photos
+from focus_jax.data.faces import find_photos
 from focus_jax.data.prepare import prepare
 from focus_jax.system.command import in_one_sentence
-from focus_jax.system.files import user_path
+from focus_jax.system.files import check_path, user_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,13 +5,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 from absl import app, flags
 
 from focus_jax.system import caches, cpu, devices
-from focus_jax.system.files import user_path
 from focus_jax.system.preemption import EXIT_CODE, Interrupted
 
 Options = TypeVar("Options")
@@ -74,7 +74,7 @@ def share_configs(argv: Sequence[str]) -> None:
     Ends the process with one sentence where it names none.
     """
     named = [
-        user_path((given or value).partition(":")[0])
+        Path((given or value).partition(":")[0]).expanduser()
         for flag, value in zip(argv, [*argv[1:], ""], strict=True)
         for name, _, given in [flag.partition("=")]
         if name in ("--config", "-config")

@@ -1,5 +1,6 @@
 """Names of files, and files that are written whole or not at all."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -14,9 +15,28 @@ import numpy as np
 _SUFFIX = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{1,5}$")
 
 
+class NoPath(ValueError, argparse.ArgumentTypeError):  # noqa: N818  (its text is what is said)
+    """What is no path of this machine; as an argument's type, argparse says it as it is."""
+
+
 def user_path(text: str | Path) -> Path:
-    """A path as people type it, for every command: `~` is their home, also in `--out=~/x`."""
+    """A path as people type it, for every command: `~` is their home, also in `--out=~/x`.
+
+    `NoPath`, a ValueError, as `check_path`.
+    """
+    check_path(text, "a file or folder")
     return Path(text).expanduser()
+
+
+def check_path(given: str | Path, wanted: str) -> None:
+    """`NoPath` for an empty path, an unset variable mostly, which means this folder to `Path`.
+
+    And for an address, which it takes for a folder of that name.
+    """
+    if not str(given):
+        raise NoPath(f"a path is empty; give {wanted} ('.' is the folder you are in)")
+    if is_remote(given):
+        raise NoPath(f"{given} is an address; give {wanted} on this machine: mount or copy it")
 
 
 def is_remote(path: object) -> bool:

@@ -101,6 +101,26 @@ def test_wrong_input_is_one_sentence(line, said, capsys, tmp_path, monkeypatch):
     assert error.startswith("error: ") and said in error
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["weights", "export", "shipped"],
+        ["weights", "import", "x.pth", "--as", "encoder"],
+        ["face-model", "convert", "x.h5"],
+        ["evaluate", "page", "--workdir=x", "--out"],
+    ],
+)
+@pytest.mark.parametrize("out", ["hf://owner/name", "https://host/model", ""])
+def test_results_are_not_written_to_what_is_no_path_here(line, out, capsys, tmp_path, monkeypatch):
+    """They went silently into a folder of that name, or the one that one is in."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        commands.main([*line, out])
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (f"{out} is an address; give" if out else "a path is empty; give") in error
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_conversion_does_not_write_over_what_it_reads(capsys, tmp_path):
     """Of a face model all but the modes that are kept by default were lost."""
     path = tmp_path / "own"
