@@ -12,7 +12,7 @@ import os
 import secrets
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -329,6 +329,15 @@ def claim_folder(
     part.write_text(json.dumps(settings, indent=1) + "\n")
     part.replace(path)
     return overwrite and not resume
+
+
+def written(out: Path, names: Collection[str]) -> Iterator[Path]:
+    """The files of these names in `out`, without those of runs into folders below it."""
+    for folder, folders, files in os.walk(out):
+        if "run.json" in files and Path(folder) != out:
+            folders.clear()
+            continue
+        yield from (Path(folder) / name for name in names if name in files)
 
 
 def check_inside(out: Path, names: Iterable[str]) -> None:
