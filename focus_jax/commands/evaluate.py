@@ -36,7 +36,7 @@ from focus_jax.commands.arguments import add_face_model, add_landmarks
 from focus_jax.evaluation.people import SPLITS
 from focus_jax.system import cpu
 from focus_jax.system.command import in_one_sentence, keep_programs, quiet
-from focus_jax.system.files import user_path
+from focus_jax.system.files import user_path, write_whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -161,7 +161,7 @@ def _page(options: argparse.Namespace) -> None:
     out = options.out or options.workdir / "report.html"
     text = page(options.workdir)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
+    write_whole(out, text)
     print(f"wrote {out} ({len(text) / 1e6:.1f} MB)")
 
 
