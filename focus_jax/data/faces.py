@@ -79,7 +79,8 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
         elif given.is_file():
             _sort_in(found, Photo(given, given.name), asked=True)
         else:
-            found.problems.append(f"{given} (no such file or folder)")
+            there = "neither a file nor a" if given.exists() else "no such file or"
+            found.problems.append(f"{given} ({there} folder)")
     seen: dict[str, Path] = {}
     photos, videos = _each_once(found.photos, seen), _each_once(found.videos, seen)
     return found._replace(photos=photos, videos=videos)

@@ -34,6 +34,8 @@ from focus_jax.types import Batch
 
 AHEAD = 2  # photos that are read before they are needed, beside one a thread
 READERS = 16  # threads at most: each holds a photo, and a network never asks for more
+# More faces at a time or steps of refinement are a slip: out of memory, or done after weeks.
+MOST_AT_ONCE, MOST_STEPS = 4096, 100_000
 NO_FACE = "no face found"  # why a photo is skipped; it need not be searched again
 HELD = 150_000_000  # pixels of photos that wait for a batch to fill; more empty it early
 # What one photo may bring about: it is skipped, the run goes on.

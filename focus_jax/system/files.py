@@ -39,6 +39,20 @@ def check_path(given: str | Path, wanted: str) -> None:
         raise NoPath(f"{given} is an address; give {wanted} on this machine: mount or copy it")
 
 
+def check_folder(path: Path) -> None:
+    """ValueError for a folder to write into that is a file, or would lie below one."""
+    for place in (path, *path.parents):
+        if os.path.exists(place) and not os.path.isdir(place):
+            raise ValueError(f"{place} is a file; give a folder")
+
+
+def check_file(path: Path) -> None:
+    """ValueError for a file to write that is a folder, or would lie below a file."""
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder; give the name of a file")
+    check_folder(path.parent)
+
+
 def is_remote(path: object) -> bool:
     """Whether a path lies in object storage (`storage`)."""
     return "://" in str(path)

@@ -1,5 +1,6 @@
 """The one command: its table of contents, its words, and what it says of wrong ones."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -69,7 +70,10 @@ def test_an_unknown_word_is_one_sentence(capsys):
         (["evaluate", "tables", "--workdir=nowhere"], "nowhere is not a trained model"),
         (["evaluate", "page", "--workdir=nowhere"], "nowhere holds no config.json"),
         (["evaluate", "landmarks", "nowhere"], "london_info.csv does not exist; give a folder"),
-        (["evaluate", "landmarks", "x", "--refine=-1"], "--refine must be at least 0, not -1"),
+        (
+            ["evaluate", "landmarks", "x", "--refine=-1"],
+            "--refine must be from 0 to 100000, not -1",
+        ),
         (["evaluate", "scans"], "give a scan, or --ict and --skins to draw people"),
         (["evaluate", "scans", "no.glb"], "no.glb does not exist; give a scan"),
         (["evaluate", "scans", "--ict=no.npz", "--skins=no"], "no holds no skins"),
@@ -77,6 +81,20 @@ def test_an_unknown_word_is_one_sentence(capsys):
         (["weights", "import", "no.pth", "--as", "encoder", "o"], "there is no file no.pth"),
         (["face-model", "show", "no.h5"], "no.h5"),
         (["prepare", "nowhere", "out"], "no photos in nowhere"),
+        (["prepare", "here", "out", "--size=0"], "--size must be from 16 to 1024, not 0"),
+        (["prepare", "here", "here/grey.png"], "here/grey.png is a file; give a folder"),
+        (["weights", "export", "shipped", "here/grey.png"], "here/grey.png is a file; give a"),
+        (["weights", "export", "shipped", "here/grey.png/x"], "here/grey.png is a file; give a"),
+        (["weights", "import", "here", "--as", "encoder", "o"], "here is a folder; give the"),
+        (["weights", "import", "x", "--as", "encoder", "here"], "here is a folder; give the name"),
+        (["face-model", "convert", "builtin", "here"], "here is a folder; give the name of a file"),
+        (["face-model", "show", "builtin", "here"], "here is a folder; give the name of a file"),
+        (["evaluate", "page", "--workdir=here", "--out=here"], "here is a folder; give the name"),
+        (["evaluate", "scans", "here"], "here is a folder; give a scan"),
+        (["segment", "here", "--out=here/grey.png"], "here/grey.png is a file; give a folder"),
+        (["segment", "here", f"--batch-size={10**20}", "--out=o"], "must be from 1 to 4096, not 1"),
+        (["reconstruct", "here", f"--refine={10**20}", "--out=o"], "must be from 0 to 100000, not"),
+        (["segment", os.devnull, "--out=o"], "null (neither a file nor a folder)"),
         *(
             ([*line.split(), "--face-model=away.npz"], "away.npz does not exist")
             for line in (
