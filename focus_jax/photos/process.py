@@ -320,10 +320,10 @@ def claim_folder(
     changed = [k for k in both if before.get(k) != settings.get(k)]
     if changed and (resume or not overwrite):
         listed = ", ".join(f"{k} (was {before.get(k)}, now {settings.get(k)})" for k in changed)
-        raise ValueError(
-            f"{out} holds results with other settings: {listed}; repeat those, give another --out, "
-            "or remove them all by --overwrite"
-        )
+        ways = "repeat those, or give another --out"
+        if not before.get("pack"):  # archives are not overwritten
+            ways = "repeat those, give another --out, or remove them all by --overwrite"
+        raise ValueError(f"{out} holds results with other settings: {listed}; {ways}")
     if overwrite and before.get("pack"):
         raise ValueError(f"{out} holds archives, which --overwrite leaves; give another --out")
     # Several shards write the same: each in one piece, by a file of its own name.

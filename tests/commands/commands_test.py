@@ -12,6 +12,9 @@ from PIL import Image
 
 from focus_jax import commands
 from focus_jax.photos.trained import load_model
+from focus_jax.system.command import in_one_sentence
+
+FILE = "here/grey.png"  # of `test_wrong_input_is_one_sentence`
 
 
 def test_help_is_a_table_of_contents(capsys):
@@ -101,12 +104,15 @@ def test_an_unknown_word_is_one_sentence(capsys):
                 "evaluate tables --workdir=shipped",
                 "evaluate landmarks people --model=shipped",
                 "evaluate scans scan.glb --model=shipped",
-                "now predict --workdir=shipped --photos=a --images=b --out=c",
+                "now predict --workdir=shipped --photos=here --images=b --out=c",
                 "weights export shipped out",
                 "segment here --model=shipped --out=out",
                 "reconstruct here --model=shipped --out=out",
             )
         ),
+        (f"now score --dataset=a --predictions=b --images=c --out={FILE}".split(), "is a file"),
+        (f"now predict --workdir=a --photos=here --out={FILE}".split(), "is a file; give a"),
+        (["now", "predict", "--workdir=a", "--photos=no", "--out=c"], "no is no folder; give"),
         (["now", "score", "--dataset=a", "--predictions=b", "--images=c"], "c does not exist"),
     ],
 )
@@ -137,6 +143,31 @@ def test_results_are_not_written_to_what_is_no_path_here(line, out, capsys, tmp_
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert (f"{out} is an address; give" if out else "a path is empty; give") in error
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_system_is_a_sentence_with_the_file(capsys):
+    def fails(error):
+        def run(_):
+            raise error
+
+        return run
+
+    for error, said in (
+        (PermissionError(13, "Permission denied", "a"), "Permission denied: a"),
+        (IsADirectoryError(21, "Is a directory", "a.part", None, "a"), "Is a directory: a"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError("of our own"), "of our own"),
+    ):
+        assert in_one_sentence(fails(error))(None) == 1
+        assert capsys.readouterr().err == f"error: {said}\n"
+
+
+def test_predictions_of_no_photo_are_a_failure(capsys, tmp_path):
+    (tmp_path / "list.txt").write_text("A/selfie/1.jpg\n")
+    words = ["now", "predict", "--workdir=shipped", f"--photos={tmp_path}"]
+    words += [f"--images={tmp_path}/list.txt", f"--out={tmp_path}/out"]
+    assert commands.main(words) == 1
+    assert "wrote 0 of 1 predictions" in capsys.readouterr().out
 
 
 def test_a_conversion_does_not_write_over_what_it_reads(capsys, tmp_path):

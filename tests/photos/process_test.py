@@ -178,6 +178,8 @@ def test_a_folder_is_gone_on_with_by_the_same_command_and_settings_only(tmp_path
         with pytest.raises(ValueError, match=r"other settings: shards \(was 4, now None\)"):
             claim(shards, resume=resume)
     assert claim(shards, resume=False, overwrite=True)
+    with pytest.raises(ValueError, match=r"repeat those, or give another --out$"):
+        claim({**now, "pack": "npz"}, resume=False)
     with pytest.raises(ValueError, match="holds archives, which --overwrite leaves"):
         claim({**now, "pack": "tar"}, resume=False, overwrite=True)
     other = {**now, "command": "reconstruct"}
