@@ -44,7 +44,8 @@ def _prepare(arguments: argparse.Namespace) -> None:
         raise ValueError("OUT is the photos' own folder; choose another, which may lie in it")
     found = find_photos([arguments.folder], out)
     if not found.photos:
-        raise ValueError(f"no photos in {arguments.folder}")
+        why = f": {'; '.join(found.problems)}" if found.problems else ""
+        raise ValueError(f"no photos in {arguments.folder}{why}")
     source = landmark_source(arguments.landmarks)
     begun = {
         "FOLDER": str(user_path(arguments.folder).resolve()),

@@ -368,12 +368,14 @@ def _links(folder: Path, top: Path) -> frozenset[str]:
 
 
 def explain(error: OSError, out: Path) -> str:
-    """One sentence about results that could not be written."""
+    """One sentence about results that could not be written, or what could not be read for them."""
     what = error.strerror or str(error)
-    where = error.filename or out
+    where = Path(error.filename or out)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{what}: {where}; make room and go on with --resume"
-    return f"cannot write {where}: {what}"
+    one, other = where.absolute(), out.absolute()
+    ours = one.is_relative_to(other) or other.is_relative_to(one)
+    return f"cannot {'write' if ours else 'open'} {where}: {what}"
 
 
 def listed(summary: Summary) -> Iterator[str]:

@@ -83,7 +83,7 @@ def test_an_unknown_word_is_one_sentence(capsys):
         (["weights", "export", "nowhere", "out"], "nowhere is not a trained model"),
         (["weights", "import", "no.pth", "--as", "encoder", "o"], "there is no file no.pth"),
         (["face-model", "show", "no.h5"], "no.h5"),
-        (["prepare", "nowhere", "out"], "no photos in nowhere"),
+        (["prepare", "nowhere", "out"], "no photos in nowhere: nowhere (no such file"),
         (["prepare", "here", "out", "--size=0"], "--size must be from 16 to 1024, not 0"),
         (["prepare", "here", "here/grey.png"], "here/grey.png is a file; give a folder"),
         (["weights", "export", "shipped", "here/grey.png"], "here/grey.png is a file; give a"),
