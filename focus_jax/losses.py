@@ -2,8 +2,9 @@
 
 Images are `[b h w 3]`, masks and coverages `[b h w 1]`. A keyword names each point where the paper
 and its authors' released code differ; the defaults are the release's. Every function returns a
-scalar and refuses inputs whose shapes do not match, because broadcasting hides mistakes. Of inputs
-in half precision it is computed in float32, as sums over a picture exceed what float16 holds.
+scalar and refuses inputs whose shapes do not match, because broadcasting hides mistakes, and empty
+batches, of which the mean is NaN. Of inputs in half precision it is computed in float32, as sums
+over a picture exceed what float16 holds.
 """
 
 import functools
@@ -15,16 +16,27 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from focus_jax.types import AnyArray
+from focus_jax.types import AnyArray, check_arrays
 
 # iBUG indices with the weight 20: the nose ridge without its top, and the inner lip.
 HEAVY_LANDMARKS = (28, 29, 30, 60, 61, 62, 63, 64, 65, 66, 67)
 USUAL_SHARE = 0.25  # of a face, that a pasted occluder hides
 
 
-def _single(*arrays: AnyArray) -> list[jax.Array]:
-    """The arrays in float32 at least."""
-    return [jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)) for x in arrays]
+def _single(**arrays: AnyArray) -> list[jax.Array]:
+    """The arrays in float32 at least. ValueError, with their names, for what is none."""
+    check_arrays(**arrays)
+    kinds = [jnp.promote_types(jnp.result_type(x), jnp.float32) for x in arrays.values()]
+    return [jnp.asarray(x, kind) for x, kind in zip(arrays.values(), kinds, strict=True)]
+
+
+def _some(**arrays: AnyArray) -> list[jax.Array]:
+    """`_single`; ValueError, too, where one has nothing to take the mean of."""
+    found = _single(**arrays)
+    for name, array in zip(arrays, found, strict=True):
+        if 0 in array.shape[:-1]:  # without coefficients, on the last axis, there is a sum of none
+            raise ValueError(f"{name} {array.shape} is empty; leave out batches of nothing")
+    return found
 
 
 def same_masks(**masks: AnyArray) -> list[jax.Array]:
@@ -32,6 +44,7 @@ def same_masks(**masks: AnyArray) -> list[jax.Array]:
 
     ValueError, with their names, for other shapes and, where values are known, for masks of bytes.
     """
+    check_arrays(**masks)
     shapes = {name: np.shape(mask) for name, mask in masks.items()}
     if len(set(shapes.values())) > 1 or any(shape[-1:] != (1,) for shape in shapes.values()):
         raise ValueError(f"these masks must agree in one shape [b h w 1]: {shapes}")
@@ -39,12 +52,18 @@ def same_masks(**masks: AnyArray) -> list[jax.Array]:
         counted = jnp.issubdtype(jnp.result_type(mask), jnp.integer)
         if counted and not isinstance(mask, Tracer) and np.any(np.asarray(mask) > 1):
             raise ValueError(f"{name} must be from 0 to 1, not to {np.max(mask)}; give `mask > 0`")
-    return _single(*masks.values())
+    return _single(**masks)
+
+
+def _some_masks(**masks: AnyArray) -> list[jax.Array]:
+    """`same_masks`, and of at least one pixel."""
+    return _some(**dict(zip(masks, same_masks(**masks), strict=True)))
 
 
 def _same_pictures(target: AnyArray, rendering: AnyArray, **masks: AnyArray) -> list[jax.Array]:
     """Two pictures and the mask between them, in float32 at least; ValueError unless they agree."""
     pictures = {"target": target, "rendering": rendering}
+    check_arrays(**pictures, **masks)
     ((name, mask),) = masks.items()
     shapes = {name: np.shape(array) for name, array in (pictures | masks).items()}
     if shapes["target"] != shapes["rendering"] or shapes["target"][:-1] != shapes[name][:-1]:
@@ -54,7 +73,7 @@ def _same_pictures(target: AnyArray, rendering: AnyArray, **masks: AnyArray) -> 
             raise ValueError(
                 f"{which} must be floating point in [0, 1], not {picture.dtype}; divide by 255"
             )
-    return [*_single(target, rendering), *same_masks(**{name: mask})]
+    return [*_some(**pictures), *_some_masks(**{name: mask})]
 
 
 def _safe_root(squared: AnyArray) -> jax.Array:
@@ -192,7 +211,7 @@ def area(
     mask: Float[AnyArray, "b h w 1"], coverage: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Share of the rendered face that the mask leaves out: 1 - S_M / S_R (Eq. 3)."""
-    mask, coverage = same_masks(mask=mask, coverage=coverage)
+    mask, coverage = _some_masks(mask=mask, coverage=coverage)
     left_out = jnp.sum(coverage * (1.0 - mask), axis=(-3, -2, -1))
     # A face turned or moved out of view covers nothing; it then leaves nothing out.
     return jnp.mean(left_out / jnp.maximum(jnp.sum(coverage, axis=(-3, -2, -1)), 1.0))
@@ -200,7 +219,7 @@ def area(
 
 def binary(mask: Float[AnyArray, "b h w 1"], *, squared: bool = False) -> Float[Array, ""]:
     """Distance of the mask from 0 or 1 over the whole image (L_bin); `squared` as in the paper."""
-    (mask,) = same_masks(mask=mask)
+    (mask,) = _some_masks(mask=mask)
     if squared:
         return -jnp.mean(jnp.sum((mask - 0.5) ** 2, axis=(-3, -2, -1)))
     return 0.5 - jnp.mean(jnp.abs(mask - 0.5))
@@ -208,9 +227,9 @@ def binary(mask: Float[AnyArray, "b h w 1"], *, squared: bool = False) -> Float[
 
 def cosine(a: Float[AnyArray, "*n c"], b: Float[AnyArray, "*n c"]) -> Float[Array, ""]:
     """Mean of 1 - cos between the vectors on the last axis (Eqs. 2, 4, 6)."""
+    a, b = _some(a=a, b=b)
     if a.shape != b.shape:
         raise ValueError(f"features must agree in shape: {a.shape} and {b.shape}")
-    a, b = _single(a, b)
     # 1e-12: features of an empty image are zero; their cosine is then 0 and its gradient finite.
     scale = jax.lax.rsqrt(jnp.maximum(jnp.sum(a * a, -1) * jnp.sum(b * b, -1), 1e-12))
     return jnp.mean(1.0 - jnp.sum(a * b, -1) * scale)
@@ -224,9 +243,9 @@ def shallow_cosine(
     The release divides each feature map by its norm over the *width* axis first; it is kept by
     default because the published loss weights belong to it.
     """
+    a, b = _some(a=a, b=b)
     if a.ndim != 4 or a.shape != b.shape:
         raise ValueError(f"feature maps must be [b h w c] and agree: {a.shape} and {b.shape}")
-    a, b = _single(a, b)
     if normalize_width:
         a, b = _unit_width(a), _unit_width(b)
     return cosine(a, b)
@@ -247,11 +266,11 @@ def landmark(
     Any number of points, with one weight each for all pictures, or of each picture its own: 0 for a
     point that is not to be believed. ValueError for shapes that do not agree.
     """
+    predicted, target, weights = _some(predicted=predicted, target=target, weights=weights)
     if predicted.shape != target.shape:
         raise ValueError(f"landmarks must agree in shape: {predicted.shape} and {target.shape}")
     if weights.shape not in (predicted.shape[-2:-1], predicted.shape[:-1]):
         raise ValueError(f"weights {weights.shape} are not those of points {predicted.shape}")
-    predicted, target, weights = _single(predicted, target, weights)
     return jnp.mean((weights[..., None] * (predicted - target)) ** 2)
 
 
@@ -265,7 +284,8 @@ def landmark_weights(heavy: float) -> Float[Array, "68"]:
 
 def prior(*coefficients: Float[AnyArray, "b _"]) -> Float[Array, ""]:
     """Squared norm of unit-variance coefficients, mean over the batch (L_reg)."""
-    return sum((jnp.mean(jnp.sum(c**2, axis=-1)) for c in _single(*coefficients)), jnp.zeros(()))
+    given = _some(**{f"coefficients {k}": c for k, c in enumerate(coefficients)})
+    return sum((jnp.mean(jnp.sum(c**2, axis=-1)) for c in given), jnp.zeros(()))
 
 
 def coefficients(
@@ -275,11 +295,11 @@ def coefficients(
 
     Of renderings of the face model, whose coefficients are known. Not of the paper.
     """
+    predicted, true, weights = _some(predicted=predicted, true=true, weights=weights)
     if predicted.shape != true.shape:
         raise ValueError(f"coefficients must agree in shape: {predicted.shape} and {true.shape}")
     if weights.shape != predicted.shape[-1:]:
         raise ValueError(f"weights {weights.shape} are not those of coefficients {predicted.shape}")
-    predicted, true, weights = _single(predicted, true, weights)
     return jnp.mean(jnp.sum(weights * (predicted - true) ** 2, axis=-1))
 
 
@@ -288,7 +308,8 @@ def coefficient_weights(*bases: Float[AnyArray, "v 3 _"]) -> Float[Array, "n"]:
 
     So that the loss of a mean face is about 1 for each basis, whatever its number of modes.
     """
-    effects = [jnp.sum(basis**2, axis=(0, 1)) for basis in _single(*bases)]
+    given = _single(**{f"basis {k}": basis for k, basis in enumerate(bases)})
+    effects = [jnp.sum(basis**2, axis=(0, 1)) for basis in given]
     return jnp.concatenate([effect / jnp.sum(effect) for effect in effects])
 
 
@@ -296,7 +317,7 @@ def cross_entropy(
     logits: Float[AnyArray, "b h w 1"], target: Float[AnyArray, "b h w 1"]
 ) -> Float[Array, ""]:
     """Mean binary cross-entropy on logits, against the preliminary masks of Eq. 10."""
-    logits, target = same_masks(logits=logits, target=target)
+    logits, target = _some_masks(logits=logits, target=target)
     return jnp.mean(jax.nn.softplus(logits) - target * logits)
 
 
@@ -322,9 +343,10 @@ def pasted(
     Says of the other pixels that they are face where `whole` is 1, which is where all that lies
     before it is known, and nothing where it is 0. Not of the paper, which knows no occluder.
     """
-    logits, occluder, coverage = same_masks(logits=logits, occluder=occluder, coverage=coverage)
+    logits, occluder, coverage = _some_masks(logits=logits, occluder=occluder, coverage=coverage)
     charge = occluder * _of_thin_ones(occluder, coverage) * jax.nn.softplus(logits)
     if whole is not None:
+        (whole,) = _single(whole=whole)
         if np.shape(whole) != logits.shape[:-3]:
             raise ValueError(f"whole {np.shape(whole)} must be a number for each of {logits.shape}")
         face = jnp.expand_dims(whole, (-3, -2, -1)) * (1.0 - occluder)

@@ -35,6 +35,17 @@ else:
     AnyArray = jax.Array | np.ndarray
 
 
+def check_arrays(**arrays: Any) -> None:
+    """ValueError, with their names, for what is no array: lists and tuples of numbers, mostly.
+
+    JAX refuses them too, where it is asked at all, but with all of their numbers.
+    """
+    for name, array in arrays.items():
+        if not hasattr(array, "dtype"):
+            kind = type(array).__name__
+            raise ValueError(f"{name} must be an array, not {kind}; make it one by jnp.asarray")
+
+
 @struct.dataclass
 class FaceModel:
     """A linear morphable model: mean plus bases, each mode of unit variance.

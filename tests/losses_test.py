@@ -396,3 +396,36 @@ def test_neighbour_has_the_derived_gradient(window):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), found, expected
     )
+
+
+LOSSES = {  # with arrays of two pictures each, or two faces
+    losses.neighbour: ((8, 8, 3), (8, 8, 3), (8, 8, 1)),
+    losses.masked_photometric: ((8, 8, 3), (8, 8, 3), (8, 8, 1)),
+    losses.robust_photometric: ((8, 8, 3), (8, 8, 3), (8, 8, 1)),
+    losses.area: ((8, 8, 1), (8, 8, 1)),
+    losses.binary: ((8, 8, 1),),
+    losses.cosine: ((5,), (5,)),
+    losses.shallow_cosine: ((4, 4, 5), (4, 4, 5)),
+    losses.landmark: ((6, 2), (6, 2), (6,)),
+    losses.prior: ((5,), (3,)),
+    losses.cross_entropy: ((8, 8, 1), (8, 8, 1)),
+    losses.pasted: ((8, 8, 1), (8, 8, 1), (8, 8, 1), ()),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_empty_batches_and_lists_are_refused(loss):
+    """The mean of nothing is NaN; of lists JAX says nothing, or repeats all of their numbers."""
+    given = [np.ones((2, *shape), np.float32) for shape in LOSSES[loss]]
+    assert np.isfinite(jax.tree.leaves(loss(*given))[0])
+    with pytest.raises(ValueError, match=r"\w+ \(0, .*\) is empty; leave out"):
+        loss(*(array[:0] for array in given))
+    for k, array in enumerate(given):
+        with pytest.raises(ValueError, match=r"^[\w ]+ must be an array, not list; make it one by"):
+            loss(*given[:k], array.tolist(), *given[k + 1 :])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_faces_without_coefficients_have_a_prior_of_nothing():
+    assert losses.prior(np.ones((2, 0), np.float32)) == 0

@@ -57,6 +57,25 @@ def test_a_field_that_there_is_not_is_one_sentence(name, monkeypatch):
         command.parse_flags(arguments)
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")  # by ml_collections
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"def get_config(:", "is no Python: invalid syntax"),
+        (b"\x89PNG\0", "is no Python"),
+        (b"import nothing_there", "imports what there is not: No module named 'nothing_there'"),
+    ],
+)
+def test_a_config_file_that_cannot_be_read_is_one_sentence(content, said, monkeypatch, tmp_path):
+    (tmp_path / "own.py").write_bytes(content)
+    arguments = ["main", f"--config={tmp_path}/own.py"]
+    parsed = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=parsed, sys_argv=arguments)
+    monkeypatch.setattr(flags, "FLAGS", parsed)
+    with pytest.raises(SystemExit, match=f"^error: .*{said}"):
+        command.parse_flags(arguments)
+
+
 @pytest.mark.parametrize("given", ["", "elsewhere"])
 def test_programs_are_kept(given, monkeypatch):
     """Where the environment says, which JAX reads itself, or else in the home folder."""

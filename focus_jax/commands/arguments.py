@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from focus_jax.data.detect import DEFAULT
-from focus_jax.data.faces import Found, check_path, data_set_photos, find_photos
+from focus_jax.data.faces import Found, data_set_photos, find_photos
 from focus_jax.photos import process, trained
 from focus_jax.system import cpu, devices
 from focus_jax.system.command import keep_programs, quiet
-from focus_jax.system.files import user_path
+from focus_jax.system.files import check_folder, check_path, user_path
 
 LISTED = 100  # files that are left alone, by their names
 Job = Callable[[argparse.Namespace, Path, Found], process.Summary]
@@ -72,11 +72,12 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
     quiet()
     cpu.prepare()
     keep_programs()
-    out = user_path(arguments.out)
+    out = Path(arguments.out).expanduser()
     try:
         devices.single_precision()
         devices.check()
         check_path(arguments.out, "a folder as --out")
+        check_folder(out)
         summary = job(arguments, out, _photos(arguments))
         listed = "".join(process.listed(summary))
         if summary.listing:
@@ -97,8 +98,7 @@ def run(arguments: argparse.Namespace, job: Job) -> int:
 
 
 def _photos(arguments: argparse.Namespace) -> Found:
-    if arguments.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
+    in_range(arguments.batch_size, "--batch-size", 1, process.MOST_AT_ONCE)
     data_set = getattr(arguments, "tfds", None)
     if bool(arguments.paths) == bool(data_set):
         raise ValueError("give photos or folders of them" + " or --tfds, not both" * bool(data_set))
@@ -129,6 +129,13 @@ def model_and_steps(arguments: argparse.Namespace) -> tuple[trained.Model, int]:
     steps = arguments.refine
     if steps is None:
         steps = trained.UNTRAINED_STEPS if name == "none" else 0
-    if steps < 0:
-        raise ValueError(f"--refine must be 0 or more, not {steps}")
+    in_range(steps, "--refine", 0, process.MOST_STEPS)
     return trained.load_model(name, arguments.face_model), steps
+
+
+def in_range(value: int, name: str, least: int, most: int | None = None) -> int:
+    """The value of an argument; ValueError, with its name, for one out of its range."""
+    if value < least or (most is not None and value > most):
+        wanted = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {wanted}, not {value}")
+    return value

@@ -32,11 +32,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from focus_jax.commands.arguments import add_face_model, add_landmarks
+from focus_jax.commands.arguments import add_face_model, add_landmarks, in_range
 from focus_jax.evaluation.people import SPLITS
+from focus_jax.photos.process import MOST_AT_ONCE, MOST_STEPS
 from focus_jax.system import cpu
 from focus_jax.system.command import in_one_sentence, keep_programs, quiet
-from focus_jax.system.files import user_path
+from focus_jax.system.files import check_file, user_path, write_whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,9 +160,10 @@ def _page(options: argparse.Namespace) -> None:
     from focus_jax.evaluation.report_page import page
 
     out = options.out or options.workdir / "report.html"
+    check_file(out)
     text = page(options.workdir)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
+    write_whole(out, text)
     print(f"wrote {out} ({len(text) / 1e6:.1f} MB)")
 
 
@@ -177,10 +179,10 @@ def _landmarks(options: argparse.Namespace) -> None:
             load_model(options.model, options.face_model),
             landmark_source(options.landmarks),
             options.folder,
-            refine=_at_least(options.refine, 0, "--refine"),
+            refine=in_range(options.refine, "--refine", 0, MOST_STEPS),
             split=options.split,
             trained_on=options.trained_on,
-            batch_size=_at_least(options.batch_size, 1, "--batch-size"),
+            batch_size=in_range(options.batch_size, "--batch-size", 1, MOST_AT_ONCE),
         )
     )
 
@@ -210,7 +212,7 @@ def _scans(options: argparse.Namespace) -> None:
         colours = {"texture": options.texture, "flip": options.flip_texture}
         real = [read_scan(options.scan, find, **colours, unit=options.unit)]
     if options.ict is not None and options.skins is not None:
-        count = _at_least(options.people, 1, "--people")
+        count = in_range(options.people, "--people", 1)
         drawn = draw_people(options.ict, options.skins, count, seed=options.seed)
     print(
         measure_scans.measure(
@@ -218,10 +220,10 @@ def _scans(options: argparse.Namespace) -> None:
             source,
             real,
             drawn,
-            refine=_at_least(options.refine, 0, "--refine"),
-            fewer=_at_least(options.fewer, 0, "--fewer"),
+            refine=in_range(options.refine, "--refine", 0, MOST_STEPS),
+            fewer=in_range(options.fewer, "--fewer", 0),
             ict=options.ict,
-            batch_size=_at_least(options.batch_size, 1, "--batch-size"),
+            batch_size=in_range(options.batch_size, "--batch-size", 1, MOST_AT_ONCE),
         )
     )
 
@@ -238,9 +240,3 @@ def _svfr(options: argparse.Namespace) -> None:
 
     unit = options.unit if options.metrical else None
     print(svfr.table(svfr.evaluate(options.truth, options.predictions, unit=unit, progress=True)))
-
-
-def _at_least(value: int, least: int, name: str) -> int:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-    return value

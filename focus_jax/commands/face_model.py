@@ -9,7 +9,7 @@ from pathlib import Path
 from focus_jax.face_models import describe_companions, load_face_model, npz, show
 from focus_jax.rendering import pictures
 from focus_jax.system.command import in_one_sentence
-from focus_jax.system.files import check_apart, user_path
+from focus_jax.system.files import check_apart, check_file, user_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _convert(options: argparse.Namespace) -> None:
     check_apart(options.model, options.out)
+    check_file(options.out)
     model = load_face_model(
         options.model,
         identity=options.identity,
@@ -47,6 +48,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+    check_file(options.picture)
     every = sys.maxsize
     cropped = load_face_model(options.model, identity=every, expression=every, albedo=every)
     full = load_face_model(options.model, identity=1, expression=1, albedo=1, mesh="full")

@@ -25,7 +25,7 @@ from focus_jax.photos import now_predict
 from focus_jax.photos.trained import load_model
 from focus_jax.system import cpu
 from focus_jax.system.command import in_one_sentence, keep_programs, quiet
-from focus_jax.system.files import user_path
+from focus_jax.system.files import check_folder, user_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return in_one_sentence(_predict if options.command == "predict" else _score)(options)
 
 
-def _predict(options: argparse.Namespace) -> None:
+def _predict(options: argparse.Namespace) -> int:
+    check_folder(options.out)
+    if not options.photos.is_dir():
+        raise ValueError(f"{options.photos} is no folder; give that of the benchmark's photos")
     cpu.prepare()
     keep_programs()
     model = load_model(options.workdir, options.face_model)
@@ -89,6 +92,7 @@ def _predict(options: argparse.Namespace) -> None:
     print(f"wrote {len(images) - len(skipped)} of {len(images)} predictions to {options.out}")
     if skipped:
         print("without a prediction: " + "; ".join(skipped))
+    return int(len(skipped) == len(images))
 
 
 def _images(options: argparse.Namespace) -> list[str]:
@@ -103,6 +107,7 @@ def _images(options: argparse.Namespace) -> list[str]:
 
 
 def _score(options: argparse.Namespace) -> None:
+    check_folder(options.out)
     images = now.read_images(options.images)
     if options.challenge:
         images = [n for n in images if n.split("/")[1] == options.challenge]

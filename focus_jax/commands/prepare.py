@@ -11,12 +11,12 @@ command goes on where it was.
 import argparse
 from collections.abc import Sequence
 
-from focus_jax.commands.arguments import add_landmarks
+from focus_jax.commands.arguments import add_landmarks, in_range
 from focus_jax.data.detect import landmark_source
-from focus_jax.data.faces import check_path, find_photos
-from focus_jax.data.prepare import prepare
+from focus_jax.data.faces import find_photos
+from focus_jax.data.prepare import SIZES, prepare
 from focus_jax.system.command import in_one_sentence
-from focus_jax.system.files import user_path
+from focus_jax.system.files import check_folder, check_path, user_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,11 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _prepare(arguments: argparse.Namespace) -> None:
     check_path(arguments.out, "a folder as OUT")
     out = user_path(arguments.out)
+    check_folder(out)
+    in_range(arguments.size, "--size", *SIZES)
     if out.resolve() == user_path(arguments.folder).resolve():
         raise ValueError("OUT is the photos' own folder; choose another, which may lie in it")
     found = find_photos([arguments.folder], out)
     if not found.photos:
-        raise ValueError(f"no photos in {arguments.folder}")
+        why = f": {'; '.join(found.problems)}" if found.problems else ""
+        raise ValueError(f"no photos in {arguments.folder}{why}")
     source = landmark_source(arguments.landmarks)
     begun = {
         "FOLDER": str(user_path(arguments.folder).resolve()),

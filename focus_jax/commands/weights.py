@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from focus_jax import weights
 from focus_jax.commands.arguments import add_face_model
 from focus_jax.system.command import in_one_sentence
-from focus_jax.system.files import check_apart, user_path
+from focus_jax.system.files import check_apart, check_file, check_folder, user_path
 from focus_jax.weights import hub, to_onnx
 from focus_jax.weights.run import export
 from focus_jax.weights.torch import NETWORKS, convert, read
@@ -49,10 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _import(options: argparse.Namespace) -> None:
     check_apart(options.file, options.out)
+    check_file(options.out)
     try:
         state = read(str(options.file))
     except FileNotFoundError:
         raise ValueError(f"there is no file {options.file}") from None
+    except IsADirectoryError:
+        raise ValueError(f"{options.file} is a folder; give the checkpoint in it") from None
     try:
         variables = convert(state, options.network, outputs=options.outputs)
     except ValueError as error:
@@ -63,6 +66,7 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    check_folder(options.folder)
     if options.onnx:
         to_onnx.check_installed()
     size = export(options.run, options.folder, options.face_model)

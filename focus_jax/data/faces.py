@@ -16,7 +16,7 @@ from focus_jax.data.decode import UnreadablePhoto, decode, read_photo
 from focus_jax.data.dense_landmarks import unknown
 from focus_jax.data.detect import Detection, Source
 from focus_jax.system import content
-from focus_jax.system.files import bare, is_remote, read_json, user_path
+from focus_jax.system.files import bare, check_path, read_json, user_path
 
 PHOTO_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
@@ -57,17 +57,6 @@ class Face(NamedTuple):
     transform: np.ndarray  # [2 3]: crop pixel = transform @ (photo x, photo y, 1)
 
 
-def check_path(given: str, wanted: str) -> None:
-    """ValueError for an empty path, an unset variable mostly, which means this folder to `Path`.
-
-    And for an address, which it takes for a folder of that name.
-    """
-    if not given:
-        raise ValueError(f"a path is empty; give {wanted} ('.' is the folder you are in)")
-    if is_remote(given):
-        raise ValueError(f"{given} is an address; give {wanted} on this machine: mount or copy it")
-
-
 def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
     """The photos and videos among files and, recursively, folders; sorted within a folder.
 
@@ -90,7 +79,8 @@ def find_photos(paths: Sequence[str], out: Path | None = None) -> Found:
         elif given.is_file():
             _sort_in(found, Photo(given, given.name), asked=True)
         else:
-            found.problems.append(f"{given} (no such file or folder)")
+            there = "neither a file nor a" if given.exists() else "no such file or"
+            found.problems.append(f"{given} ({there} folder)")
     seen: dict[str, Path] = {}
     photos, videos = _each_once(found.photos, seen), _each_once(found.videos, seen)
     return found._replace(photos=photos, videos=videos)

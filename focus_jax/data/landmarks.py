@@ -49,6 +49,9 @@ def read_landmarks(path: Path) -> list[LandmarkRow]:
     """
     if not path.is_file():
         raise ValueError(f"{path} does not exist; write one row per photo: {LAYOUT}")
+    with path.open("rb") as content:
+        if content.read(2) in (b"\xff\xfe", b"\xfe\xff"):  # a spreadsheet's "Unicode text"
+            raise ValueError(f"{path} is in UTF-16; save it as CSV in UTF-8: {LAYOUT}")
     rows: list[LandmarkRow] = []
     seen: dict[str, int] = {}
     # Spreadsheets put a byte-order mark before the first name: utf-8-sig drops it. Names need not

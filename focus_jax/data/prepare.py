@@ -42,6 +42,7 @@ from focus_jax.data.photos import CSV, photo_records
 from focus_jax.data.records import write_records
 from focus_jax.system import locks
 
+SIZES = 16, 1024  # of the records, least and most: networks halve them, crops hold no more
 CROP = 400  # pixels of a crop's longer side, at most
 AROUND = MARGIN + 0.1  # of the aligned crop's width, on every side of it
 SMALLEST = 24.0  # pixels between the outer corners of the eyes

@@ -9,6 +9,7 @@ pooled over all vertices of all photos, as the benchmark does.
 import csv
 import itertools
 import json
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from focus_jax.evaluation import report
 from focus_jax.evaluation.scans import RADIUS, scan_errors
-from focus_jax.system.files import bare, write_npz
+from focus_jax.system.files import bare, write_npz, write_whole
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
 
@@ -38,7 +39,7 @@ def read_images(path: Path) -> list[str]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the benchmark's list of photos")
     images = []
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(text.splitlines(), start=1):
         parts = Path(line.strip()).parts
         if not parts:
@@ -128,12 +129,26 @@ def _scan(dataset: Path, subject: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_yaws(path: Path) -> dict[str, float]:
-    """Yaw in degrees of each photo, from rows `image,yaw` below such a header."""
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    """Yaw in degrees of each photo, from rows `image,yaw` below such a header.
+
+    ValueError, naming file and line, for a row without the two, or with a yaw that is no number.
+    """
+    found: dict[str, float] = {}
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.DictReader(file)
         if not {"image", "yaw"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{path} needs the header image,yaw")
-        return {row["image"]: float(row["yaw"]) for row in rows}
+        for row in rows:
+            try:
+                found[row["image"]] = float(row["yaw"] or "")  # None where a row is too short
+            except ValueError:
+                found[row["image"]] = math.nan
+            if not math.isfinite(found[row["image"]]):
+                raise ValueError(
+                    f"{path}, line {rows.line_num}: {row['yaw']!r} is no yaw of {row['image']!r}; "
+                    "a row is image,yaw in degrees"
+                )
+    return found
 
 
 # --- the protocol ----------------------------------------------------------------------------
@@ -228,7 +243,7 @@ def write(result: Result, out: Path, *, label: str, yaws: Mapping[str, float] | 
     out.mkdir(parents=True, exist_ok=True)
     summary = summarize(result)
     text = table(summary)
-    (out / "now.md").write_text(text + "\n")
+    write_whole(out / "now.md", text + "\n")
     numbers = {"summary": summary, "missing": result.missing}
     (out / "now.json").write_text(json.dumps(numbers, indent=1) + "\n")
     write_npz(out / "distances.npz", **result.errors)

@@ -8,12 +8,14 @@ import base64
 import html
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from focus_jax.evaluation import plots
+from focus_jax.system.files import read_json
 
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
@@ -34,7 +36,7 @@ def page(workdir: Path) -> str:
     path = workdir / "config.json"
     if not path.is_file():
         raise ValueError(f"{workdir} holds no config.json; give the workdir of a training run")
-    config = json.loads(path.read_text())
+    config = read_json(path)
     title = f"{config.get('name', workdir.name)}"
     parts = [f"<h1>{html.escape(title)}</h1>", "<h2>Tables</h2>", *_tables(workdir)]
     parts += ["<h2>Curves</h2>", '<div class="curves">', *_curves(workdir), "</div>"]
@@ -51,7 +53,7 @@ def page(workdir: Path) -> str:
 def markdown(text: str) -> str:
     """Headings, pipe tables, lists and paragraphs as HTML: what this package writes, no more."""
     blocks = []
-    for block in text.strip().split("\n\n"):
+    for block in filter(None, re.split(r"\n\s*\n", text.strip())):
         lines = block.splitlines()
         if lines[0].startswith("#"):
             # One level lower: the page has a title of its own.
@@ -79,7 +81,7 @@ def _tables(workdir: Path) -> list[str]:
     found = sorted(workdir.glob("*.md"))
     if not found:
         return ["<p>None yet: the run has not ended.</p>"]
-    return [markdown(path.read_text()) for path in found]
+    return [markdown(path.read_text(encoding="utf-8", errors="replace")) for path in found]
 
 
 def _curves(workdir: Path) -> list[str]:

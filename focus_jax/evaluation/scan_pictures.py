@@ -137,7 +137,8 @@ def _read(
     path: Path, texture: Path | None, flip: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; give a scan: a glb, obj or ply")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ValueError(f"{path} {what}; give a scan: a glb, obj or ply")
     try:
         mesh: Any = trimesh.load_mesh(path, process=False)
         vertices, triangles = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)

@@ -313,10 +313,10 @@ def _source(landmarks: Any, given: list[_Given]) -> Source:
     return find
 
 
-def _at_least(least: int, number: Any) -> bool:
-    """Whether it is an integer, of NumPy's maybe, and so large."""
+def _between(least: int, number: Any, most: int) -> bool:
+    """Whether it is an integer, of NumPy's maybe, and in this range."""
     try:
-        return operator.index(number) >= least
+        return least <= operator.index(number) <= most
     except TypeError:
         return False
 
@@ -333,10 +333,11 @@ def _process(
     same_person: bool = False,
 ) -> dict[int, tuple[int, ...]]:
     """Give each photo with faces to `take`; sizes of the others that can be read. ValueError."""
-    if not _at_least(0, refine or 0) or not _at_least(1, batch_size):
+    steps, at_once = process.MOST_STEPS, process.MOST_AT_ONCE
+    if not (_between(0, refine or 0, steps) and _between(1, batch_size, at_once)):
         raise ValueError(
-            f"refine={refine!r} must be an integer from 0 on, "
-            f"batch_size={batch_size!r} one from 1 on"
+            f"refine={refine!r} must be an integer from 0 to {steps}, batch_size={batch_size!r} "
+            f"one from 1 to {at_once}"
         )
     find = _source(landmarks, given)
     keep_programs()

@@ -6,6 +6,7 @@ neutral and a posed mesh of each as `.ply`, in folders of the photos' names.
 """
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from focus_jax.face_models import misfit
 from focus_jax.photos.inference import find_codes
 from focus_jax.photos.trained import Model, make_batch
 from focus_jax.rendering import morphable
-from focus_jax.system.files import bare, with_end
+from focus_jax.system.files import bare, with_end, write_whole
 from focus_jax.types import FaceModel
 
 BATCH = 16  # photos at once
@@ -88,8 +89,9 @@ def predict(
         for path in _files(out / name, svfr=svfr):
             path.unlink(missing_ok=True)
     if not svfr:
-        with (out / "poses.csv").open("w", newline="", errors="surrogateescape") as file:
-            csv.writer(file).writerows(rows)
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        write_whole(out / "poses.csv", text.getvalue())
     return skipped
 
 

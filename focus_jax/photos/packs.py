@@ -71,9 +71,10 @@ def part_of(found: Found, shard: Shard) -> Found:
 class Pack:
     """The archive of a shard, to which several threads add masks. `with` closes its files.
 
-    `done` has the names of photos with nothing left to do. ValueError where another process is at
-    it, where there is one already that is not to be gone on with (`resume`), and for an npz of
-    names that are no UTF-8, which a zip file cannot hold.
+    `done` has the names of photos whose masks it has, `left_out` why those have none that need not
+    be searched again: those without a face, and of a whole archive all. ValueError where another
+    process is at it, where there is one already that is not to be gone on with (`resume`), and for
+    an npz of names that are no UTF-8, which a zip file cannot hold.
     """
 
     def __init__(
@@ -104,9 +105,9 @@ class Pack:
             self._told = self._rewritten(skipped)
         else:
             files = _files_of(self.path)
-        there = (photo for photo, own in names.items() if all(name in files for name in own))
-        self.done = {name for name, _ in skipped} | set(there)
-        if self.whole and (more := len(names.keys() - self.done)):
+        self.done = {photo for photo, own in names.items() if all(name in files for name in own)}
+        self.left_out = {n: why for n, why in skipped if n in names and n not in self.done}
+        if self.whole and (more := len(names.keys() - self.done - self.left_out.keys())):
             raise ValueError(
                 f"{self.path} is whole, without {more} of these photos; give another --out"
             )

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from focus_jax.photos import process
 from focus_jax.photos.export import Atlas
 from focus_jax.photos.mesh_files import encode_jpeg
 from focus_jax.system.files import read_json
@@ -94,9 +95,9 @@ def write_page(out: Path, atlas: Atlas) -> int:
 
 def faces(out: Path) -> tuple[list[tuple[dict[str, Any], Path]], list[Path]]:
     """Numbers (those that the page shows) and folder of each face written under `out`; and the
-    files face.json that have no such numbers."""
+    files face.json that have no such numbers. Runs into folders below have their own pages."""
     found, strange = [], []
-    for path in sorted(out.rglob("face.json")):
+    for path in sorted(process.written(out, ("face.json",))):
         try:
             shown = _shown(read_json(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -12,7 +12,7 @@ import os
 import secrets
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,8 @@ from focus_jax.types import Batch
 
 AHEAD = 2  # photos that are read before they are needed, beside one a thread
 READERS = 16  # threads at most: each holds a photo, and a network never asks for more
+# More faces at a time or steps of refinement are a slip: out of memory, or done after weeks.
+MOST_AT_ONCE, MOST_STEPS = 4096, 100_000
 NO_FACE = "no face found"  # why a photo is skipped; it need not be searched again
 HELD = 150_000_000  # pixels of photos that wait for a batch to fill; more empty it early
 # What one photo may bring about: it is skipped, the run goes on.
@@ -318,10 +320,10 @@ def claim_folder(
     changed = [k for k in both if before.get(k) != settings.get(k)]
     if changed and (resume or not overwrite):
         listed = ", ".join(f"{k} (was {before.get(k)}, now {settings.get(k)})" for k in changed)
-        raise ValueError(
-            f"{out} holds results with other settings: {listed}; repeat those, give another --out, "
-            "or remove them all by --overwrite"
-        )
+        ways = "repeat those, or give another --out"
+        if not before.get("pack"):  # archives are not overwritten
+            ways = "repeat those, give another --out, or remove them all by --overwrite"
+        raise ValueError(f"{out} holds results with other settings: {listed}; {ways}")
     if overwrite and before.get("pack"):
         raise ValueError(f"{out} holds archives, which --overwrite leaves; give another --out")
     # Several shards write the same: each in one piece, by a file of its own name.
@@ -329,6 +331,15 @@ def claim_folder(
     part.write_text(json.dumps(settings, indent=1) + "\n")
     part.replace(path)
     return overwrite and not resume
+
+
+def written(out: Path, names: Collection[str]) -> Iterator[Path]:
+    """The files of these names in `out`, without those of runs into folders below it."""
+    for folder, folders, files in os.walk(out):
+        if "run.json" in files and Path(folder) != out:
+            folders.clear()
+            continue
+        yield from (Path(folder) / name for name in names if name in files)
 
 
 def check_inside(out: Path, names: Iterable[str]) -> None:
@@ -357,12 +368,14 @@ def _links(folder: Path, top: Path) -> frozenset[str]:
 
 
 def explain(error: OSError, out: Path) -> str:
-    """One sentence about results that could not be written."""
+    """One sentence about results that could not be written, or what could not be read for them."""
     what = error.strerror or str(error)
-    where = error.filename or out
+    where = Path(error.filename or out)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{what}: {where}; make room and go on with --resume"
-    return f"cannot write {where}: {what}"
+    one, other = where.absolute(), out.absolute()
+    ours = one.is_relative_to(other) or other.is_relative_to(one)
+    return f"cannot {'write' if ours else 'open'} {where}: {what}"
 
 
 def listed(summary: Summary) -> Iterator[str]:

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def check_names(found: Found, out: Path) -> None:
 
 def clear_all(out: Path) -> None:
     """Remove what earlier runs into `out` wrote of all photos, videos and people."""
-    found = list(_written(out))
+    found = list(process.written(out, ("done.json", "face.json", "person.json")))
     for path in found:
         if path.name == "person.json" and _of_a_run(path):
             for name in people.FILES:
@@ -46,16 +45,6 @@ def clear_all(out: Path) -> None:
     for path in found:
         if path.name != "person.json" and path.exists():
             results.clear(path.parent if path.name == "done.json" else path.parent.parent)
-
-
-def _written(out: Path) -> Iterator[Path]:
-    """The files in `out` that tell of results, without those of runs into folders below it."""
-    for folder, folders, files in os.walk(out):
-        if "run.json" in files and Path(folder) != out:
-            folders.clear()
-            continue
-        told = ("done.json", "face.json", "person.json")
-        yield from (Path(folder) / name for name in told if name in files)
 
 
 def _of_a_run(path: Path) -> bool:

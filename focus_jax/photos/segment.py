@@ -206,14 +206,17 @@ def segment_pack(
 ) -> process.Summary:
     """Write the masks of every photo into an archive, and pass over those that it has.
 
-    OSError where it cannot be written.
+    Photos that showed an earlier run no face are counted and listed as if it were now. OSError
+    where the archive cannot be written.
     """
+    lines = [f"{p.name} ({pack.left_out[p.name]})" for p in found.photos if p.name in pack.left_out]
     if pack.whole:
-        return process.Summary(0, 0, len(found.photos), [])
+        before = len(found.photos) - len(lines)
+        return _with_left_out(process.Summary(0, 0, before, []).with_faceless(lines), found)
     for line in _left_out(found):
         pack.skip(line)
     summary = process.process(
-        found.photos,
+        [photo for photo in found.photos if photo.name not in pack.left_out],
         model,
         source,
         lambda photo, image, faces: pack.add(photo.name, joined_masks(image, faces)),
@@ -224,7 +227,7 @@ def segment_pack(
         tell=pack.skip,
     )
     pack.finish()
-    return _with_left_out(summary, found)
+    return _with_left_out(summary.with_faceless(lines), found)
 
 
 def _left_out(found: Found) -> list[str]:

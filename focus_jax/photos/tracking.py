@@ -11,6 +11,9 @@ import numpy as np
 
 from focus_jax.data.landmarks import Detection
 
+# Numbers of frames are those of films of 24 to 30 a second; of others as many as last as long, see
+# `frames_as_long`.
+USUAL = 24.0, 30.0
 LONGEST_GAP = 10  # frames without a detection that are bridged
 SMOOTH_LANDMARKS, SMOOTH_CODES = 0.04, 0.08  # deviation of the Gaussian, in seconds
 PAUSE = 1.0  # seconds that one frame counts as being shown, at most, where others are smoothed
@@ -57,35 +60,57 @@ class Piece:
         self.seen.append(face)
         self.total += face.features
 
-    def ended(self, frame: int) -> bool:
-        return frame - self.seen[-1].frame > LONGEST_GAP + 1
+    def ended(self, frame: int, gap: int) -> bool:
+        return frame - self.seen[-1].frame > gap + 1
 
 
-def follow(seen: Sequence[Sequence[Seen]], same: float) -> tuple[list[list[Seen]], int]:
+def frames_as_long(usual: int, seconds: np.ndarray) -> int:
+    """How many frames last as long as so many of a film of 24 to 30 a second, at least one.
+
+    Frame k is shown from `seconds[k]` on. Films of those rates keep the number itself.
+    """
+    step = _step(seconds)
+    low, high = (usual / (rate * step) for rate in USUAL[::-1])
+    return max(1, round(np.clip(usual, low, high)))
+
+
+def _step(seconds: np.ndarray) -> float:
+    """The usual pause between frames; that of 25 a second where there is none."""
+    return float(np.median(_pauses(seconds))) if len(seconds) > 1 else 1 / 25
+
+
+def _pauses(seconds: np.ndarray) -> np.ndarray:
+    return np.minimum(np.diff(seconds), PAUSE)
+
+
+def follow(
+    seen: Sequence[Sequence[Seen]], same: float, seconds: np.ndarray
+) -> tuple[list[list[Seen]], int]:
     """Each person's faces, who is longest in view first, and how many frames show only others.
 
-    `seen` has the faces of each frame that shows any, in the order of the frames. Of two persons in
-    view as long the one who came first goes before, of two who came together the larger one. Those
-    who are there too shortly (`LEAST`, `SHARE`) are not among them.
+    `seen` has the faces of each frame that shows any, in the order of the frames, of which frame k
+    is shown from `seconds[k]` on. Of two persons in view as long the one who came first goes
+    before, of two who came together the larger one. Those who are there too shortly (`LEAST`,
+    `SHARE`) are not among them.
     """
     persons = [
         sorted((face for piece in person for face in piece.seen), key=lambda face: face.frame)
-        for person in join(cut(seen, same), same)
+        for person in join(cut(seen, same, frames_as_long(LONGEST_GAP, seconds)), same)
     ]
     first, *rest = sorted(persons, key=lambda faces: -len(faces))
-    bound = max(LEAST, SHARE * len(first))
+    bound = max(frames_as_long(LEAST, seconds), SHARE * len(first))
     followed = [first, *(faces for faces in rest if len(faces) >= bound)]
     return followed, len(seen) - len({face.frame for faces in followed for face in faces})
 
 
-def cut(seen: Sequence[Sequence[Seen]], same: float) -> list[Piece]:
-    """Pieces in which one face is followed by its place and looks."""
+def cut(seen: Sequence[Sequence[Seen]], same: float, gap: int) -> list[Piece]:
+    """Pieces in which one face is followed by its place and looks, over at most `gap` frames."""
     done: list[Piece] = []
     open_: list[Piece] = []
     for faces in seen:
         frame = faces[0].frame
-        done += [piece for piece in open_ if piece.ended(frame)]
-        open_ = [piece for piece in open_ if not piece.ended(frame)]
+        done += [piece for piece in open_ if piece.ended(frame, gap)]
+        open_ = [piece for piece in open_ if not piece.ended(frame, gap)]
         for piece, face in _pairs(open_, faces, same):
             piece.add(face)
         taken = {id(piece.seen[-1]) for piece in open_}
@@ -150,7 +175,8 @@ def bridge(found: dict[int, Detection], readable: Sequence[int], seconds: np.nda
     numbers, there = np.array(sorted(found)), np.array(readable)
     points = np.stack([found[n].landmarks for n in numbers]).astype(np.float64)
     kept, landmarks, scores = [], [], []
-    for piece in np.split(np.arange(len(numbers)), breaks(numbers, points)):
+    broken = breaks(numbers, points, frames_as_long(LONGEST_GAP, seconds))
+    for piece in np.split(np.arange(len(numbers)), broken):
         here = there[(there >= numbers[piece[0]]) & (there <= numbers[piece[-1]])]
         flat = points[piece].reshape(len(piece), -1)
         filled = _interpolated(seconds[here], seconds[numbers[piece]], flat)
@@ -164,12 +190,13 @@ def bridge(found: dict[int, Detection], readable: Sequence[int], seconds: np.nda
     return Track(frames, *given, seconds[frames])
 
 
-def breaks(numbers: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Indices `[k]` where a track is broken: long gaps, and jumps further than the face is wide."""
+def breaks(numbers: np.ndarray, landmarks: np.ndarray, gap: int) -> np.ndarray:
+    """Indices `[k]` where a track is broken: more than `gap` frames without a face, and jumps
+    further than the face is wide."""
     middles = landmarks.mean(1)
     away = np.linalg.norm(np.diff(middles, axis=0), axis=-1)
     widths = np.ptp(landmarks, axis=1).max(-1)[:-1]
-    return 1 + np.nonzero((np.diff(numbers) > LONGEST_GAP + 1) | (away > widths))[0]
+    return 1 + np.nonzero((np.diff(numbers) > gap + 1) | (away > widths))[0]
 
 
 def smooth(values: np.ndarray, seconds: np.ndarray, deviation: float) -> np.ndarray:
@@ -180,10 +207,9 @@ def smooth(values: np.ndarray, seconds: np.ndarray, deviation: float) -> np.ndar
     """
     from scipy.ndimage import gaussian_filter1d  # heavy, and only here
 
-    pauses = np.minimum(np.diff(seconds), PAUSE)
-    step = np.median(pauses) if len(pauses) else np.inf
+    pauses, step = _pauses(seconds), _step(seconds)
     frames = round(deviation / step)
-    if frames == 0:
+    if frames == 0 or not len(pauses):
         return values
     times = np.concatenate([[0.0], np.cumsum(pauses)])
     even = np.linspace(0.0, times[-1], round(times[-1] / step) + 1)

@@ -61,7 +61,7 @@ def find_tracks(
     Frame k is shown from `seconds[k]` on. Landmarks of files are a row a frame, all of one person.
     """
     find = _rows if isinstance(source, FileSource) else _seen
-    people, numbers, others = find(path, source, model)
+    people, numbers, others = find(path, source, model, seconds)
     count = count_frames(path, numbers)
     if isinstance(source, FileSource):
         source.check_count(path, count.total)
@@ -77,9 +77,9 @@ def _finding(path: Path) -> Iterator[tuple[int, np.ndarray]]:
     return iter(tqdm(frames(path), desc="finding the face", unit="frame"))
 
 
-def _rows(path: Path, source: Any, model: Model) -> Told:
+def _rows(path: Path, source: Any, model: Model, seconds: np.ndarray) -> Told:
     """The faces of a file are one person's."""
-    del model
+    del model, seconds
     found, numbers = {}, []
     for number, frame in _finding(path):
         numbers.append(number)
@@ -88,7 +88,7 @@ def _rows(path: Path, source: Any, model: Model) -> Told:
     return [found] if found else [], numbers, 0
 
 
-def _seen(path: Path, source: Source, model: Model) -> Told:
+def _seen(path: Path, source: Source, model: Model, seconds: np.ndarray) -> Told:
     seen: list[Seen] = []
     waiting: list[tuple[int, Face]] = []
     numbers, find = [], of_film(source)
@@ -110,7 +110,8 @@ def _seen(path: Path, source: Source, model: Model) -> Told:
         return [], numbers, 0
     of_frames = [list(faces) for _, faces in itertools.groupby(seen, key=lambda face: face.frame)]
     kind = model.networks.recognizer if model.networks else "dlib"
-    people, others = tracking.follow(of_frames, tracking.SAME.get(kind, tracking.SAME_ARCFACE))
+    same = tracking.SAME.get(kind, tracking.SAME_ARCFACE)
+    people, others = tracking.follow(of_frames, same, seconds)
     return [{face.frame: face.detection for face in faces} for faces in people], numbers, others
 
 

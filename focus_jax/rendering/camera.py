@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from focus_jax.rendering.geometry import as_points, check_ends, known_triangles
-from focus_jax.types import AnyArray
+from focus_jax.rendering.geometry import as_points, check_ends, known_triangles, rows_of
+from focus_jax.types import AnyArray, check_arrays
 
 FOCAL = 9.06  # focal length in half image widths, the release's 1014.72 px at 224
 DISTANCE = 1000.0  # from the camera to the origin of a face whose pose is zero
@@ -111,9 +111,17 @@ def intrinsics(height: int, width: int) -> Float[Array, "3 3"]:
     )
 
 
-def _check_view(translation: AnyArray, matrix: AnyArray) -> None:
-    """ValueError unless the intrinsics are one camera's, for the whole batch."""
-    check_ends(translation=(translation, (3,)))
+def _check_view(
+    name: str, points: AnyArray, rotation: AnyArray, translation: AnyArray, matrix: AnyArray
+) -> None:
+    """ValueError unless points [... v 3] and extrinsics are of one batch, intrinsics of one camera.
+
+    One pose for a batch, or the reverse, is repeated by whoever wants it (`jnp.broadcast_to`).
+    """
+    pose = {"rotation": (rotation, (3, 3)), "translation": (translation, (3,))}
+    check_ends(**{name: (points, (3,))})
+    check_ends(**{name: (points, rows_of(points))}, **pose)
+    check_arrays(intrinsics=matrix)
     if np.shape(matrix) != (3, 3):
         raise ValueError(f"intrinsics must be [3 3], of one camera, not {np.shape(matrix)}")
 
@@ -130,7 +138,7 @@ def project(
     which `rasterize` rejects it; its x and y are computed as if its depth were 1, so that they and
     their gradients stay finite.
     """
-    _check_view(translation, intrinsics)
+    _check_view("vertices", vertices, rotation, translation, intrinsics)
     camera = rotate(rotation, vertices) + translation[..., None, :]
     depth = camera[..., 2:]
     # Divided before the centre is added: adding it first costs a digit of x and y.
@@ -146,7 +154,7 @@ def unproject(
     intrinsics: Float[AnyArray, "3 3"],
 ) -> Float[Array, "*n v 3"]:
     """World points from (x, y, depth), for positive depths: the inverse of `project`."""
-    _check_view(translation, intrinsics)
+    _check_view("screen positions", screen, rotation, translation, intrinsics)
     screen = as_points("screen positions", screen)
     depth = screen[..., 2]
     y = (screen[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
@@ -172,6 +180,7 @@ def clip_near(
     attributes and pose; the attributes in between are the flat triangle's, so interpolate with
     `perspective`. ValueError unless `near` is positive, and for triangles that name no vertex.
     """
+    check_arrays(vertices=vertices, attributes=attributes)
     if np.ndim(vertices) != 3:
         raise ValueError(f"vertices must be [b v 3], not {np.shape(vertices)}")
     triangles = known_triangles(triangles, vertices.shape[1])
@@ -202,7 +211,7 @@ def clip_near(
     )
     # Nothing is left of what lies behind altogether: four times the same point.
     points = jnp.stack([jnp.where(none, a, q) for q in quad], 2)
-    points = points.reshape(len(vertices), -1, points.shape[-1])
+    points = points.reshape(len(vertices), 4 * len(triangles), points.shape[-1])
     corner = 4 * jnp.arange(len(triangles), dtype=jnp.int32)[:, None]
     halves = corner + jnp.array([0, 1, 2], jnp.int32), corner + jnp.array([0, 2, 3], jnp.int32)
     return points[..., :3], jnp.concatenate(halves), points[..., 3:-1]

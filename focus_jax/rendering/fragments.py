@@ -100,8 +100,8 @@ def visible_points(
     """Which weighted sums of three vertices each are seen: most of whose weight is on vertices that
     are, as in `visible_vertices`. ValueError for corners that are no vertices, too.
     """
-    check_triangles(corners, screen_vertices.shape[1], "corners")
     seen = visible_vertices(fragments, screen_vertices, triangles)
+    check_triangles(corners, seen.shape[1], "corners")
     return jnp.sum(weights * seen[:, corners], axis=-1) > 0.5
 
 
@@ -120,6 +120,7 @@ def smooth_coverage(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, not {samples}")
+    check_ends(screen_vertices=(screen_vertices, (3,)))
     # In half precision a finer image's pixels have no middles.
     screen_vertices = jnp.asarray(screen_vertices, jnp.result_type(screen_vertices, jnp.float32))
     fine = finer(screen_vertices, samples)

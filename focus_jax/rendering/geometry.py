@@ -1,5 +1,7 @@
 """Normals of triangle meshes. Triangles run counter-clockwise seen from outside."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,15 +9,27 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from focus_jax.rendering import batching
-from focus_jax.types import AnyArray
+from focus_jax.types import AnyArray, check_arrays
 
 
-def check_ends(**arrays: tuple[AnyArray, tuple[int, ...]]) -> None:
-    """ValueError unless each array ends in the given axes: of others some pass for numbers."""
+def check_ends(**arrays: tuple[AnyArray, tuple[Any, ...]]) -> None:
+    """ValueError unless each array ends in the given axes: of others some pass for numbers.
+
+    And unless they agree in the axes before, as one of a batch would go for all of another.
+    """
+    check_arrays(**{name: array for name, (array, _) in arrays.items()})
     for name, (array, end) in arrays.items():
         if np.shape(array)[-len(end) :] != end:
             wanted = " ".join(map(str, end))
             raise ValueError(f"{name} must be [... {wanted}], not {np.shape(array)}")
+    if len({np.shape(array)[: -len(end)] for array, end in arrays.values()}) > 1:
+        shapes = ", ".join(f"{name} {np.shape(array)}" for name, (array, _) in arrays.items())
+        raise ValueError(f"these must agree in their first axes: {shapes}")
+
+
+def rows_of(array: AnyArray) -> tuple[Any, ...]:
+    """The last two axes of points [... v 3], for `check_ends`."""
+    return (*(np.shape(array)[-2:-1] or "v"), 3)
 
 
 def check_triangles(triangles: Int[AnyArray, "t 3"], count: int, name: str = "triangles") -> None:
@@ -23,6 +37,7 @@ def check_triangles(triangles: Int[AnyArray, "t 3"], count: int, name: str = "tr
 
     Inside jit, where their values are unknown, only their shape and type are looked at.
     """
+    check_arrays(**{name: triangles})
     if np.ndim(triangles) != 2 or np.shape(triangles)[-1] != 3:
         raise ValueError(f"{name} must be [t 3], not {np.shape(triangles)}")
     if not jnp.issubdtype(triangles.dtype, jnp.integer):

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from focus_jax.types import AnyArray, FaceModel
+from focus_jax.types import AnyArray, FaceModel, check_arrays
 
 
 def _offsets(basis: AnyArray, coefficients: AnyArray, kind: str) -> jax.Array:
     """Coefficients times as many modes: one matrix product, for all vertices and leading axes."""
+    check_arrays(**{f"{kind} coefficients": coefficients})
     count, available = coefficients.shape[-1], basis.shape[-1]
     if count > available:
         raise ValueError(f"{count} {kind} coefficients, but the face model has {available} modes")
@@ -66,6 +67,7 @@ def dense_landmarks(
 def _at(
     face_model: FaceModel, vertices: AnyArray, corners: AnyArray, weights: AnyArray
 ) -> jax.Array:
+    check_arrays(vertices=vertices)
     count, own = vertices.shape[-2], face_model.shape_mean.shape[-2]
     if count != own:  # the whole head's and the cropped face's are both at hand
         raise ValueError(f"{count} vertices are not those of the face model, which has {own}")

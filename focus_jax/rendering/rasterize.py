@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, Int
 
 from focus_jax.rendering import batching, rasterize_jnp
 from focus_jax.rendering.geometry import check_triangles
-from focus_jax.types import AnyArray, Fragments
+from focus_jax.types import AnyArray, Fragments, check_arrays
 
 
 class Options(NamedTuple):
@@ -134,6 +134,7 @@ def render(
 
 
 def _checked(screen: AnyArray, triangles: AnyArray) -> tuple[AnyArray, AnyArray]:
+    check_arrays(screen_vertices=screen)
     if np.ndim(screen) != 3 or np.shape(screen)[-1] != 3:
         raise ValueError(f"screen_vertices must be [b v 3], not {np.shape(screen)}")
     check_triangles(triangles, np.shape(screen)[1])
@@ -161,6 +162,7 @@ def _tell_of_cut(screen: AnyArray, triangles: AnyArray) -> None:
 
 
 def _checked_attributes(screen: AnyArray, attributes: AnyArray) -> tuple[AnyArray, AnyArray]:
+    check_arrays(attributes=attributes)
     attributes = jnp.asarray(attributes)
     if attributes.ndim != 3 or attributes.shape[:2] != screen.shape[:2]:
         raise ValueError(

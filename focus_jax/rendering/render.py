@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from focus_jax.rendering import camera, fragments, geometry, rasterize, shading
-from focus_jax.types import AnyArray, Rendering
+from focus_jax.types import AnyArray, Rendering, check_arrays
 
 
 class Drawing(NamedTuple):
@@ -43,6 +43,7 @@ def render_mesh(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, not {samples}")
+    check_arrays(vertices=vertices, albedo=albedo, pose=pose, light=light)
     # In half precision a face has two dozen depths.
     vertices, albedo, pose, light = (
         jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from focus_jax.rendering.geometry import check_ends
+from focus_jax.rendering.geometry import check_ends, rows_of
 from focus_jax.types import AnyArray
 
 # Normalisation of the real harmonics: sqrt of 1/4pi, 3/4pi, 15/4pi, 5/16pi, 15/16pi.
@@ -55,14 +55,13 @@ def shade(
 
     `light` is nine coefficients for red, then green, then blue, used as they are: whoever decodes
     them adds the ambient offset to each channel's first. Normals are in camera space. ValueError
-    for arrays of other lengths, or other vertices.
+    for arrays of other lengths, other vertices or another batch.
     """
-    check_ends(normals=(normals, (3,)), light=(light, (27,)))
-    check_ends(albedo=(albedo, jnp.shape(normals)[-2:]))
+    rows = rows_of(normals)
+    check_ends(normals=(normals, rows), albedo=(albedo, rows), light=(light, (27,)))
     # One type for both: the gradient is written out, and JAX wants it to be of theirs.
     dtype = jnp.result_type(normals, light)
     normals, light = jnp.asarray(normals, dtype), jnp.asarray(light, dtype)
-    light = jnp.broadcast_to(light, (*normals.shape[:-2], light.shape[-1]))
     return albedo * _irradiance(normals, light.reshape(*light.shape[:-1], 1, 3, 9))
 
 

@@ -5,13 +5,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 from absl import app, flags
 
 from focus_jax.system import caches, cpu, devices
-from focus_jax.system.files import user_path
 from focus_jax.system.preemption import EXIT_CODE, Interrupted
 
 Options = TypeVar("Options")
@@ -30,7 +30,12 @@ def in_one_sentence(main: Callable[[Options], Any]) -> Callable[[Options], int]:
         except (Interrupted, KeyboardInterrupt) as stop:
             print(str(stop) or "stopped; run the same command to go on", file=sys.stderr)
             return EXIT_CODE
-        except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        except OSError as error:
+            about = error.filename2 or error.filename  # of two the one that was to be written
+            said = f"{error.strerror}: {about}" if error.strerror and about else str(error)
+            print(f"error: {said}", file=sys.stderr)
+            return 1
+        except (ValueError, ImportError, FloatingPointError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
 
@@ -66,6 +71,10 @@ def parse_flags(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError, ValueError) as error:  # unknown, in a number, not a name
         detail = " ".join(str(error.args[0]).split()).partition(": SyntaxError")[0]
         sys.exit(f"error: the config has no such field: {detail}")
+    except SyntaxError as error:  # of the file itself; one that is no text has no line
+        sys.exit(f"error: {error.filename or 'the config file'} is no Python: {error}")
+    except ImportError as error:
+        sys.exit(f"error: the config file imports what there is not: {error}")
 
 
 def share_configs(argv: Sequence[str]) -> None:
@@ -74,7 +83,7 @@ def share_configs(argv: Sequence[str]) -> None:
     Ends the process with one sentence where it names none.
     """
     named = [
-        user_path((given or value).partition(":")[0])
+        Path((given or value).partition(":")[0]).expanduser()
         for flag, value in zip(argv, [*argv[1:], ""], strict=True)
         for name, _, given in [flag.partition("=")]
         if name in ("--config", "-config")

@@ -1,5 +1,6 @@
 """Names of files, and files that are written whole or not at all."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -14,9 +15,42 @@ import numpy as np
 _SUFFIX = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{1,5}$")
 
 
+class NoPath(ValueError, argparse.ArgumentTypeError):  # noqa: N818  (its text is what is said)
+    """What is no path of this machine; as an argument's type, argparse says it as it is."""
+
+
 def user_path(text: str | Path) -> Path:
-    """A path as people type it, for every command: `~` is their home, also in `--out=~/x`."""
+    """A path as people type it, for every command: `~` is their home, also in `--out=~/x`.
+
+    `NoPath`, a ValueError, as `check_path`.
+    """
+    check_path(text, "a file or folder")
     return Path(text).expanduser()
+
+
+def check_path(given: str | Path, wanted: str) -> None:
+    """`NoPath` for an empty path, an unset variable mostly, which means this folder to `Path`.
+
+    And for an address, which it takes for a folder of that name.
+    """
+    if not str(given):
+        raise NoPath(f"a path is empty; give {wanted} ('.' is the folder you are in)")
+    if is_remote(given):
+        raise NoPath(f"{given} is an address; give {wanted} on this machine: mount or copy it")
+
+
+def check_folder(path: Path) -> None:
+    """ValueError for a folder to write into that is a file, or would lie below one."""
+    for place in (path, *path.parents):
+        if os.path.exists(place) and not os.path.isdir(place):
+            raise ValueError(f"{place} is a file; give a folder")
+
+
+def check_file(path: Path) -> None:
+    """ValueError for a file to write that is a folder, or would lie below a file."""
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder; give the name of a file")
+    check_folder(path.parent)
 
 
 def is_remote(path: object) -> bool:

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from focus_jax.training.schedule import ACTIVE, Schedule
 from focus_jax.types import Config
 from focus_jax.weights import run
@@ -96,6 +98,9 @@ LISTS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
 
 def check(config: Config) -> None:
     """Raise ValueError, naming the field, for one that is missing or cannot work."""
+    if not isinstance(config, ConfigDict):
+        kind = type(config).__name__
+        raise ValueError(f"get_config of the config file must return a ConfigDict, not {kind}")
     fields = dict(leaves(config))
     wanted = [*run.NEEDED.split(), *NEEDED.split(), *WEIGHTS]
     wanted += [name for names, *_ in RULES for name in names.split() if name.startswith("rates.")]

@@ -5,6 +5,7 @@ from typing import Any
 
 from focus_jax.data.occluders import OCCLUDERS
 from focus_jax.evaluation import report
+from focus_jax.system.files import write_whole
 from focus_jax.types import Config
 
 EVERYTHING = "everything is face"
@@ -40,7 +41,7 @@ def write_summary(
     """
     if "joint" not in scores:
         text = f"# {config.name}: no joint stage, so nothing to judge; see scores/\n"
-        (workdir / "summary.md").write_text(text)
+        write_whole(workdir / "summary.md", text)
         return text
     final = scores["joint"]
     parts = [f"# {config.name}: results on the test split"]
@@ -56,7 +57,7 @@ def write_summary(
         parts += ["## What the method promises", "\n".join(f"- {claim}" for claim in claims)]
     parts += ["Pictures of validation photos: `pictures/`. Settings: `config.json`."]
     text = "\n\n".join(parts) + "\n"
-    (workdir / "summary.md").write_text(text)
+    write_whole(workdir / "summary.md", text)
     return text
 
 

@@ -32,13 +32,17 @@ def flatten(variables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict:
-    """The inverse of `flatten`."""
+    """The inverse of `flatten`. ValueError where a name is an array's and a group's, too."""
     variables: dict = {}
     for name, value in flat.items():
         *path, last = name.split("/")
         place = variables
         for part in path:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{name} is below {part}, which is an array itself; rename one")
+        if last in place:
+            raise ValueError(f"{name} is an array, and others are below it; rename one")
         place[last] = value
     return variables
 
@@ -78,7 +82,7 @@ def load(path: str | Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
-        return unflatten(load_file(str(path)))
+        flat = load_file(str(path))
     except SafetensorError as error:
         what = content.of_file(path).name
         detail = error if what == content.UNKNOWN else f"it is {what}"
@@ -86,6 +90,10 @@ def load(path: str | Path) -> dict:
             f"{path} is not a safetensors file ({detail}); a PyTorch checkpoint becomes one by "
             "`focus-jax weights import`"
         ) from error
+    try:
+        return unflatten(flat)
+    except ValueError as error:
+        raise ValueError(f"{path} has names that clash: {error}") from None
 
 
 def load_like(path: str | Path, like: dict, *, what: str) -> dict:

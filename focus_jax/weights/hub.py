@@ -15,8 +15,9 @@ from focus_jax.system.files import write_whole
 # Path("hf://OWNER/NAME") has one slash less.
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 SUMS, CARD, MISFIT = "SHA256SUMS", "README.md", "misfit.npz"
-# A line of sha256sum's: a space before the name says that it was read as text, * as bytes.
-_SUM = re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?P<name>[^/\\]+)")
+# A line of sha256sum's: a space before the name says that it was read as text, * as bytes. Of
+# `sha256sum ./*` and `find . -exec sha256sum` names begin with ./, which is the folder itself.
+_SUM = re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?:\./)*(?P<name>[^/\\]+)")
 _SUMMED = ("*.safetensors", "face_model.npz", MISFIT, "*.onnx")
 WANTED = ("config.json", "*.safetensors", "face_model.*", MISFIT, CARD, SUMS)
 

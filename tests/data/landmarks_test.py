@@ -61,6 +61,13 @@ def test_what_does_not_fit_is_named(tmp_path, lines, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_csv_in_another_encoding_is_told(tmp_path):
+    """Of a spreadsheet's "Unicode text" the first row was called a header."""
+    (tmp_path / "a.csv").write_bytes((row("a.jpg") + "\n").encode("utf-16"))
+    with pytest.raises(ValueError, match=r"a\.csv is in UTF-16; save it as CSV in UTF-8"):
+        read_landmarks(tmp_path / "a.csv")
+
+
 def test_points_that_are_no_face_are_told_of():
     """Shares of the photo; x and y, or left and right exchanged; turned by whatever angle."""
     points = json.loads((Path(__file__).parents[1] / "astronaut_landmarks.json").read_text())

@@ -100,6 +100,24 @@ def test_tables_and_plots_are_written(result, tmp_path):
     assert json.loads((tmp_path / "now.json").read_text())["missing"] == ["B/selfie/4.jpg"]
 
 
+def test_lists_and_yaws_of_spreadsheets_are_read(tmp_path):
+    """With a byte-order mark, the lines' ends of Windows, and columns of their own."""
+    (tmp_path / "list.txt").write_bytes("\ufeffA/selfie/é.jpg\r\n".encode())
+    assert now.read_images(tmp_path / "list.txt") == ["A/selfie/é.jpg"]
+    (tmp_path / "poses.csv").write_bytes("\ufeffimage,note,yaw\r\né.jpg,,-3.5\r\n".encode())
+    assert now.read_yaws(tmp_path / "poses.csv") == {"é.jpg": -3.5}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [("a.jpg", "None"), ("a.jpg,", "''"), ("a.jpg,left", "'left'"), (",nan", "'nan'")],
+)
+def test_rows_without_a_yaw_are_named(tmp_path, row, told):
+    (tmp_path / "poses.csv").write_text(f"image,yaw\nb.jpg,1\n{row}\n")
+    with pytest.raises(ValueError, match=rf"poses\.csv, line 3: {told} is no yaw of '"):
+        now.read_yaws(tmp_path / "poses.csv")
+
+
 def test_what_cannot_be_used_is_named(folders, tmp_path):
     with pytest.raises(ValueError, match=r"line 1: 'a\.jpg' is not SUBJECT/CHALLENGE/IMAGE"):
         (tmp_path / "list.txt").write_text("a.jpg\n")

@@ -1,3 +1,4 @@
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -53,8 +54,20 @@ def test_an_unfinished_run_has_a_page_too(tmp_path, workdir):
     assert "no metrics.jsonl" in page(workdir)
 
 
+def test_notes_of_ones_own_are_shown(workdir, monkeypatch):
+    """An empty file ended in a traceback, as blank lines did; others were read as the system's."""
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, *_: encoding or "ascii")
+    (workdir / "a.md").write_bytes(b"")
+    (workdir / "b.md").write_bytes("# Zoë\n\n\n\n \nsaid é\u00e9\r\n".encode() + b"\xff")
+    text = page(workdir)
+    assert "<h2>Zoë</h2>" in text and "<p>said éé" in text
+
+
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no config\.json"):
+        page(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
         page(tmp_path)
 
 

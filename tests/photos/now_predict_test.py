@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 from pathlib import Path
 
 import cv2
@@ -96,6 +97,16 @@ def test_a_row_outside_its_photo_leaves_out_that_photo_alone(model, photos, tmp_
     # Nothing of the run before is left to be scored as this one's.
     assert sorted(p.name for p in (out / "A/selfie").iterdir()) == ["2.npy", "2.obj"]
     assert list(now.read_yaws(out / "poses.csv")) == names[1:]
+
+
+def test_yaws_are_in_utf8_whatever_the_system_writes(model, photos, tmp_path, monkeypatch):
+    (photos / "A/selfie/1.jpg").rename(photos / "A/selfie/\u00e9.jpg")
+    text = (photos / "landmarks.csv").read_text().replace("A/selfie/1.jpg", "A/selfie/\u00e9.jpg")
+    (photos / "landmarks.csv").write_bytes(text.encode())
+    find, out = now_predict.from_csv(photos / "landmarks.csv"), tmp_path / "out"
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, *_: encoding or "ascii")
+    assert now_predict.predict(model, ["A/selfie/\u00e9.jpg"], photos, out, find=find) == []
+    assert now.read_yaws(out / "poses.csv") == {"A/selfie/\u00e9.jpg": 20.0}
 
 
 def test_photos_whose_names_have_dots_have_predictions_of_their_own(model, photos, tmp_path):

@@ -62,14 +62,15 @@ def test_a_pack_that_was_cut_off_anywhere_goes_on(tmp_path):
         part.write_bytes(content[:end])
         with open_pack(tmp_path, resume=True) as pack:
             whole = end // each
-            assert pack.done == {*(f"{k}.png" for k in range(whole)), "3.png"}
+            assert pack.done == {f"{k}.png" for k in range(whole)}
+            assert pack.left_out == {"3.png": "no face found"}
             for k in range(whole, 3):
                 pack.add(f"{k}.png", masks(k))
         assert part.read_bytes() == content
     # As a system leaves a file that it had not written yet when it went down.
     part.write_bytes(content[:each] + bytes(each))
     with open_pack(tmp_path, resume=True) as pack:
-        assert pack.done == {"0.png", "3.png"} and part.stat().st_size == each
+        assert pack.done == {"0.png"} and part.stat().st_size == each
 
 
 @pytest.mark.parametrize("kind", packs.KINDS)
@@ -118,7 +119,7 @@ def test_names_that_would_end_a_line_are_known_again(tmp_path):
             pack.skip(f"{name} (no face found)")
     for _ in range(2):  # of a part, and of what is whole
         with open_pack(tmp_path, names=names, resume=True) as pack:
-            assert pack.done == {*odd}
+            assert pack.left_out == dict.fromkeys(odd, "no face found")
             if not pack.whole:
                 pack.finish()
 
@@ -178,7 +179,7 @@ def many(monkeypatch):
         with Pack(out, shard, "tar", names, resume=resume) as pack:
             return segment.segment_pack(found, pack, model, source)
 
-    run.alive = alive
+    run.alive, run.source = alive, source
     return run
 
 
@@ -197,13 +198,50 @@ def test_many_photos_in_shards_and_what_a_kill_leaves(tmp_path, many, capsys):
         many(tmp_path, Shard(2, 3), source=dies)
     assert not list(tmp_path.glob("masks-00002*.tar")) and not found[0].before
     last = many(tmp_path, Shard(2, 3), resume=True)
-    assert last.before > 0 and last.photos > 0
+    assert last.photos > len(last.skipped) > 0
     total = [*found, last]
     assert sum(s.photos + s.before for s in total) == 500
     files = [name for k in range(3) for name, _ in packs.read_masks(_tar(tmp_path, k))]
     assert len(files) == len(set(files)) == 2 * (450 - _without_face(tmp_path, last))
     again = many(tmp_path, Shard(0, 3), resume=True)
-    assert again.photos == 0 and again.before == found[0].photos
+    assert again.skipped == found[0].skipped and again.photos == len(again.skipped) > 0
+    assert again.photos + again.before == found[0].photos
+    capsys.readouterr()
+
+
+def test_photos_without_a_face_are_listed_again_and_not_searched(tmp_path, many, capsys):
+    """As without an archive: while it is a part, and once it is whole."""
+
+    def dies(image, path):
+        if path.stem == "0400":
+            raise KeyboardInterrupt
+        return many.source(image, path)
+
+    with pytest.raises(KeyboardInterrupt):
+        many(tmp_path, Shard(0, 1), source=dies)
+    told = {row[0] for row in csv.reader((tmp_path / "skipped.csv").read_text().splitlines())}
+    searched = []
+
+    def searches(image, path):
+        searched.append(path.name)
+        return many.source(image, path)
+
+    found = many(tmp_path, Shard(0, 1), resume=True, source=searches)
+    faceless = [f"{k:04}.png (no face found)" for k in range(0, 500, 10)]
+    assert sorted(found.skipped) == faceless and found.photos + found.before == 500
+    assert len(told) > 1 and not told & set(searched)
+    whole = many(tmp_path, Shard(0, 1), resume=True, source=None)
+    assert sorted(whole.skipped) == faceless and (whole.photos, whole.before) == (50, 450)
+    capsys.readouterr()
+
+
+def test_a_whole_archive_of_nothing_is_none_done(tmp_path, many, capsys):
+    photos = [Photo(tmp_path / "no.png", "no.png", encoded=lambda: b"none")]
+    first, again = (
+        many(tmp_path, Shard(0, 1), resume=resume, photos=photos) for resume in (False, True)
+    )
+    assert first.skipped == again.skipped and len(again.skipped) == 1
+    assert first.empty() and again.empty()
     capsys.readouterr()
 
 
@@ -215,5 +253,5 @@ def _without_face(out, last):
     """Of the killed run, which found none anywhere: those that would have one."""
     with (out / "skipped-00002-of-00003.csv").open() as file:
         names = [row[0] for row in list(csv.reader(file))[1:]]
-    assert len(names) == len(set(names)) and last.before <= len(names)
+    assert len(names) == len(set(names)) == len(last.skipped)
     return sum(int(name[:4]) % 10 > 0 for name in names)

@@ -178,6 +178,8 @@ def test_a_folder_is_gone_on_with_by_the_same_command_and_settings_only(tmp_path
         with pytest.raises(ValueError, match=r"other settings: shards \(was 4, now None\)"):
             claim(shards, resume=resume)
     assert claim(shards, resume=False, overwrite=True)
+    with pytest.raises(ValueError, match=r"repeat those, or give another --out$"):
+        claim({**now, "pack": "npz"}, resume=False)
     with pytest.raises(ValueError, match="holds archives, which --overwrite leaves"):
         claim({**now, "pack": "tar"}, resume=False, overwrite=True)
     other = {**now, "command": "reconstruct"}
@@ -210,3 +212,11 @@ def test_names_are_checked_by_their_folders(tmp_path, monkeypatch):
     process.check_inside(out, [f"a/{folder}/{k}.png" for folder in "bc" for k in range(500)])
     process.check_inside(out, ["a/own.png"])
     assert len(asked) < 10
+
+
+def test_what_cannot_be_read_is_not_said_to_be_written(tmp_path):
+    out = tmp_path / "out"
+    cases = ((out / "face.json", "write"), (tmp_path, "write"), (tmp_path / "marks.csv", "open"))
+    for path, verb in cases:
+        problem = PermissionError(13, "Permission denied", str(path))
+        assert process.explain(problem, out) == f"cannot {verb} {path}: Permission denied"

@@ -7,17 +7,22 @@ from scipy.ndimage import gaussian_filter1d
 from focus_jax.data.landmarks import Detection
 from focus_jax.photos import tracking
 from focus_jax.photos.tracking import (
+    LEAST,
     LONGEST_GAP,
     SMOOTH_CODES,
     Seen,
     Track,
     bridge,
-    follow,
     over_time,
     smooth,
 )
 
 SAME = 0.9
+
+
+def follow(frames, same, rate=25):
+    last = max(face.frame for faces in frames for face in faces)
+    return tracking.follow(frames, same, np.arange(last + 1) / rate)
 
 
 def shape():
@@ -114,6 +119,28 @@ def test_short_gaps_are_bridged_and_long_ones_left():
     x = track.landmarks.mean(1)[:, 0] - shape().mean(0)[0]
     np.testing.assert_allclose(x[5:15], 100 + 2 * np.arange(5, 15), atol=1e-3)
     assert [piece.tolist() for piece in track.pieces] == [list(range(20)), list(range(20, 25))]
+
+
+@pytest.mark.parametrize(
+    ("rate", "gap", "least"),
+    [
+        *((usual, 10, 12) for usual in (23.976, 24, 25, 29.97, 30)),
+        *((1, 1, 1), (12, 5, 6), (50, 17, 20), (60, 20, 24), (120, 40, 48)),
+    ],
+)
+def test_gaps_and_people_last_as_long_at_every_rate(rate, gap, least):
+    """Of films of 24 to 30 frames a second so many frames, of others those of the same time."""
+    for missing, pieces in ((gap, 1), (gap + 1, 2)):
+        numbers = [*range(10), *range(10 + missing, 20 + missing)]
+        seconds = np.arange(30 + missing) / rate
+        track = bridge({n: detection(100.0) for n in numbers}, range(len(seconds)), seconds)
+        assert len(track.pieces) == pieces
+        longest = tracking.frames_as_long(LONGEST_GAP, seconds)
+        assert len(tracking.cut([[seen(n, 100, 0)] for n in numbers], 0.5, longest)) == pieces
+    for count, people in ((least - 1, 1), (least, 2)):
+        there = [[seen(n, 100, int(n >= least + 1))] for n in range(least + 1 + count)]
+        assert len(follow(there, SAME, rate)[0]) == people
+    assert (LONGEST_GAP, LEAST) == (10, 12)
 
 
 def test_frames_that_cannot_be_read_are_in_no_track():

@@ -197,6 +197,33 @@ def test_poses_of_any_type_give_the_same_camera(dtype):
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_one_of_a_batch_is_not_taken_for_all():
+    rotation, translation = camera.extrinsics(np.zeros((2, 6), np.float32))
+    lens, points = camera.intrinsics(8, 8), np.ones((2, 5, 3), np.float32)
+    for function in (camera.project, camera.unproject):
+        for wrong in (
+            (points[:1], rotation, translation),
+            (points, rotation[:1], translation),
+            (points, rotation, translation[:1]),
+            (points[0], rotation, translation),
+        ):
+            with pytest.raises(ValueError, match=r"must agree in their first axes: .*\(2, 3"):
+                function(*wrong, lens)
+    with pytest.raises(ValueError, match=r"rotation \(2, 3, 3\), translation \(1, 3\)"):
+        camera.inverse(rotation, translation[:1])
+    with pytest.raises(ValueError, match=r"vertices must be \[\.\.\. v 3\], not \(3,\)"):
+        camera.project(points[0, 0], rotation[0], translation[0], lens)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_cut_of_no_meshes_is_none():
+    empty = np.zeros((0, 5, 3), np.float32)
+    pose = camera.extrinsics(np.zeros((0, 6), np.float32))
+    points, triangles, _ = camera.clip_near(empty, np.array([[0, 1, 2]]), empty, *pose, near=1.0)
+    assert points.shape == (0, 4, 3) and triangles.shape == (2, 3)
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_other_shapes_are_refused_and_not_read_in_part():
     rotation, translation = camera.extrinsics(np.zeros(6, np.float32))
     lens, points = camera.intrinsics(8, 8), np.ones((5, 4), np.float32)

@@ -90,3 +90,12 @@ def test_landmarks_of_another_mesh_are_refused():
     for count in (69, 71):
         with pytest.raises(ValueError, match=f"{count} vertices .* face model, which has 70"):
             morphable.landmarks(model, jnp.zeros((2, count, 3)))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_lists_are_refused():
+    model = face_model()
+    with pytest.raises(ValueError, match="albedo coefficients must be an array, not list"):
+        morphable.albedo(model, [[0.0]])
+    with pytest.raises(ValueError, match="vertices must be an array, not tuple"):
+        morphable.landmarks(model, ((0.0, 0.0, 0.0),) * 70)

@@ -411,6 +411,11 @@ def test_wrong_arguments_are_named():
         render(screen[0], triangles, attributes, 8, 8)
     with pytest.raises(ValueError, match=r"\[t 3\]"):
         render(screen, triangles[:, :2], attributes, 8, 8)
+    for k, name in enumerate(("screen_vertices", "triangles", "attributes")):
+        given = [screen, triangles, attributes]
+        given[k] = given[k].tolist()
+        with pytest.raises(ValueError, match=f"{name} must be an array, not list"):
+            render(*given, 8, 8)
     with pytest.raises(ValueError, match="attributes"):
         render(screen, triangles, attributes[:1], 8, 8)
     with pytest.raises(ValueError, match="backend"):

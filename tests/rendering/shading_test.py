@@ -94,3 +94,15 @@ def test_normals_and_light_of_other_lengths_are_refused():
         shading.shade(ones[..., :1], ones[..., :3], np.ones((1, 27), np.float32))
     with pytest.raises(ValueError, match=r"light must be .* \(1, 3, 9\)"):
         shading.shade(ones[..., :3], ones[..., :3], np.ones((1, 3, 9), np.float32))
+    with pytest.raises(ValueError, match="normals must be an array, not list"):
+        shading.shade(ones[..., :3], ones[..., :3].tolist(), np.ones((1, 27), np.float32))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("alone", range(3))
+def test_one_of_a_batch_is_not_taken_for_all(alone):
+    given = [np.ones((2, *shape), np.float32) for shape in ((5, 3), (5, 3), (27,))]
+    shading.shade(*given)
+    given[alone] = given[alone][:1]
+    with pytest.raises(ValueError, match=r"must agree in their first axes: normals \(.*light \("):
+        shading.shade(*given)

@@ -38,6 +38,15 @@ def test_home_is_found_wherever_a_path_begins_with_it(monkeypatch):
     assert user_path("a/~b") == Path("a/~b")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "a path is empty"), ("hf://a/b", "hf://a/b is an address; give a file")]
+)
+def test_what_is_no_path_here_is_refused(text, said):
+    """`Path` takes an address for a local folder, and nothing for the folder one is in."""
+    with pytest.raises(ValueError, match=said):
+        user_path(text)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff{}", b'{"a": 1'])
 def test_json_that_is_damaged_is_told_of_with_its_file(tmp_path, content):
     path = tmp_path / "config.json"

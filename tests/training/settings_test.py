@@ -37,6 +37,11 @@ def test_numbers_that_cannot_work_are_named(field, value, rule):
         settings.check(config)
 
 
+def test_what_is_no_config_is_told():
+    with pytest.raises(ValueError, match="must return a ConfigDict, not dict"):
+        settings.check(load_config("em").to_dict())
+
+
 def test_a_config_of_ones_own_that_lacks_a_field_is_told_which():
     """Each was a bare KeyError or AttributeError, some of them hours into the run."""
     whole = {name for name, _ in settings.leaves(load_config("celeba_bfm2017"))}

@@ -66,8 +66,9 @@ def test_a_file_that_is_another_or_missing_is_refused(folder, name):
 
 
 def test_what_else_sha256sum_reads_is_read(folder):
-    """Of `--binary`, of Windows, with remarks and capitals."""
+    """Of `--binary`, of Windows, of `./*`, with remarks and capitals."""
     first, second = (folder / hub.SUMS).read_text().splitlines()
+    first = first.replace("  ", "  ./")
     digest, _, name = second.partition("  ")
     text = f"\ufeff# of my own\r\n{first}\r\n\r\n{digest.upper()} *{name}\r\n"
     (folder / hub.SUMS).write_bytes(text.encode())
@@ -78,7 +79,11 @@ def test_what_else_sha256sum_reads_is_read(folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["../encoder.safetensors", "a/encoder.safetensors", "..\\x", "..", "", "x.onnx/y.npz"]
+    "name",
+    [
+        *("../encoder.safetensors", "a/encoder.safetensors", "..\\x", "..", "", "x.onnx/y.npz"),
+        *("./../x", "./..", "./", ".//x", "/x"),
+    ],
 )
 def test_names_that_lead_elsewhere_are_refused(folder, name):
     (folder / hub.SUMS).write_text(f"\n{hashlib.sha256(b'numbers').hexdigest()}  {name}\n")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from focus_jax import weights
 from focus_jax.weights.torch_file import read_checkpoint
@@ -16,6 +17,19 @@ def test_flat_and_back(variables):
     flat = weights.flatten(variables)
     assert list(flat) == ["params/fc/kernel", "batch_stats/bn/mean"]
     assert weights.unflatten(flat) == variables
+
+
+@pytest.mark.parametrize(
+    "names", [("a/b", "a/b/c"), ("a/b/c", "a/b"), ("a", "a/b/c"), ("a/b", "a")]
+)
+def test_names_that_clash_are_refused(tmp_path, names):
+    """The later one took the place of all that the other had, or there was a traceback."""
+    flat = {name: np.zeros(2, np.float32) for name in names}
+    with pytest.raises(ValueError, match=r"is below|are below it"):
+        weights.unflatten(flat)
+    save_file(flat, str(tmp_path / "a.safetensors"))
+    with pytest.raises(ValueError, match=r"a\.safetensors has names that clash: a"):
+        weights.load(tmp_path / "a.safetensors")
 
 
 def test_a_home_is_meant_by_both(variables, tmp_path, monkeypatch):
