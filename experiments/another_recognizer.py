@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for split in ("train", "test")
         }
         print(report(model, chosen, pairs, judge, arguments.refine))
-    except (ImportError, OSError, ValueError, UnreadablePhoto) as error:
+    except (OSError, ValueError, UnreadablePhoto) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -79,11 +79,12 @@ def read_judge(path: Path) -> Embed:
 
     ValueError for a file that is no such network.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
     try:
-        session = onnxruntime.InferenceSession(str(path), options)
+        import onnxruntime
+    except ImportError:
+        raise ValueError("onnxruntime is missing: pip install '.[onnx]'") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path))
     except Exception as error:  # of classes that onnxruntime does not name
         raise ValueError(f"{path} is no network that onnxruntime can run ({error})") from None
     given = session.get_inputs()
